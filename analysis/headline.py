@@ -1,0 +1,177 @@
+"""The first lines of a report: what was searched, what won, by how much, how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.ablation import per_configuration
+from analysis.scoring import Floats, influence, stack
+from analysis.significance import combined_interval
+from analysis.study import Study
+from analysis.tables import StudyTables, interval, points, score, settings_text, short_names
+
+
+@dataclass(frozen=True)
+class Line:
+    """One fact of the headline: its topic (Searched, Won, …) and a sentence or two."""
+
+    topic: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.text}"
+
+
+def headline(study: Study, tables: StudyTables) -> list[Line]:
+    """Return the opening lines, one fact each; fit for unfinished and empty studies too."""
+    lines = [Line("Searched", _searched(study))]
+    if tables.leaders.empty:
+        return [*lines, Line("Won", _nothing_won(study))]
+    lines.append(Line("Won", _winner(study, tables)))
+    lines.append(Line("By how much, how sure", _how_sure(study, tables)))
+    if len(tables.effects):
+        lines.append(Line("What matters", _what_matters(tables, short_names(study.factors))))
+    if len(tables.ensemble) and tables.ensemble["task"].iloc[-1] == "score":
+        lines.append(Line("Ensemble", _ensemble(tables)))
+    return lines
+
+
+def _searched(study: Study) -> str:
+    trials = study.trials
+    states = trials["state"].value_counts()
+    counted = ", ".join(f"{count} {name}" for name, count in states.items())
+    target = study.meta.get("trials")
+    asked = f" of {target} asked for" if isinstance(target, int) and target != len(trials) else ""
+    configurations = _count(trials["config_id"].nunique(), "configuration")
+    found = (
+        f"{_count(len(trials), 'trial')}{asked} ({counted}), {configurations}"
+        if len(trials)
+        else f"no trial yet{asked}"
+    )
+    unfinished = " The study is not finished." if {"running", "waiting"} & set(states.index) else ""
+    return (
+        f"the space {study.name} with {_count(len(study.factors), 'factor')} over the tasks "
+        f"{', '.join(study.tasks)}; {found}; study seed {study.meta.get('seed', 'unknown')}.{unfinished}"
+    )
+
+
+def _nothing_won(study: Study) -> str:
+    trials = study.trials
+    if trials.empty:
+        return "nothing: no trial has run yet."
+    if (trials["state"] == "failed").all():
+        causes = trials["cause"].where(trials["cause"].notna(), "unknown cause").value_counts()
+        listed = ", ".join(f"{cause} ({count})" for cause, count in causes.items())
+        return f"nothing: every trial failed. Causes: {listed}."
+    return "nothing: no trial is complete yet."
+
+
+def _winner(study: Study, tables: StudyTables) -> str:
+    first = tables.leaders.iloc[0]
+    settings = settings_text(first, short_names(study.factors))
+    which = f"trial{'s' if first['n'] > 1 else ''} {', '.join(map(str, first['numbers']))}"
+    chosen = f"select score {score(first['select'])}"
+    if np.isnan(first["report"]):
+        quoted = f"{chosen} (no report score is stored, so this is optimistic)"
+    else:
+        per_task = ", ".join(f"{task} {score(first[f'report/{task}'])}" for task in study.tasks)
+        quoted = f"report score {score(first['report'])} ({per_task}), chosen by its {chosen}"
+    return f"{which}, {quoted}{': ' + settings if settings else ''}."
+
+
+def _how_sure(study: Study, tables: StudyTables) -> str:
+    if len(tables.leaders) < 2:
+        return "only one configuration is complete, so there is nothing to compare it with."
+    own = tables.leaders["select" if tables.metric == "select/score" else "report"].iloc[0]
+    middle = per_configuration(study.trials, study.factors, [tables.metric])[tables.metric].median()
+    typical = f"{points(own - middle)} points of score against the median configuration"
+    margin = margin_of_first(study, tables.leaders)
+    if margin is None:
+        return f"{typical}; without stored predictions no interval can be given."
+    apart = margin.low > 0 or margin.high < 0
+    if margin.with_seeds:
+        grounds = "over examples and seeds"
+        verdict = "a real difference" if apart else "not a sure difference"
+    else:
+        grounds = "over examples only, as seed noise is unknown with one run each"
+        verdict = "more than the examples' noise, but not sure" if apart else "not a sure difference"
+    return (
+        f"{typical}; {points(margin.difference)} points against the second best (95% interval "
+        f"{interval(margin.low, margin.high)}, {grounds}): {verdict}."
+    )
+
+
+def _what_matters(tables: StudyTables, names: dict[str, str]) -> str:
+    effects = tables.effects
+    sure = effects[effects["p_holm"] < 0.05]
+    if sure.empty:
+        return "no factor's effect can be told from noise yet."
+    ranked = sure.reindex(sure["effect"].abs().sort_values(ascending=False).index).head(3)
+    baseline = effects[effects["baseline"]]
+    baselines = dict(zip(baseline["factor"], baseline["level"], strict=True))
+    said = [
+        f"{names[factor]} {level}"
+        + (f" instead of {baselines[factor]}" if factor in baselines else "")
+        + f" {points(effect)} points ({interval(low, high)})"
+        for factor, level, effect, low, high in zip(
+            *(ranked[name] for name in ("factor", "level", "effect", "ci_low", "ci_high")), strict=True
+        )
+    ]
+    tests = int(effects["p"].notna().sum())
+    return f"{'; '.join(said)}. Observational, corrected for {_count(tests, 'test')}."
+
+
+def _ensemble(tables: StudyTables) -> str:
+    row = tables.ensemble.iloc[-1]
+    return (
+        f"report score {score(row['report'])}, {points(row['gain'])} points against the best single trial "
+        f"of each task (95% interval {interval(row['gain_low'], row['gain_high'])}, over examples)."
+    )
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How far the first configuration leads the second in report score, with its 95% interval."""
+
+    difference: float
+    low: float
+    high: float
+    with_seeds: bool
+    """Whether the interval covers seeds; without replicates it covers the examples only."""
+
+
+def margin_of_first(study: Study, leaders: pd.DataFrame) -> Margin | None:
+    """Compare the two leading configurations on the report half; None without stored predictions.
+
+    The examples' part of the variance comes from paired influences, the seeds' part from the
+    spread of the replicates.
+    """
+    pair: list[list[int]] = leaders["numbers"].head(2).tolist()
+    differences: list[Floats] = []
+    for task, info in study.tasks.items():
+        outputs = stack(study.predictions(task, [*pair[0], *pair[1]]))
+        if outputs is None or not {*pair[0], *pair[1]} <= set(outputs.numbers):
+            return None
+        pulls = influence(info.kind, outputs.values[:, outputs.report], outputs.labels[outputs.report])
+        first, second = ([outputs.numbers.index(number) for number in numbers] for numbers in pair)
+        differences.append(pulls[first].mean(axis=0) - pulls[second].mean(axis=0))
+    tasks = len(differences)
+    # Each task's examples are their own sample, so the variances of the task means add up.
+    components = [
+        (one.var(ddof=1) / len(one) / tasks**2, float(len(one) - 1)) for one in differences if len(one) > 1
+    ]
+    runs = leaders["n"].head(2).tolist()
+    if min(runs) > 1:
+        spreads: Sequence[float] = leaders["report_sd"].head(2).tolist()
+        components += [(sd**2 / n, float(n - 1)) for sd, n in zip(spreads, runs, strict=True)]
+    difference = float(np.mean([one.mean() for one in differences]))
+    low, high = combined_interval(difference, components)
+    return Margin(difference, low, high, with_seeds=min(runs) > 1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

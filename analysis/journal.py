@@ -1,0 +1,73 @@
+"""The trials of an Optuna journal, read without a lock and without ever writing.
+
+A driver may be appending while we read, so the file is taken once as it stands and a
+torn last line is left out; Optuna's own file backend would create and lock files.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial
+
+from minbert.errors import UserError
+
+STUDY_NAME = "study"
+
+
+class _Snapshot(BaseJournalBackend):
+    """The records of a journal file as it stood at one moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._records = list(_records(path))
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        yield from self._records[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise PermissionError("a study that is being read cannot be written")
+
+
+def read_trials(path: Path) -> list[FrozenTrial]:
+    """Return the trials of the journal at ``path``, by number; none when it does not exist yet.
+
+    Trials that were abandoned while they were being asked are left out.
+
+    Raises:
+        UserError: the journal cannot be read or a line before its last one is damaged.
+    """
+    if not path.exists():
+        return []
+    snapshot = _Snapshot(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the journal storage is stable; its warnings are noise to a reader
+        storage = JournalStorage(snapshot)
+        for study in storage.get_all_studies():
+            if study.study_name == STUDY_NAME:
+                found = storage.get_all_trials(study._study_id, deepcopy=False)
+                kept = [trial for trial in found if not trial.user_attrs.get("abandoned")]
+                return sorted(kept, key=lambda trial: trial.number)
+    return []
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        whole = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    lines = whole.split(b"\n")[:-1]  # what follows the last newline is still being written
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and "op_code" in record:
+            yield record
+        elif number < len(lines):
+            raise UserError(f"{path}: line {number} is damaged (not a journal record)")

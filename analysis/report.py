@@ -1,0 +1,303 @@
+"""Write a study's report: ``python -m analysis.report STUDY [--out DIR]``.
+
+report.md (with its pictures in report_pictures/) and report.html, one file that needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.headline import headline
+from analysis.study import Study, load
+from analysis.tables import (
+    StudyTables,
+    compute_tables,
+    effects_note,
+    markdown_table,
+    short_names,
+    summary_tables,
+)
+from minbert.errors import UserError
+
+__all__ = ["main", "summary_tables", "write_report"]
+
+PICTURES = "report_pictures"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture and what it shows in words."""
+
+    name: str
+    caption: str
+    data: bytes
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.data).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: a paragraph, a table, pictures and facts, each optional."""
+
+    title: str
+    note: str = ""
+    table: pd.DataFrame | None = None
+    pictures: list[Picture] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    command: str = ""
+
+
+def write_report(study: Study, out: Path) -> tuple[Path, Path]:
+    """Write report.md and report.html into ``out`` and return their paths.
+
+    Raises:
+        UserError: the study is damaged or ``out`` cannot be written.
+    """
+    tables = compute_tables(study)
+    sections = _sections(study, tables)
+    context = {
+        "title": study.name,
+        "lines": headline(study, tables),
+        "warning": _bundled_warning(study),
+        "sections": sections,
+        "pictures_folder": PICTURES,
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "markdown_table": markdown_table,
+    }
+    markdown, page = out / "report.md", out / "report.html"
+    try:
+        (out / PICTURES).mkdir(parents=True, exist_ok=True)
+        for picture in (picture for section in sections for picture in section.pictures):
+            (out / PICTURES / f"{picture.name}.png").write_bytes(picture.data)
+        markdown.write_text(_template("report.md.j2", autoescape=False).render(context), encoding="utf-8")
+        page.write_text(_template("report.html.j2", autoescape=True).render(context), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}") from None
+    return markdown, page
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.report",
+        description="Write report.md and a self-contained report.html for a study folder. Works on finished, "
+        "running and empty studies, and never changes the study's own files.",
+    )
+    parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: the study folder)")
+    options = parser.parse_args(arguments)
+    try:
+        study = load(options.study)
+        for path in write_report(study, options.out or study.path):
+            print(path)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _template(name: str, autoescape: bool) -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
+
+
+def _sections(study: Study, tables: StudyTables) -> list[Section]:
+    shown = summary_tables(study, tables)
+    leaders, effects, ensemble = (
+        shown.get(title) for title in ("Top configurations", "Main effects", "Ensemble")
+    )
+    none_complete = "No trial is complete yet."
+    return [
+        Section(
+            "Top configurations", _leaders_note(study) if leaders is not None else none_complete, leaders
+        ),
+        Section(
+            "Main effects of every factor",
+            f"{effects_note(tables.effects)} The pictures show scores as they are, not adjusted."
+            if leaders is not None
+            else none_complete,
+            effects if leaders is not None else None,
+            _factor_pictures(study, tables),
+        ),
+        Section("Ensemble", _ensemble_note(tables), ensemble),
+        Section("Training", "", None, _training_pictures(study, tables)),
+        Section("Trials that did not complete", *_unfinished(study)),
+        Section(
+            "Behind the numbers", "", facts=_facts(study, tables.metric), command=continue_command(study)
+        ),
+    ]
+
+
+def _leaders_note(study: Study) -> str:
+    sources = {
+        "dev_half": "chosen by the select half of dev and quoted on the other half, the report half",
+        "train_holdout": "chosen by a tenth of train that was held out and quoted on all of dev",
+        "dev": "chosen and quoted on the same dev set, as the papers did: optimistic",
+    }
+    source = sources.get(
+        str(study.meta.get("selection")), "chosen on the select half, quoted on the report half"
+    )
+    return (
+        f"Configurations are {source}. Ranked by mean select score over replicates (± sd over them); optimism "
+        "is select minus report in points; the score is the mean over tasks of the metric mapped to [0, 1]; "
+        "full dev contains the examples that chose, and is for comparing with others' numbers only."
+    )
+
+
+def _ensemble_note(tables: StudyTables) -> str:
+    if not tables.ensembles:
+        return "No stored predictions to build an ensemble from."
+    halves = (
+        "chosen on the select half, quoted on the report half"
+        if all(one.halves_differ for one in tables.ensembles.values())
+        else "chosen and quoted on the same examples: optimistic"
+    )
+    return (
+        f"Greedy forward selection with replacement (Caruana 2004) for each task, from stored predictions: {halves}. "
+        "Gain: points over the trial that is best on the select half; its interval covers examples, not seeds."
+    )
+
+
+def _unfinished(study: Study) -> tuple[str, pd.DataFrame | None]:
+    trials = study.trials[study.trials["state"] != "complete"]
+    if trials.empty:
+        return "None." if len(study.trials) else "No trial has started.", None
+    causes = trials["cause"].where(trials["cause"].notna(), "–")
+    counts = trials.groupby([trials["state"], causes.rename("cause")], sort=True)["number"]
+    table = pd.DataFrame(
+        {
+            "state": [state for (state, _), _ in counts],
+            "cause": [str(cause) for (_, cause), _ in counts],
+            "trials": [str(len(numbers)) for _, numbers in counts],
+            "numbers": [_listed(numbers.tolist()) for _, numbers in counts],
+        }
+    )
+    return "Pruned trials were stopped early because they were behind; no table above counts them.", table
+
+
+def _factor_pictures(study: Study, tables: StudyTables) -> list[Picture]:
+    names = short_names(study.factors)
+    drawn = [
+        (f"factor_{place:02d}", f"{tables.metric} by {factor.path}; the bar is the mean of a level", figure)
+        for place, factor in enumerate(study.factors)
+        if (figure := plots.score_by_level(study.trials, factor, tables.metric, names[factor.path]))
+    ]
+    return [_picture(*one) for one in drawn]
+
+
+def _training_pictures(study: Study, tables: StudyTables) -> list[Picture]:
+    curves = plots.learning_curves(study.history, study.trials)
+    cost = plots.score_against_cost(study.trials, tables.metric)
+    drawn = [
+        ("learning_curves", "Select score by epoch, one line a trial", curves),
+        ("score_against_cost", f"{tables.metric} against the cost of each complete trial", cost),
+    ]
+    return [_picture(name, caption, figure) for name, caption, figure in drawn if figure is not None]
+
+
+def _picture(name: str, caption: str, figure: Figure) -> Picture:
+    return Picture(name, caption.replace("/", " "), plots.png(figure))
+
+
+def _bundled_warning(study: Study) -> str:
+    parts = [name for name in ("data", "encoder") if _mapping(study.meta, name).get("bundled")]
+    if not parts:
+        return ""
+    verb = "is" if len(parts) == 1 else "are"
+    return (
+        f"The {' and the '.join(parts)} {verb} the bundled miniature, made to try the program out: "
+        "these scores are not the papers' and cannot be compared with them."
+    )
+
+
+def _facts(study: Study, metric: str) -> list[tuple[str, str]]:
+    meta = study.meta
+    data, encoder = _mapping(meta, "data"), _mapping(meta, "encoder")
+    settings = ", ".join(
+        f"{name} {meta[name]}" for name in ("device", "precision", "threads") if name in meta
+    )
+    kinds = "; ".join(f"{name}: {info.kind}" for name, info in study.tasks.items())
+    facts = [
+        ("Data", _source(data)),
+        ("Notes on the data", "; ".join(str(note) for note in data.get("notes") or ())),
+        ("Overlap of train, dev and test", _plain(data.get("overlap"))),
+        ("Encoder", _source(encoder)),
+        ("Tasks", kinds),
+        ("Seed", str(meta.get("seed", ""))),
+        ("Replicates", str(meta.get("replicates", ""))),
+        ("Selection", f"{meta.get('selection', '')}; tables quote {metric}"),
+        ("Computed with", settings),
+        ("Versions", _plain(meta.get("versions"))),
+        ("Space", str(_mapping(meta, "space").get("description") or study.name).strip()),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def continue_command(study: Study) -> str:
+    """The command that continues the study: the one stored with it, or one made from what is stored."""
+    stored = study.meta.get("command")
+    if stored:
+        return str(stored)
+    words = ["python", "-m", "trainables.search", "--space", study.name, "--study", str(study.path)]
+    for name in ("data", "encoder"):
+        source = _mapping(study.meta, name)
+        if source.get("path") and not source.get("bundled"):
+            words += [f"--{name}", str(source["path"])]
+    for name in ("trials", "replicates", "seed"):
+        if name in study.meta:
+            words += [f"--{name}", str(study.meta[name])]
+    return shlex.join(words)
+
+
+def _source(source: dict[str, Any]) -> str:
+    name = source.get("name") or source.get("path") or ""
+    fingerprint = f" (fingerprint {str(source['fingerprint'])[:16]})" if source.get("fingerprint") else ""
+    return f"{name}{', bundled' if source.get('bundled') else ''}{fingerprint}"
+
+
+def _mapping(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    found = meta.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        inner = (
+            f"{key} ({_plain(item)})" if isinstance(item, dict) else f"{key} {_plain(item)}"
+            for key, item in value.items()
+        )
+        return ", ".join(inner)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(item) for item in value)
+    return "" if value is None else str(value)
+
+
+def _listed(numbers: list[int], most: int = 20) -> str:
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Stored predictions as arrays, and the tasks' metrics on them.
+
+Arrays are ``(trials, examples, outputs)``; metrics work on any leading axes at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The labelled dev predictions of several trials for one task, over the same examples."""
+
+    numbers: list[int]
+    """Trial numbers, one for each first index of ``values``."""
+    values: Floats
+    """(trials, examples, outputs): class probabilities, P(positive) or scores."""
+    labels: Floats
+    """(examples,)"""
+    select: Mask
+    """(examples,) true where choices are made."""
+    report: Mask
+    """(examples,) true where results are quoted; the same examples when the study has no halves."""
+
+    @property
+    def halves_differ(self) -> bool:
+        return not bool((self.select & self.report).any())
+
+
+def stack(predictions: pd.DataFrame) -> Outputs | None:
+    """Stack the predictions of one task (``number`` and the stored columns) by trial.
+
+    Trials that predicted other examples than the first one are left out; None when no
+    labelled dev example is stored.
+    """
+    labelled = predictions[(predictions["split"] == "dev") & predictions["label"].notna()]
+    if labelled.empty:
+        return None
+    labelled = labelled.assign(key=pd.factorize(labelled["id"])[0])
+    labelled = labelled.sort_values(["number", "key"], kind="stable")
+    names = [str(name) for name in labelled if str(name).startswith("output_")]
+    columns = sorted(names, key=lambda name: int(name.removeprefix("output_")))
+    values, keys = labelled[columns].to_numpy(np.float64), labelled["key"].to_numpy()
+    numbers, starts = np.unique(labelled["number"].to_numpy(), return_index=True)
+    stops = [*starts[1:], len(labelled)]
+    first = slice(starts[0], stops[0])
+    blocks = {
+        int(number): values[start:stop]
+        for number, start, stop in zip(numbers, starts, stops, strict=True)
+        if np.array_equal(keys[start:stop], keys[first])
+    }
+    half = labelled["half"].iloc[first]
+    select, report = (half == "select").to_numpy(bool), (half == "report").to_numpy(bool)
+    everything = np.ones(len(half), bool)
+    return Outputs(
+        numbers=list(blocks),
+        values=np.stack(list(blocks.values())),
+        labels=labelled["label"].iloc[first].to_numpy(np.float64),
+        select=select if select.any() else everything,
+        report=report if report.any() else everything,
+    )
+
+
+def metric(kind: str, values: Floats, labels: Floats) -> Floats:
+    """Accuracy, or Pearson's r for regression; ``values`` (…, examples, outputs) → (…).
+
+    Pearson's r of a constant prediction is 0, as it tells nothing.
+    """
+    if kind != "regression":
+        mean: Floats = np.asarray(_correct(kind, values, labels).mean(axis=-1), np.float64)
+        return mean
+    return np.asarray(np.mean(_standard(values[..., 0]) * _standard(labels), axis=-1), np.float64)
+
+
+def to_unit(kind: str, value: Floats | float) -> Floats | float:
+    """Map a task's metric to [0, 1], as the score does."""
+    return 0.5 * value + 0.5 if kind == "regression" else value
+
+
+def influence(kind: str, values: Floats, labels: Floats) -> Floats:
+    """What each example adds to the [0, 1] metric: their mean is the metric up to its bias, and
+    their spread its uncertainty (the infinitesimal jackknife); (…, examples, outputs) → (…, examples)."""
+    if kind != "regression":
+        return _correct(kind, values, labels).astype(np.float64)
+    x, y = _standard(values[..., 0]), _standard(labels)
+    r = np.mean(x * y, axis=-1, keepdims=True)
+    pulls: Floats = (x * y - r / 2 * (x**2 + y**2) + r + 1) / 2
+    return pulls
+
+
+def _correct(kind: str, values: Floats, labels: Floats) -> Mask:
+    guess = values.argmax(axis=-1) if kind == "classification" else values[..., 0] >= 0.5
+    correct: Mask = guess == labels
+    return correct
+
+
+def _standard(values: Floats) -> Floats:
+    centred = values - values.mean(axis=-1, keepdims=True)
+    spread = np.sqrt(np.mean(centred**2, axis=-1, keepdims=True))
+    # A constant's spread is rounding noise, which must not be blown up to a correlation.
+    floor = 1e-12 * np.maximum(1.0, np.abs(values).max(axis=-1, keepdims=True, initial=0.0))
+    standard: Floats = np.where(spread > floor, centred / np.where(spread > floor, spread, 1.0), 0.0)
+    return standard

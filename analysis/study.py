@@ -1,0 +1,255 @@
+"""A study folder as data frames: what was searched, its trials, epochs and predictions.
+
+Reading never writes, locks or creates anything, so a study can be read while it runs
+and from a folder that is not ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from analysis.journal import read_trials
+from minbert.errors import UserError
+
+SCHEMA_VERSION = 1
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+class Factor(BaseModel):
+    """An axis of the searched space: a list of levels, or a range when ``levels`` is None."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str
+    """Dotted path of the leaf, also the name of its column in ``Study.trials``."""
+    levels: tuple[Any, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+
+
+class TaskInfo(BaseModel):
+    """What a task's outputs mean: its kind, number of classes and label range."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["classification", "binary", "regression"]
+    classes: int = 2
+    label_range: tuple[float, float] = (0.0, 5.0)
+
+
+class _Described(BaseModel):
+    """The part of study.yaml that the frames depend on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    schema_version: int
+    name: str
+    factors: list[Factor]
+    tasks: dict[str, TaskInfo] = Field(min_length=1)
+
+
+class Study:
+    """A study folder; the frames are read when they are first asked for and then kept."""
+
+    def __init__(
+        self, path: Path, meta: dict[str, Any], factors: list[Factor], tasks: dict[str, TaskInfo]
+    ) -> None:
+        self.path = path
+        self.meta = meta
+        self.factors = factors
+        self.tasks = tasks
+
+    @property
+    def name(self) -> str:
+        return str(self.meta["name"])
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial: number, state, config_id, replicate, seed, score, best_epoch, epochs,
+        {select,report,dev}/{task,score}, cost_alone, cost_paid and seconds (in seconds), cause,
+        started, finished, and one column a factor (None or NaN where it was not active).
+
+        ``score`` is the select score at the best epoch; of a trial that did not end, so far.
+        """
+        rows = [self._trial_row(trial) for trial in read_trials(self.path / "journal.log")]
+        frame = pd.DataFrame(rows, columns=list(self._trial_row(None)))
+        return frame.astype(self._column_types())
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: number, stage, epoch and the other fields of history.jsonl, nested
+        ones flattened (``train_loss/sst``, ``select/score``). An epoch written twice counts once."""
+        rows = [row for number in self.trials["number"] for row in self._epochs(int(number))]
+        if not rows:
+            return pd.DataFrame(columns=["number", "stage", "epoch", "select/score"])
+        frame = pd.DataFrame(rows)
+        return frame.drop_duplicates(["number", "stage", "epoch"], keep="last", ignore_index=True)
+
+    def predictions(self, task: str, numbers: Iterable[int] | None = None) -> pd.DataFrame:
+        """One row an example and trial: number, split, half, id, label, output_0 … output_{C-1}.
+
+        ``numbers`` picks trials; by default all that completed. Trials without stored
+        predictions are left out.
+
+        Raises:
+            UserError: no such task, or a stored file is damaged.
+        """
+        if task not in self.tasks:
+            raise UserError(f"{self.path}: no task {task!r}; the tasks are {', '.join(self.tasks)}")
+        if numbers is None:
+            numbers = self.trials.loc[self.trials["state"] == "complete", "number"]
+        tables = [table for number in numbers if (table := self._read_predictions(task, int(number)))]
+        if not tables:
+            return pd.DataFrame(columns=["number", "split", "half", "id", "label", "output_0"])
+        frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        return frame
+
+    def trial_folder(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:05d}"
+
+    def _read_predictions(self, task: str, number: int) -> pa.Table | None:
+        file = self.trial_folder(number) / "predictions" / f"{task}.parquet"
+        if not file.exists():
+            return None
+        try:
+            table = pq.read_table(file, partitioning=None)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{file}: cannot be read as Parquet: {error}") from None
+        missing = {"split", "half", "id", "label", "output_0"} - set(table.column_names)
+        if missing:
+            raise UserError(f"{file}: lacks the column(s) {', '.join(sorted(missing))}")
+        return table.add_column(0, "number", pa.array([number] * len(table), pa.int64()))
+
+    def _epochs(self, number: int) -> Iterator[dict[str, Any]]:
+        file = self.trial_folder(number) / "history.jsonl"
+        if not file.exists():
+            return
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:  # torn by a killed worker; the epoch is trained and written again
+                continue
+            if isinstance(record, dict):
+                yield {"number": number, **_flat(record)}
+
+    def _trial_row(self, trial: FrozenTrial | None) -> dict[str, Any]:
+        """A row of ``trials``; without a trial, an empty one that names the columns."""
+        attributes: Mapping[str, Any] = trial.user_attrs if trial else {}
+        metrics: Mapping[str, Any] = attributes.get("metrics") or {}
+        started, finished = (trial.datetime_start, trial.datetime_complete) if trial else (None, None)
+        return {
+            "number": trial.number if trial else -1,
+            "state": STATES[trial.state] if trial else "waiting",
+            "config_id": attributes.get("config_id"),
+            "replicate": attributes.get("replicate", 0),
+            "seed": attributes.get("seed"),
+            "score": _score(trial, metrics) if trial else None,
+            "best_epoch": attributes.get("best_epoch"),
+            "epochs": attributes.get("epochs"),
+            **{column: metrics.get(column) for column in self._metric_columns()},
+            "cost_alone": attributes.get("cost_alone"),
+            "cost_paid": attributes.get("cost_paid"),
+            "cause": attributes.get("cause"),
+            "started": started,
+            "finished": finished,
+            "seconds": _seconds(started, finished),
+            **{factor.path: trial.params.get(factor.path) if trial else None for factor in self.factors},
+        }
+
+    def _metric_columns(self) -> list[str]:
+        return [f"{half}/{name}" for half in ("select", "report", "dev") for name in (*self.tasks, "score")]
+
+    def _column_types(self) -> dict[str, str]:
+        numbers = ("score", "best_epoch", "epochs", "cost_alone", "cost_paid", "seconds")
+        continuous = [factor.path for factor in self.factors if factor.levels is None]
+        listed = [factor.path for factor in self.factors if factor.levels is not None]
+        return {
+            **dict.fromkeys((*numbers, *self._metric_columns(), *continuous), "float64"),
+            **dict.fromkeys(("config_id", "cause", "seed", *listed), "object"),
+            **dict.fromkeys(("started", "finished"), "datetime64[us]"),
+            "number": "int64",
+            "replicate": "int64",
+        }
+
+
+def load(path: str | Path) -> Study:
+    """Open the study folder at ``path``.
+
+    Raises:
+        UserError: no such folder, not a study folder, made by a newer version, or damaged.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    file = folder / "study.yaml"
+    if not file.is_file():
+        raise UserError(f"{folder}: not a study folder (it has no study.yaml)")
+    meta = _read_yaml(file)
+    version = meta.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise UserError(
+            f"{file}: schema_version {version} is newer than this program reads ({SCHEMA_VERSION}): update it"
+        )
+    try:
+        described = _Described.model_validate(meta)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{file}: damaged at {where}: {first['msg']}") from None
+    return Study(folder, meta, described.factors, described.tasks)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        meta = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{file}: damaged{line}: not valid YAML") from None
+    if not isinstance(meta, dict):
+        raise UserError(f"{file}: damaged: it should hold a mapping")
+    return meta
+
+
+def _score(trial: FrozenTrial, metrics: Mapping[str, Any]) -> float | None:
+    """Optuna keeps a pruned trial's *last* value, so the best one is looked up for unfinished trials."""
+    if trial.state == TrialState.COMPLETE:
+        return trial.value
+    if metrics.get("select/score") is not None:
+        return float(metrics["select/score"])
+    return max(trial.intermediate_values.values(), default=None)
+
+
+def _seconds(started: datetime | None, finished: datetime | None) -> float | None:
+    return (finished - started).total_seconds() if started and finished else None
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}/"))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,243 @@
+"""The tables of a study, and how their numbers are written.
+
+Computation keeps full precision; rounding and units (a point is 0.01 of a score) live here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.ablation import LEVEL_MEANS, leaderboard, main_effects
+from analysis.coding import level_text
+from analysis.ensemble import TaskEnsemble, ensemble_table, greedy, members_table
+from analysis.study import Factor, Study
+
+TOP = 10
+MEMBERS_SHOWN = 6
+POOL = 100
+"""An ensemble is chosen from this many of the best complete trials; more would overfit the select half."""
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """The computed tables of one study, in full precision."""
+
+    metric: str
+    """The column that tables quote: report/score, or the best there is instead."""
+    leaders: pd.DataFrame
+    effects: pd.DataFrame
+    ensembles: dict[str, TaskEnsemble]
+    ensemble: pd.DataFrame
+    members: pd.DataFrame
+
+
+def compute_tables(study: Study, top: int = TOP) -> StudyTables:
+    """Compute the leaderboard, the main effects and the ensembles of a study."""
+    trials = study.trials
+    metric = quoted_metric(trials)
+    complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
+    pool = complete.sort_values("score", ascending=False, kind="stable")["number"].head(POOL).tolist()
+    ensembles = greedy({task: study.predictions(task, pool) for task in study.tasks}, study.tasks)
+    return StudyTables(
+        metric=metric,
+        leaders=leaderboard(trials, study.tasks, top, study.factors),
+        effects=main_effects(trials, study.factors, study.tasks, metric),
+        ensembles=ensembles,
+        ensemble=ensemble_table(ensembles, study.tasks),
+        members=members_table(ensembles),
+    )
+
+
+def summary_tables(
+    study: Study, tables: StudyTables | None = None, top: int = TOP
+) -> dict[str, pd.DataFrame]:
+    """The tables to print, by title, every cell a string: top configurations, main effects, ensemble.
+
+    Tables without rows are left out.
+    """
+    tables = tables or compute_tables(study, top)
+    shown = {
+        "Top configurations": show_leaders(tables.leaders, study),
+        "Main effects": show_effects(tables.effects, study.factors),
+        "Ensemble": show_ensemble(tables.ensemble, tables.members),
+    }
+    return {title: frame for title, frame in shown.items() if len(frame)}
+
+
+def quoted_metric(trials: pd.DataFrame) -> str:
+    """``report/score``, or what is there when the study has no report half."""
+    complete = trials[trials["state"] == "complete"]
+    found = [name for name in ("report/score", "dev/score") if complete[name].notna().any()]
+    return found[0] if found else "report/score" if complete["score"].isna().all() else "select/score"
+
+
+def short_names(factors: Sequence[Factor]) -> dict[str, str]:
+    """Map dotted paths to names that fit a table: ``tasks.sts.head.kind`` → ``sts.head``."""
+    short = {factor.path: _short(factor.path) for factor in factors}
+    names = list(short.values())
+    return {path: name if names.count(name) == 1 else path for path, name in short.items()}
+
+
+def show_leaders(leaders: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The leaderboard as text: scores to three places, optimism in points, settings in one cell."""
+    names = short_names(study.factors)
+    return pd.DataFrame(
+        {
+            "#": leaders["rank"].astype(str),
+            "trial": [_numbers(numbers) for numbers in leaders["numbers"]],
+            "runs": leaders["n"].astype(str),
+            "select": _with_sd(leaders, "select"),
+            "report": _with_sd(leaders, "report"),
+            "optimism": [points(value) for value in leaders["optimism"]],
+            **{task: [score(value) for value in leaders[f"report/{task}"]] for task in study.tasks},
+            "full dev": [score(value) for value in leaders["dev/score"]],
+            "cost": [duration(value) for value in leaders["cost_alone"]],
+            "settings": [settings_text(row, names) for _, row in leaders.iterrows()],
+        }
+    )
+
+
+def show_effects(effects: pd.DataFrame, factors: Sequence[Factor]) -> pd.DataFrame:
+    """The main effects as text: means to three places, effects and intervals in points."""
+    names = short_names(factors)
+    return pd.DataFrame(
+        {
+            "factor": [names[path] for path in effects["factor"]],
+            "level": effects["level"],
+            "n": effects["n"].astype(str),
+            "mean": [score(value) for value in effects["mean"]],
+            "sd": [score(value) for value in effects["sd"]],
+            "effect": [points(value) for value in effects["effect"]],
+            "95% interval": [
+                interval(low, high) for low, high in zip(effects["ci_low"], effects["ci_high"], strict=True)
+            ],
+            "p (Holm)": [probability(value) for value in effects["p_holm"]],
+            "verdict": effects["verdict"],
+        }
+    )
+
+
+def show_ensemble(ensemble: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame:
+    """The ensembles as text: metrics to three places, optimism and gains in points."""
+    return pd.DataFrame(
+        {
+            "task": ensemble["task"],
+            "members": [_members(task, members) for task in ensemble["task"]],
+            "select": [score(value) for value in ensemble["select"]],
+            "report": [score(value) for value in ensemble["report"]],
+            "optimism": [points(value) for value in ensemble["optimism"]],
+            "best single": ensemble["single"],
+            "its report": [score(value) for value in ensemble["single_report"]],
+            "gain": [points(value) for value in ensemble["gain"]],
+            "95% interval": [
+                interval(low, high)
+                for low, high in zip(ensemble["gain_low"], ensemble["gain_high"], strict=True)
+            ],
+        }
+    )
+
+
+def effects_note(effects: pd.DataFrame) -> str:
+    """What the effects table can and cannot say, in one paragraph."""
+    if effects.empty:
+        return "The space has no factors to compare."
+    if (effects["evidence"] == LEVEL_MEANS).all():
+        return (
+            "Too few complete configurations for a model of all factors at once: effects are plain "
+            "differences of level means, without intervals, and mix the factors up."
+        )
+    visible = effects.loc[~effects["slope"], "visible"].dropna()
+    smallest = (
+        f" Smallest true effect that this table would have shown (80% power after the correction): "
+        f"{100 * visible.min():.1f} points for the best-covered level, {100 * visible.median():.1f} for the "
+        "middle one; read 'undecided' with that in mind."
+        if len(visible)
+        else ""
+    )
+    return (
+        "Effect: points of score against the factor's baseline level, adjusted for all other factors "
+        "(least squares over complete trials, replicates averaged; n = configurations; pruned trials do "
+        "not count). Observational: the search chose what to try, so confirm an effect by runs that "
+        f"differ in that factor only.{_implied_note(effects)}{smallest}"
+    )
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """Write a frame of strings as a Markdown table."""
+
+    def line(cells: Sequence[object]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    header = [line(list(frame.columns)), line(["---"] * frame.shape[1])]
+    return "\n".join(header + [line(list(row)) for row in frame.itertuples(index=False)])
+
+
+def score(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def points(value: float) -> str:
+    """A difference in points (0.01), signed."""
+    return "–" if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    return "–" if math.isnan(low) or math.isnan(high) else f"{points(low)} to {points(high)}"
+
+
+def probability(value: float) -> str:
+    return "–" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def settings_text(row: pd.Series, names: dict[str, str]) -> str:
+    """The active factors of a configuration as ``name=level, …``."""
+    cells = ((name, level_text(row[path])) for path, name in names.items())
+    return ", ".join(f"{name}={level}" for name, level in cells if level != "inactive")
+
+
+def _implied_note(effects: pd.DataFrame) -> str:
+    """What the verdict of inactive rows means, where a table has some."""
+    if not (effects["verdict"] == "set by other factors").any():
+        return ""
+    return (
+        " Where a factor is inactive because of another one, the other one's row carries the effect, "
+        "measured at this factor's baseline (or mean)."
+    )
+
+
+def _short(path: str) -> str:
+    for prefix in ("tasks.", "stages."):
+        path = path.removeprefix(prefix)
+    return path.removesuffix(".kind")
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return ", ".join(str(number) for number in numbers)
+
+
+def _with_sd(frame: pd.DataFrame, name: str) -> list[str]:
+    return [
+        score(mean) + ("" if math.isnan(sd) else f" ± {sd:.3f}")
+        for mean, sd in zip(frame[name], frame[f"{name}_sd"], strict=True)
+    ]
+
+
+def _members(task: str, members: pd.DataFrame) -> str:
+    own = members[members["task"] == task]
+    if own.empty:
+        return f"{members['number'].nunique()} trials"
+    shares = zip(own["number"].head(MEMBERS_SHOWN), own["weight"].head(MEMBERS_SHOWN), strict=True)
+    more = f" and {len(own) - MEMBERS_SHOWN} more" if len(own) > MEMBERS_SHOWN else ""
+    return ", ".join(f"{number} ({weight:.0%})" for number, weight in shares) + more

@@ -1,0 +1,233 @@
+"""Reading and writing encoders in Hugging Face's on-disk format (safetensors only).
+
+Any folder with ``config.json``, ``model.safetensors`` and a WordPiece vocabulary of a
+BERT-family model is read; names and shapes of all parameters are checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import BertWordPieceTokenizer, Tokenizer
+from torch import Tensor
+
+from minbert.encoder import BertEncoder, EncoderConfig
+from minbert.errors import UserError
+from minbert.seeds import stream_seed
+
+WEIGHTS = "model.safetensors"
+_LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
+_UNUSED = re.compile(r"(^cls\.|position_ids$|^classifier\.)")
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """A checkpoint folder whose configuration has been checked."""
+
+    folder: Path
+    config: EncoderConfig
+    fingerprint: str
+
+    def weights(self) -> dict[str, Tensor]:
+        """All parameters by Hugging Face name, fp32, checked for names and shapes.
+
+        A pooler that the checkpoint lacks (masked-language models have none) is initialised
+        from a fixed seed.
+
+        Raises:
+            UserError: names or shapes are not those of the configured BERT.
+        """
+        tensors = _read_tensors(self.folder / WEIGHTS)
+        expected = {name: tuple(tensor.shape) for name, tensor in empty_encoder(self.config).state_dict().items()}
+        if not any(name.startswith("pooler.") for name in tensors):
+            tensors |= _fresh_pooler(self.config)
+        _check_names(self.folder / WEIGHTS, tensors, expected)
+        return {name: tensors[name].float() for name in expected}
+
+    def tokenizer(self) -> Tokenizer | BertWordPieceTokenizer:
+        """The checkpoint's WordPiece tokenizer."""
+        return _read_tokenizer(self.folder)
+
+
+def open_encoder(folder: Path) -> EncoderFiles:
+    """Check a local checkpoint folder.
+
+    Raises:
+        UserError: the folder, its configuration, weights or vocabulary is missing or not BERT's.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such encoder folder")
+    config = _read_config(folder / "config.json")
+    if not (folder / WEIGHTS).is_file():
+        others = [path.name for path in folder.glob("*.bin")]
+        hint = f" ({others[0]} is a pickle, which is never loaded: convert it to safetensors)" if others else ""
+        raise UserError(f"{folder}: no {WEIGHTS}{hint}")
+    _read_header(folder / WEIGHTS)
+    _read_tokenizer(folder)
+    return EncoderFiles(folder, config, _fingerprint(folder))
+
+
+def save_encoder(encoder: BertEncoder, folder: Path, vocabulary_from: Path) -> None:
+    """Write an encoder so that :func:`open_encoder` and ``transformers.BertModel`` load it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": "bert", "architectures": ["BertModel"], "hidden_act": "gelu", **asdict(encoder.config)}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (vocabulary_from / name).is_file():
+            (folder / name).write_bytes((vocabulary_from / name).read_bytes())
+
+
+def empty_encoder(config: EncoderConfig) -> BertEncoder:
+    """An encoder whose parameters hold nothing yet."""
+    with torch.device("meta"):
+        encoder = BertEncoder(config)
+    return encoder
+
+
+def load_encoder(config: EncoderConfig, weights: dict[str, Tensor]) -> BertEncoder:
+    """An encoder with a copy of these weights."""
+    encoder = empty_encoder(config).to_empty(device="cpu")
+    encoder.load_state_dict(weights)
+    return encoder
+
+
+def _read_config(path: Path) -> EncoderConfig:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: no config.json, so it is no Hugging Face checkpoint") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(raw, dict) or raw.get("model_type") != "bert":
+        kind = raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__
+        raise UserError(f"{path}: model_type is {kind!r}; only 'bert' checkpoints can be loaded")
+    activation = raw.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise UserError(f"{path}: hidden_act is {activation!r}; only 'gelu' is supported")
+    _refuse_other_positions(path, raw)
+    values = {field.name: raw[field.name] for field in fields(EncoderConfig) if field.name in raw}
+    return _checked_config(path, values)
+
+
+def _refuse_other_positions(path: Path, raw: dict[str, Any]) -> None:
+    kind = raw.get("position_embedding_type", "absolute")
+    if kind != "absolute":
+        raise UserError(f"{path}: position_embedding_type is {kind!r}; only 'absolute' is supported")
+
+
+def _checked_config(path: Path, values: dict[str, Any]) -> EncoderConfig:
+    floats = ("layer_norm_eps", "initializer_range")
+    for field in fields(EncoderConfig):
+        value = values.get(field.name)
+        if value is None and field.name in ("vocab_size", "hidden_size", "num_hidden_layers",
+                                            "num_attention_heads", "intermediate_size"):
+            raise UserError(f"{path}: {field.name} is missing")
+        number = isinstance(value, float | int) and not isinstance(value, bool)
+        if value is not None and not (number and value > 0 and (field.name in floats or isinstance(value, int))):
+            raise UserError(f"{path}: {field.name} is {value!r}; a positive number is needed")
+    config = EncoderConfig(**values)
+    if config.hidden_size % config.num_attention_heads:
+        raise UserError(
+            f"{path}: hidden_size {config.hidden_size} is no multiple of num_attention_heads {config.num_attention_heads}"
+        )
+    return config
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file; refused when it is not one or is cut short."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > min(path.stat().st_size, 100_000_000):
+                raise ValueError("the header is longer than the file")
+            header = json.loads(file.read(size))
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+        if 8 + size + end != path.stat().st_size:
+            raise ValueError(f"{path.stat().st_size} bytes where the header promises {8 + size + end}")
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file: {error}") from None
+    return header  # type: ignore[no-any-return]
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        raw = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file: {error}") from None
+    tensors = {}
+    for name, tensor in raw.items():
+        clean = name.removeprefix("bert.")
+        for old, new in _LEGACY:
+            clean = clean.replace(old, new)
+        if not _UNUSED.search(clean):
+            tensors[clean] = tensor
+    return tensors
+
+
+def _check_names(path: Path, tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
+    missing = sorted(set(expected) - set(tensors))
+    unknown = sorted(set(tensors) - set(expected))
+    if missing or unknown:
+        kind, names = ("lacks", missing) if missing else ("has unknown", unknown)
+        raise UserError(f"{path}: {kind} {len(names)} parameter(s) of BERT, the first is {names[0]!r}")
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise UserError(f"{path}: {name} has shape {tuple(tensors[name].shape)}; config.json asks for {shape}")
+
+
+def _fresh_pooler(config: EncoderConfig) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(stream_seed(0, "pooler"))
+    weight = torch.empty(config.hidden_size, config.hidden_size)
+    weight.normal_(0.0, config.initializer_range, generator=generator)
+    return {"pooler.dense.weight": weight, "pooler.dense.bias": torch.zeros(config.hidden_size)}
+
+
+def _read_tokenizer(folder: Path) -> Tokenizer | BertWordPieceTokenizer:
+    whole, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
+    try:
+        if whole.is_file():
+            tokenizer: Tokenizer | BertWordPieceTokenizer = Tokenizer.from_file(str(whole))
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+        elif vocabulary.is_file():
+            tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=_lowercases(folder))
+        else:
+            raise UserError(f"{folder}: neither tokenizer.json nor vocab.txt")
+    except UserError:
+        raise
+    except Exception as error:  # the tokenizers library raises plain Exception on a bad file
+        raise UserError(f"{folder}: the vocabulary cannot be read: {error}") from None
+    for token in ("[CLS]", "[SEP]"):
+        if tokenizer.token_to_id(token) is None:
+            raise UserError(f"{folder}: the vocabulary lacks {token}")
+    return tokenizer
+
+
+def _lowercases(folder: Path) -> bool:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return True
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+
+
+def _fingerprint(folder: Path) -> str:
+    """SHA-256 over what determines results: shape, weights and vocabulary."""
+    total = hashlib.sha256()
+    for name in ("config.json", WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file():
+            total.update(name.encode())
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Corpora: readers of data folders, dev halves, tokenised corpora and batches."""

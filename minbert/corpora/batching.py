@@ -1,0 +1,124 @@
+"""From example numbers to one packed batch: special tokens, pairs, truncation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minbert.corpora.tokenised import TokenisedCorpus, TokenisedSplit
+from minbert.encoder import Packed, pack
+from minbert.heads import Inputs
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task's examples inside a batch.
+
+    Attributes:
+        task: its name.
+        sequences: where its vectors stand among the batch's sequences: one slice for joint
+            and single inputs, two for separate ones.
+        labels: (batch,) float32, or None.
+    """
+
+    task: str
+    sequences: tuple[slice, ...]
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The sequences of one step and which task they belong to."""
+
+    packed: Packed
+    parts: tuple[Part, ...]
+
+
+class Batcher:
+    """Makes batches of any tasks' examples for one encoder pass.
+
+    Args:
+        corpus: the tokenised examples.
+        inputs: how each task's texts are encoded (see :mod:`minbert.heads`).
+        max_length: tokens a sequence, special tokens included.
+        device: where batches go.
+    """
+
+    def __init__(
+        self, corpus: TokenisedCorpus, inputs: Mapping[str, Inputs], max_length: int, device: torch.device
+    ) -> None:
+        self._corpus, self._inputs = corpus, inputs
+        self._max_length, self._device = max_length, device
+        self._cls = np.array([corpus.cls_id], dtype=np.int32)
+        self._sep = np.array([corpus.sep_id], dtype=np.int32)
+
+    def batch(self, split: str, requests: Sequence[tuple[str, np.ndarray]]) -> Batch:
+        """Pack the examples of several tasks; a request names a task and its (batch,) example numbers."""
+        sequences: list[np.ndarray] = []
+        seconds: list[int] = []
+        parts = []
+        for task, indices in requests:
+            data = self._corpus.splits[task][split]
+            slices = []
+            for texts in self._encodings(task, data, indices):
+                slices.append(slice(len(sequences), len(sequences) + len(texts)))
+                sequences += [sequence for sequence, _ in texts]
+                seconds += [second for _, second in texts]
+            labels = None
+            if data.labels is not None:
+                labels = torch.from_numpy(data.labels[indices]).to(self._device, non_blocking=True)
+            parts.append(Part(task, tuple(slices), labels))
+        return Batch(pack(sequences, seconds, self._device), tuple(parts))
+
+    def in_order_of_length(self, task: str, split: str, budget: int) -> Iterator[np.ndarray]:
+        """Example numbers of a whole split in runs of similar length, about ``budget`` tokens each."""
+        data = self._corpus.splits[task][split]
+        lengths = sum(np.minimum(table.lengths, self._max_length) + 2 for table in data.columns)
+        order = np.argsort(lengths, kind="stable")
+        bounds = np.cumsum(np.asarray(lengths)[order]) // budget
+        yield from np.split(order, np.flatnonzero(np.diff(bounds)) + 1)
+
+    def _encodings(
+        self, task: str, data: TokenisedSplit, indices: np.ndarray
+    ) -> list[list[tuple[np.ndarray, int]]]:
+        if self._inputs[task] == "joint":
+            first, second = data.columns
+            return [[self._joint(first[i], second[i]) for i in indices]]
+        return [[self._single(table[i]) for i in indices] for table in data.columns]
+
+    def _single(self, tokens: np.ndarray) -> tuple[np.ndarray, int]:
+        sequence = np.concatenate([self._cls, tokens[: self._max_length - 2], self._sep])
+        return sequence, len(sequence)
+
+    def _joint(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int]:
+        one, two = truncate_pair(len(first), len(second), self._max_length - 3)
+        sequence = np.concatenate([self._cls, first[:one], self._sep, second[:two], self._sep])
+        return sequence, one + 2
+
+
+def truncate_pair(first: int, second: int, budget: int) -> tuple[int, int]:
+    """Lengths of two texts cut to ``budget`` tokens together, always the longer one first."""
+    if first + second <= budget:
+        return first, second
+    shorter = min(first, second)
+    if shorter <= budget // 2:
+        return (budget - shorter, shorter) if first > second else (shorter, budget - shorter)
+    return budget - budget // 2, budget // 2
+
+
+def plain_sentences(corpus: TokenisedCorpus, tasks: Sequence[str], max_length: int) -> list[np.ndarray]:
+    """The distinct training sentences of some tasks with special tokens, cut to ``max_length`` tokens."""
+    seen: dict[bytes, np.ndarray] = {}
+    for task in tasks:
+        for table in corpus.splits[task]["train"].columns:
+            for index in range(len(table)):
+                tokens = table[index][: max_length - 2]
+                seen.setdefault(tokens.tobytes(), tokens)
+    return [
+        np.concatenate([[corpus.cls_id], tokens, [corpus.sep_id]]).astype(np.int32)
+        for tokens in seen.values()
+    ]

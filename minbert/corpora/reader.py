@@ -1,0 +1,266 @@
+"""Read a data folder: find each task's files by content, check every line, tell what was skipped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minbert.config import TaskConfig
+from minbert.corpora.cs224n import (
+    SPLITS,
+    Split,
+    Table,
+    counted,
+    labels_fit,
+    parse_label,
+    peek_columns,
+    read_table,
+    recognise,
+    speaks_of,
+)
+from minbert.errors import UserError, did_you_mean
+
+Claims = dict[tuple[str, Split], list[Path]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of one task: n examples in file order."""
+
+    ids: tuple[str, ...]
+    """One an example; where the file has none, ``<split>-<row>`` with rows from 0."""
+    texts: tuple[tuple[str, ...], ...]
+    """One tuple of n texts per text column."""
+    labels: np.ndarray | None
+    """float64 ``(n,)``; None for an unlabelled split."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a data folder holds for the tasks of a configuration."""
+
+    path: Path
+    fingerprint: str
+    """SHA-256 (32 hex digits) of the parsed content: file names and layout do not enter."""
+    splits: dict[str, dict[str, Examples]]
+    """Task -> split -> examples; train and dev are always there."""
+    notes: tuple[str, ...]
+    """What was ignored, skipped or made up, one line each."""
+    overlap: dict[str, dict[str, int]]
+    """Task -> dev or test -> number of its examples whose text also stands in train."""
+
+
+def read_corpus(path: Path, tasks: Mapping[str, TaskConfig]) -> Corpus:
+    """Read all splits of all tasks from the files of a folder.
+
+    Raises:
+        UserError: the folder or a needed file is missing, two files claim one split, or a file
+            is not of the layout; the message names the file and the line.
+    """
+    notes: list[str] = []
+    files = _find_files(path, tasks, notes)
+    splits: dict[str, dict[str, Examples]] = {}
+    for (name, split), file in files.items():
+        examples, remarks = _read_examples(read_table(file), tasks[name], split)
+        notes += remarks
+        if len(examples):
+            splits.setdefault(name, {})[split] = examples
+        elif split != "test":
+            raise UserError(f"{file}: no usable example for the {split} split of task {name!r}")
+        else:
+            notes.append(f"{file.name}: no usable example, {name} goes without a test split")
+    return Corpus(path, _fingerprint(splits), splits, tuple(notes), _overlap(splits))
+
+
+def text_keys(examples: Examples) -> list[str]:
+    """Each example's text in lower case with whitespace collapsed; a pair's order does not matter."""
+    columns = [[" ".join(text.lower().split()) for text in column] for column in examples.texts]
+    return ["\n".join(sorted(row)) for row in zip(*columns, strict=True)]
+
+
+def _find_files(
+    path: Path, tasks: Mapping[str, TaskConfig], notes: list[str]
+) -> dict[tuple[str, Split], Path]:
+    """The file of every task and split, in the order of tasks and splits."""
+    try:
+        entries = sorted(path.iterdir())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"data folder {path}: {reason}") from None
+    if not entries:
+        raise UserError(f"data folder {path} is empty")
+    named = {
+        (name, split): path / task.files[split]
+        for name, task in tasks.items()
+        for split in SPLITS
+        if split in task.files
+    }
+    for (name, split), file in named.items():
+        if not file.is_file():
+            hint = did_you_mean(file.name, (entry.name for entry in entries))
+            raise UserError(f"tasks.{name}.files.{split}: there is no file {file}{hint}")
+    candidates = [file for file in entries if file not in named.values() and not file.name.startswith(".")]
+    claims, ignored = _claims(candidates, tasks)
+    found = {
+        claim: _settle(claim, files, tasks, ignored) for claim, files in claims.items() if claim not in named
+    }
+    ignored += [
+        f"{file.name} is not read: tasks.{name}.files names another file for {split}"
+        for (name, split), files in claims.items()
+        if (name, split) in named
+        for file in files
+    ]
+    found |= named
+    _demand_train_and_dev(path, tasks, found, ignored)
+    notes += ignored
+    return {(name, split): found[name, split] for name in tasks for split in SPLITS if (name, split) in found}
+
+
+def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tuple[Claims, list[str]]:
+    """Which files say they are which split of which task, and why others were not recognised."""
+    claims: Claims = {}
+    ignored = []
+    for file in candidates:
+        if not file.is_file():
+            continue
+        try:
+            answer = recognise(file, peek_columns(file), tasks)
+        except OSError as error:
+            answer = f"can't be read: {error.strerror or error}"
+        if isinstance(answer, str):
+            ignored.append(f"{file.name} ignored: it {answer}")
+        else:
+            claims.setdefault(answer, []).append(file)
+    return claims, ignored
+
+
+def _settle(
+    claim: tuple[str, Split], files: list[Path], tasks: Mapping[str, TaskConfig], ignored: list[str]
+) -> Path:
+    """The one file of those that claim a split: the only one whose labels are all the classes, or whose name fits.
+
+    The course hands out a two-class film review set with the columns of the five-class one.
+    """
+    if len(files) == 1:
+        return files[0]
+    name, split = claim
+    labelled = all(tasks[name].label in peek_columns(file) for file in files)
+    if labelled:
+        best = [file for file in files if labels_fit(read_table(file), tasks[name], every_class=True)]
+        reason = f"it has not all the classes of {name}"
+    else:
+        best = [file for file in files if speaks_of(file, name, tasks)]
+        reason = f"its name does not speak of {name}"
+    if len(best) != 1:
+        both = " and ".join(str(file) for file in files)
+        raise UserError(
+            f"{both} both look like the {split} split of task {name!r}; name one in tasks.{name}.files"
+        )
+    ignored += [
+        f"{file.name} ignored: {best[0].name} is {name} {split}, and {reason}"
+        for file in files
+        if file != best[0]
+    ]
+    return best[0]
+
+
+def _demand_train_and_dev(
+    path: Path,
+    tasks: Mapping[str, TaskConfig],
+    found: Mapping[tuple[str, Split], Path],
+    ignored: list[str],
+) -> None:
+    for name, task in tasks.items():
+        for split in ("train", "dev"):
+            if (name, split) not in found:
+                have = [f"{file.name} is {task_name} {its}" for (task_name, its), file in found.items()]
+                listed = "; ".join([*ignored, *have][:8]) or "only folders or hidden files"
+                header = ", ".join([*task.text, task.label])
+                raise UserError(
+                    f"{path}: no {split} file for task {name!r}: expected a tab-separated file with the columns "
+                    f"{header} in its header and {split!r} in its name; found: {listed}"
+                )
+
+
+def _read_examples(table: Table, task: TaskConfig, split: Split) -> tuple[Examples, list[str]]:
+    """Turn a table into examples; rows without a text or a label are skipped and noted."""
+    text_at = [table.column(name) for name in task.text]
+    label_at = _label_column(table, task, split)
+    id_at = table.columns.index("id") if "id" in table.columns else None
+    ids: list[str] = []
+    rows: list[list[str]] = []
+    labels: list[float] = []
+    known: dict[str, float] = {}
+    skipped: dict[str, list[int]] = {}
+    made_ids: list[int] = []
+    for number, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
+        texts = [row[at].strip() for at in text_at]
+        label = "" if label_at is None else row[label_at].strip()
+        missing = [name for name, text in zip(task.text, texts, strict=True) if not text]
+        missing += ["a label"] if label_at is not None and not label else []
+        if missing:
+            skipped.setdefault(" and ".join(missing), []).append(line)
+            continue
+        if label_at is not None:
+            if label not in known:
+                known[label] = _label(label, task, table.path, line)
+            labels.append(known[label])
+        identity = "" if id_at is None else row[id_at].strip()
+        if not identity:
+            made_ids.append(line)
+        ids.append(identity or f"{split}-{number}")
+        rows.append(texts)
+    notes = [*table.notes]
+    notes += [counted(table.path, lines, f"without {what}", "skipped") for what, lines in skipped.items()]
+    if made_ids:
+        notes.append(counted(table.path, made_ids, "without an id", f"called {split}-<row>"))
+    columns = tuple(zip(*rows, strict=True)) if rows else tuple(() for _ in text_at)
+    return Examples(
+        tuple(ids), columns, None if label_at is None else np.array(labels, dtype=np.float64)
+    ), notes
+
+
+def _label_column(table: Table, task: TaskConfig, split: Split) -> int | None:
+    """Where the labels are; None for a test file without any."""
+    if split == "test" and task.label not in table.columns:
+        return None
+    at = table.column(task.label)
+    if split == "test" and not any(row[at].strip() for row in table.rows):
+        return None
+    return at
+
+
+def _label(text: str, task: TaskConfig, path: Path, line: int) -> float:
+    try:
+        return parse_label(text, task)
+    except ValueError as error:
+        raise UserError(f"{path}, line {line}: {error}") from None
+
+
+def _fingerprint(splits: Mapping[str, Mapping[str, Examples]]) -> str:
+    digest = hashlib.sha256()
+    for name, split in sorted((task, split) for task, by_split in splits.items() for split in by_split):
+        examples = splits[name][split]
+        labels = None if examples.labels is None else examples.labels.tolist()
+        digest.update(json.dumps([name, split, examples.ids, examples.texts, labels]).encode())
+    return digest.hexdigest()[:32]
+
+
+def _overlap(splits: Mapping[str, Mapping[str, Examples]]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for name, by_split in splits.items():
+        train = set(text_keys(by_split["train"]))
+        counts[name] = {
+            split: sum(key in train for key in text_keys(examples))
+            for split, examples in by_split.items()
+            if split != "train"
+        }
+    return counts

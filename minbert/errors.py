@@ -1,0 +1,19 @@
+"""The one exception for mistakes that the user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake of the user's: command lines print it as one line and exit with code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def did_you_mean(value: object, allowed: Iterable[object]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest allowed value, or an empty string."""
+    matches = difflib.get_close_matches(str(value), [str(name) for name in allowed], n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

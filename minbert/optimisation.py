@@ -1,0 +1,92 @@
+"""AdamW with warm-up and decay, clipping, and exact saving of its state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from minbert.config import Schedule, StageConfig
+
+
+class StageOptimiser:
+    """AdamW over the trainable parameters of a stage.
+
+    Biases and layer norms get no weight decay (Devlin et al. 2019). The learning rate is set
+    before every step from the step's number, so the state is the two moments and that number.
+    """
+
+    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], stage: StageConfig, total_steps: int) -> None:
+        self._named = dict(named)
+        self._stage, self._total = stage, total_steps
+        self.step_number = 0
+        decayed = [p for name, p in self._named.items() if _decays(name)]
+        plain = [p for name, p in self._named.items() if not _decays(name)]
+        groups = [
+            {"params": decayed, "weight_decay": stage.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=stage.learning_rate, fused=True
+        )
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained."""
+        return list(self._named.values())
+
+    def learning_rate(self) -> float:
+        """Learning rate of the next step."""
+        warmup = warmup_steps(self._stage, self._total)
+        share = schedule(self._stage.schedule, self.step_number, self._total, warmup)
+        return self._stage.learning_rate * share
+
+    def step(self) -> None:
+        """Clip the gradients' global norm and take one step."""
+        trained = [parameter for parameter in self.parameters if parameter.grad is not None]
+        nn.utils.clip_grad_norm_(trained, self._stage.max_grad_norm)
+        for group in self._adamw.param_groups:
+            group["lr"] = self.learning_rate()
+        self._adamw.step()
+        self.step_number += 1
+
+    def state(self) -> dict[str, Tensor]:
+        """First and second moments by parameter name."""
+        moments: dict[str, Tensor] = {}
+        for name, parameter in self._named.items():
+            for key, value in self._adamw.state.get(parameter, {}).items():
+                moments[f"{key}:{name}"] = value
+        return moments
+
+    def load(self, moments: dict[str, Tensor], step_number: int) -> None:
+        """Continue from a saved state."""
+        self.step_number = step_number
+        for name, parameter in self._named.items():
+            state = {
+                key: moments[f"{key}:{name}"].clone()
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"{key}:{name}" in moments
+            }
+            if state:
+                self._adamw.state[parameter] = state
+
+
+def warmup_steps(stage: StageConfig, total: int) -> int:
+    """Steps of linear warm-up."""
+    return stage.warmup_steps if stage.warmup_steps is not None else round(stage.warmup_share * total)
+
+
+def schedule(kind: Schedule, step: int, total: int, warmup: int) -> float:
+    """Share of the learning rate at ``step`` (from 0): linear warm-up, then the schedule down to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    if kind == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, total - warmup)
+    return 1 - progress if kind == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _decays(name: str) -> bool:
+    return not name.endswith("bias") and "LayerNorm" not in name

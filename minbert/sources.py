@@ -1,0 +1,86 @@
+"""Where data and encoders come from: a path, a hub id, or ``auto``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.checkpoint import EncoderFiles, open_encoder
+from minbert.config import TaskConfig
+from minbert.corpora.reader import Corpus, read_corpus
+from minbert.errors import UserError
+
+BUNDLED = Path(__file__).parent / "bundled"
+HUB_ENCODER = "bert-base-uncased"
+BUNDLED_NOTICE = (
+    "No data/ folder and no MINBERT_DATA: using the bundled miniature corpus and encoder. "
+    "Their scores are not comparable with the papers' numbers."
+)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Resolved data and encoder of a study or a single run."""
+
+    corpus: Corpus
+    encoder: EncoderFiles
+    data_bundled: bool
+    encoder_bundled: bool
+
+
+def resolve(data: str, encoder: str, tasks: Mapping[str, TaskConfig], default_data: str | None = None) -> Sources:
+    """Find and check data and encoder.
+
+    Args:
+        data: a folder, or ``auto``: ``default_data`` when given, else ``./data`` when present,
+            else the bundled corpus.
+        encoder: a folder, a hub id, or ``auto``: the bundled encoder with the bundled corpus,
+            bert-base-uncased otherwise.
+        tasks: the tasks to read.
+        default_data: what the environment names.
+
+    Raises:
+        UserError: something is missing or not of its format.
+    """
+    folder = _data_folder(data, default_data)
+    bundled = folder == BUNDLED / "corpus"
+    corpus = read_corpus(folder, tasks)
+    if encoder == "auto":
+        encoder = str(BUNDLED / "encoder") if bundled else HUB_ENCODER
+    files = open_encoder(_encoder_folder(encoder))
+    return Sources(corpus, files, bundled, files.folder == BUNDLED / "encoder")
+
+
+def _data_folder(data: str, default: str | None) -> Path:
+    if data != "auto":
+        return Path(data)
+    if default:
+        return Path(default)
+    local = Path("data")
+    return local if local.is_dir() else BUNDLED / "corpus"
+
+
+def _encoder_folder(name: str) -> Path:
+    path = Path(name)
+    if path.exists():
+        return path
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+        raise UserError(f"--encoder {name}: no such folder")
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    """The local copy of a hub checkpoint; downloaded when it is not in the cache."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow, and needed only here
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=files))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"--encoder {name}: no such folder, and the hub does not give it ({type(error).__name__}); "
+            "name a local checkpoint folder"
+        ) from None

@@ -1,0 +1,100 @@
+"""A recipe is a chain of stages; the store keeps what earlier stages produced.
+
+An entry is the state after some epochs of a stage that is not the last one. Its key covers
+everything that the state depends on (:func:`minbert.canonical.stage_key`), so whoever finds
+a key need not train. Entries at the epochs of a stage whose schedule has no end also hold
+the optimiser's moments: a longer run goes on from a shorter one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from minbert.durable import publish_folder
+
+
+@dataclass(frozen=True)
+class StageState:
+    """What a stage leaves behind.
+
+    Attributes:
+        weights: parameters by name that later stages start from.
+        moments: the optimiser's state, empty unless the stage can be extended.
+        step_number: optimiser steps done.
+        seconds: cost of making it, earlier stages included.
+        train_loss: mean losses of the last epoch.
+    """
+
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    step_number: int
+    seconds: float
+    train_loss: dict[str, float]
+
+
+class StageStore(Protocol):
+    """Where finished stages are kept."""
+
+    def get(self, key: str) -> StageState | None:
+        """The entry of a key, or None when it is absent or damaged."""
+
+    def put(self, key: str, state: StageState) -> None:
+        """Publish an entry; an existing one stays."""
+
+
+class LocalStageStore:
+    """A stage store in a folder: one folder a key, renamed into place when complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> StageState | None:
+        entry = self._folder / key
+        try:
+            meta = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
+            if any(_checksum(entry / name) != value for name, value in meta["checksums"].items()):
+                return None
+            tensors = load_file(entry / "state.safetensors")
+        except (OSError, ValueError, KeyError):
+            return None
+        weights, moments = split_prefixed(tensors)
+        return StageState(weights, moments, meta["step_number"], meta["seconds"], meta["train_loss"])
+
+    def put(self, key: str, state: StageState) -> None:
+        if (self._folder / key / "manifest.json").is_file() and self.get(key) is not None:
+            return
+        with publish_folder(self._folder / key) as temporary:
+            save_file(prefixed(state.weights, state.moments), temporary / "state.safetensors")
+            meta = {
+                "step_number": state.step_number,
+                "seconds": state.seconds,
+                "train_loss": state.train_loss,
+                "checksums": {"state.safetensors": _checksum(temporary / "state.safetensors")},
+            }
+            (temporary / "manifest.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def prefixed(weights: dict[str, Tensor], moments: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights and moments in one mapping for a safetensors file."""
+    joined = {f"weight/{name}": tensor for name, tensor in weights.items()}
+    joined |= {f"moment/{name}": tensor for name, tensor in moments.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in joined.items()}
+
+
+def split_prefixed(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The inverse of :func:`prefixed`."""
+    weights = {name.removeprefix("weight/"): value for name, value in tensors.items() if name.startswith("weight/")}
+    moments = {name.removeprefix("moment/"): value for name, value in tensors.items() if name.startswith("moment/")}
+    return weights, moments
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,114 @@
+"""Train one configuration without Ray: ``python -m minbert.train --config FILE --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from minbert.command_line import EXIT_FAILED, run
+from minbert.config import TrainConfig
+from minbert.corpora.tokenised import open_tokenised, tokenised
+from minbert.devices import pin
+from minbert.errors import UserError
+from minbert.sources import BUNDLED_NOTICE, Sources, resolve
+from minbert.stages import LocalStageStore
+from minbert.training import TrainingFailure
+from minbert.trial import Materials, Record, Trial, summarise
+from minbert.yaml_reader import load_config
+
+
+def main() -> int:
+    """Parse the command line, train, print one line an epoch and the best epoch's metrics."""
+    arguments = _parser().parse_args()
+    config = load_config(arguments.config)
+    data = arguments.data or config.data.path
+    encoder = arguments.encoder or config.encoder.path
+    sources = resolve(data, encoder, config.tasks, os.environ.get("MINBERT_DATA"))
+    config = pin(with_sources(config, sources))
+    if sources.data_bundled and data == "auto":
+        print(BUNDLED_NOTICE)
+    for note in sources.corpus.notes:
+        print(note)
+    trial = _open_trial(config, sources, arguments.out)
+    records: list[Record] = []
+    try:
+        for record in trial.run():
+            records.append(record)
+            print(describe(record), flush=True)
+    except TrainingFailure as failure:
+        print(f"failed ({failure.cause}): {failure}", file=sys.stderr)
+        return EXIT_FAILED
+    _print_result(records, arguments.out)
+    return 0
+
+
+def with_sources(config: TrainConfig, sources: Sources) -> TrainConfig:
+    """Name data and encoder by path and fingerprint.
+
+    Raises:
+        UserError: the configuration was pinned to another content.
+    """
+    found = {"data": (sources.corpus.path, sources.corpus.fingerprint),
+             "encoder": (sources.encoder.folder, sources.encoder.fingerprint)}
+    update = {}
+    for name, (path, fingerprint) in found.items():
+        source = getattr(config, name)
+        if source.fingerprint and source.fingerprint != fingerprint:
+            raise UserError(
+                f"--{name} {path}: its fingerprint is {fingerprint}, but the configuration was made for "
+                f"{source.fingerprint} ({source.path})"
+            )
+        update[name] = source.model_copy(update={"path": str(path), "fingerprint": fingerprint})
+    return config.model_copy(update=update)
+
+
+def describe(record: Record) -> str:
+    """One epoch as one line."""
+    place = f"{record['stage']} epoch {record['epoch']}"
+    if record.get("shared"):
+        return f"{place}: taken from the stage store"
+    losses = " ".join(f"{task} {loss:.3f}" for task, loss in record["train_loss"].items())
+    line = f"{place}: loss {losses}, {record['train_seconds']:.1f} s"
+    if "dev" in record:
+        scores = " ".join(f"{name} {value:.3f}" for name, value in record["dev"].items())
+        line += f" | dev {scores}"
+    return line
+
+
+def _open_trial(config: TrainConfig, sources: Sources, out: Path) -> Trial:
+    stored = out / "config.yaml"
+    if stored.is_file() and load_config(stored) != config:
+        raise UserError(f"--out {out}: holds a run of another configuration; choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        corpus = open_tokenised(tokenised(sources.corpus, config.tasks, sources.encoder, out / "corpus"))
+        materials = Materials(corpus, sources.encoder, sources.encoder.weights(), LocalStageStore(out / "stages"))
+        return Trial(config, materials, out)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+
+
+def _print_result(records: list[Record], out: Path) -> None:
+    summary = summarise(records)
+    print(f"best epoch {summary.best_epoch} of {summary.epochs} (chosen on the select examples):")
+    for part in ("select", "report", "dev"):
+        scores = " ".join(
+            f"{name.split('/')[1]} {value:.4f}" for name, value in summary.metrics.items() if name.startswith(part)
+        )
+        print(f"  {part:6s} {scores}")
+    print(f"model, predictions and history: {out}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m minbert.train", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file: a TrainConfig, or a part of one")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted run is continued")
+    parser.add_argument("--data", help="data folder (default: the configuration's)")
+    parser.add_argument("--encoder", help="checkpoint folder or hub id (default: the configuration's)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from analysis.report import continue_command, main, summary_tables
+from analysis.study import Factor, load
+from analysis.tables import markdown_table, short_names
+
+PLAIN = {"tasks.sts.head.kind": "cross", "stages.finetune.sampler.kind": "sequential"}
+
+
+class Page(HTMLParser):
+    """Collects what a page loads, its tables and whether its tags close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.rows = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.rows += tag == "tr"
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def report(path: Path, out: Path) -> tuple[str, Page]:
+    assert main([str(path), "--out", str(out)]) == 0
+    return (out / "report.md").read_text(), Page((out / "report.html").read_text())
+
+
+def test_the_first_lines_say_what_was_searched_what_won_and_how_sure(searched: Path, tmp_path: Path) -> None:
+    markdown, _ = report(searched, tmp_path)
+    top = markdown.split("## ", maxsplit=1)[0]
+    assert "the space small_ablation with 6 factors over the tasks sst, qqp, sts" in top
+    assert "33 trials of 40 asked for (30 complete" in top
+    assert "The study is not finished." in top
+    assert "sts.head=cross" in top
+    assert re.search(r"points against the second best \(95% interval [+-]\d", top)
+    assert "sts.head cross instead of cosine" in top
+    assert "bundled miniature" in top
+    assert "not the papers'" in top
+
+
+def test_the_report_holds_every_section_and_picture(searched: Path, tmp_path: Path) -> None:
+    markdown, page = report(searched, tmp_path)
+    for title in ("Top configurations", "Main effects of every factor", "Ensemble", "Behind the numbers"):
+        assert f"## {title}" in markdown
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
+    assert len(pictures) == 8  # six factors, learning curves, cost
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert "select half" in markdown
+    assert "report half" in markdown
+    assert "2 rows without a label skipped" in markdown
+    assert "python -m trainables.search --space small_ablation" in markdown
+    assert page.rows > 20
+    assert page.open == []
+
+
+def test_the_page_needs_no_network(searched: Path, tmp_path: Path) -> None:
+    _, page = report(searched, tmp_path)
+    assert len(page.loads) == 9
+    assert all(address.startswith("data:") for address in page.loads)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", (tmp_path / "report.html").read_text())
+
+
+def test_replicates_turn_the_winners_interval_into_one_over_seeds(
+    new_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    writer = new_study()
+    for replicate in range(3):
+        for head in ("cosine", "cross"):
+            settings = {**PLAIN, "tasks.sts.head.kind": head}
+            writer.add(TrialState.COMPLETE, settings, config_id=head, replicate=replicate)
+    markdown, _ = report(writer.path, tmp_path / "out")
+    assert "trials 1, 3, 5, report score" in markdown
+    assert "over examples and seeds): a real difference" in markdown
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ([], "no trial has run yet"),
+        ([TrialState.RUNNING], "no trial is complete yet"),
+        ([TrialState.PRUNED, TrialState.PRUNED], "no trial is complete yet"),
+        ([TrialState.FAIL, TrialState.FAIL], "every trial failed. Causes: oom (2)"),
+        ([TrialState.COMPLETE], "only one configuration is complete"),
+        ([TrialState.COMPLETE, TrialState.COMPLETE], "differences of level means, without intervals"),
+    ],
+)
+def test_unfinished_empty_and_failed_studies_say_so(
+    new_study: Callable[..., Any], tmp_path: Path, trials: list[TrialState], said: str
+) -> None:
+    writer = new_study()
+    for state in trials:
+        writer.add(state, PLAIN, **({"cause": "oom"} if state == TrialState.FAIL else {}))
+    markdown, page = report(writer.path, tmp_path / "out")
+    assert said in markdown
+    assert page.open == []
+
+
+def test_a_complete_trial_without_stored_files_is_still_reported(
+    new_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    writer = new_study(factors=[])
+    for _ in range(2):
+        number = writer.add(TrialState.COMPLETE, PLAIN)
+        for file in (writer.path / "trials" / f"{number:05d}").rglob("*.*"):
+            file.unlink()
+    markdown, _ = report(writer.path, tmp_path / "out")
+    assert "without stored predictions no interval can be given" in markdown
+    assert "No stored predictions to build an ensemble from." in markdown
+
+
+def test_own_data_and_encoder_carry_no_warning_and_stand_in_the_command(
+    new_study: Callable[..., Any],
+) -> None:
+    source = {"fingerprint": "f", "bundled": False}
+    writer = new_study(data={"path": "/my data", **source}, encoder={"path": "/bert", **source})
+    study = load(writer.path)
+    assert continue_command(study).endswith(
+        "--data '/my data' --encoder /bert --trials 30 --replicates 1 --seed 7"
+    )
+    writer.add(TrialState.COMPLETE, PLAIN)
+    main([str(writer.path)])
+    assert "bundled" not in (writer.path / "report.md").read_text()
+
+
+def test_text_from_a_study_cannot_break_the_page(new_study: Callable[..., Any], tmp_path: Path) -> None:
+    writer = new_study(name="<script>alert(1)</script>")
+    writer.add(TrialState.FAIL, PLAIN, cause="a|b <b>")
+    markdown, page = report(writer.path, tmp_path / "out")
+    assert "a\\|b" in markdown
+    assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
+    assert page.open == []
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "analysis.report", str(tmp_path / "nowhere")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == f"error: {tmp_path / 'nowhere'}: no such folder\n"
+
+
+def test_an_unwritable_folder_is_named(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert main([str(searched), "--out", str(blocked / "out")]) == 2
+    assert re.fullmatch(r"error: .*file.*cannot be written.*\n", capsys.readouterr().err)
+
+
+def test_summary_tables_are_strings_for_a_terminal(searched: Path) -> None:
+    tables = summary_tables(load(searched), top=3)
+    assert list(tables) == ["Top configurations", "Main effects", "Ensemble"]
+    assert len(tables["Top configurations"]) == 3
+    assert all(isinstance(cell, str) for frame in tables.values() for cell in frame.to_numpy().ravel())
+    assert not any("nan" in cell for frame in tables.values() for cell in frame.to_numpy().ravel())
+
+
+def test_short_names_stay_apart() -> None:
+    paths = ["tasks.sts.head.kind", "stages.finetune.dropout", "tasks.a", "stages.a"]
+    assert list(short_names([Factor(path=path) for path in paths]).values()) == [
+        "sts.head",
+        "finetune.dropout",
+        "tasks.a",
+        "stages.a",
+    ]
+
+
+def test_markdown_cells_are_escaped() -> None:
+    assert markdown_table(pd.DataFrame({"a": ["x|y"]})) == "| a |\n| --- |\n| x\\|y |"

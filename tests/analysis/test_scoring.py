@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.scoring import influence, metric, stack
+
+
+def stored(number: int, ids: list[str], labels: list[float], outputs: list[float]) -> pd.DataFrame:
+    half = ["select" if place % 2 == 0 else "report" for place in range(len(ids))]
+    columns = {"number": number, "split": "dev", "half": half, "id": ids, "label": labels}
+    return pd.DataFrame({**columns, "output_0": outputs})
+
+
+def test_pearson_equals_scipy_and_is_zero_for_a_constant_prediction() -> None:
+    random = np.random.default_rng(0)
+    labels, scores = random.normal(size=50), random.normal(size=(3, 50, 1))
+    found = metric("regression", scores, labels)
+    np.testing.assert_allclose(found, [stats.pearsonr(row[:, 0], labels).statistic for row in scores])
+    assert metric("regression", np.full((50, 1), 3.3), labels) == 0
+
+
+def test_accuracies_count_the_likeliest_class_and_the_half_threshold() -> None:
+    probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8]])
+    assert metric("classification", probabilities, np.array([1.0, 2.0, 2.0])) == pytest.approx(2 / 3)
+    assert metric("binary", np.array([[0.5], [0.49], [0.9]]), np.array([1.0, 0.0, 0.0])) == pytest.approx(
+        2 / 3
+    )
+
+
+def test_influences_average_to_the_unit_metric_and_spread_like_its_error() -> None:
+    random = np.random.default_rng(1)
+    labels = random.normal(size=4000)
+    scores = 0.6 * labels + 0.8 * random.normal(size=4000)
+    pulls = influence("regression", scores[:, None], labels)
+    r = stats.pearsonr(scores, labels).statistic
+    assert pulls.mean() == pytest.approx((r + 1) / 2)
+    textbook = (1 - r**2) / np.sqrt(4000) / 2  # for two normal variables
+    assert pulls.std() / np.sqrt(4000) == pytest.approx(textbook, rel=0.05)
+
+
+def test_predictions_stack_by_example_whatever_their_order() -> None:
+    first = stored(3, ["a", "b", "c", "d"], [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.4])
+    second = stored(5, ["a", "b", "c", "d"], [1, 0, 1, 0], [0.1, 0.2, 0.3, 0.4]).iloc[::-1]
+    other = stored(7, ["a", "b", "x", "d"], [1, 0, 1, 0], [0.1, 0.2, 0.3, 0.4])
+    outputs = stack(pd.concat([first, second, other]))
+    assert outputs is not None
+    assert outputs.numbers == [3, 5]
+    np.testing.assert_array_equal(outputs.values[1, :, 0], [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_array_equal(outputs.select, [True, False, True, False])
+    assert outputs.halves_differ
+
+
+def test_without_halves_the_same_examples_choose_and_report() -> None:
+    frame = stored(0, ["a", "b"], [1, 0], [0.9, 0.2]).assign(half=None)
+    outputs = stack(frame)
+    assert outputs is not None
+    assert outputs.select.all()
+    assert outputs.report.all()
+    assert not outputs.halves_differ
+    assert stack(frame.assign(label=np.nan)) is None

@@ -1,0 +1,1 @@
+"""The search: ray and optuna around minbert."""

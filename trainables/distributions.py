@@ -1,0 +1,332 @@
+"""What a leaf of a search space may be drawn from, and the factors (axes) of a space.
+
+A mapping with one of the keys ``choice``, ``int``, ``uniform`` or ``log_uniform`` is a distribution;
+``step`` and ``when`` may stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol
+
+from minbert.errors import did_you_mean
+from minbert.yaml_reader import shorten
+
+MOST_LEVELS = 10
+"""Integer ranges longer than this are shown and checked by a few of their values."""
+
+
+class Trial(Protocol):
+    """The part of ``optuna.trial.Trial`` (and ``FixedTrial``) that a space asks."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Suggest one of the choices."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """Suggest an integer, both ends included."""
+        ...
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Suggest a number, both ends included."""
+        ...
+
+
+class Distribution(Protocol):
+    """Where the values of a factor come from."""
+
+    kind: ClassVar[str]
+
+    def suggest(self, trial: Trial, path: str) -> Any:
+        """Ask the trial for a value, in the form in which Optuna stores it."""
+        ...
+
+    def levels(self) -> tuple[Any, ...]:
+        """The values that stand for the distribution in checks and tables; of a continuous one, the ends."""
+        ...
+
+    def size(self) -> int | None:
+        """How many values there are; None: a continuum."""
+        ...
+
+    def contains(self, value: Any) -> bool:
+        """Whether the value can be drawn."""
+        ...
+
+    def to_yaml(self) -> dict[str, Any]:
+        """The mapping it was read from."""
+        ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a list of levels. A level may be a mapping or a list; Optuna then sees its label."""
+
+    options: tuple[Any, ...]
+    kind: ClassVar[str] = "choice"
+
+    def suggest(self, trial: Trial, path: str) -> Any:
+        """Ask for a level: itself when it is a scalar, else its label."""
+        return trial.suggest_categorical(path, [stored(option) for option in self.options])
+
+    def level(self, value: Any) -> Any:
+        """The level that a stored value stands for; the value itself when it is none."""
+        return next((option for option in self.options if same(stored(option), value)), value)
+
+    def levels(self) -> tuple[Any, ...]:
+        """All levels."""
+        return self.options
+
+    def size(self) -> int | None:
+        """Number of levels."""
+        return len(self.options)
+
+    def contains(self, value: Any) -> bool:
+        """Whether the value is a level."""
+        return any(same(option, value) for option in self.options)
+
+    def to_yaml(self) -> dict[str, Any]:
+        """``{choice: [...]}``."""
+        return {"choice": list(self.options)}
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    step: int = 1
+    kind: ClassVar[str] = "int"
+
+    def suggest(self, trial: Trial, path: str) -> Any:
+        """Ask for an integer."""
+        return trial.suggest_int(path, self.low, self.high, step=self.step)
+
+    def levels(self) -> tuple[Any, ...]:
+        """Every value of a short range, else the ends."""
+        values = range(self.low, self.high + 1, self.step)
+        return tuple(values) if len(values) <= MOST_LEVELS else (self.low, self.high)
+
+    def size(self) -> int | None:
+        """Number of values."""
+        return (self.high - self.low) // self.step + 1
+
+    def contains(self, value: Any) -> bool:
+        """Whether the value is on the grid."""
+        return _is_int(value) and value in range(self.low, self.high + 1, self.step)
+
+    def to_yaml(self) -> dict[str, Any]:
+        """``{int: [low, high]}``, with step when it is not 1."""
+        return {"int": [self.low, self.high]} | ({"step": self.step} if self.step != 1 else {})
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A number from `low` to `high`, both included; on a grid when there is a step."""
+
+    low: float
+    high: float
+    step: float | None = None
+    kind: ClassVar[str] = "uniform"
+
+    def suggest(self, trial: Trial, path: str) -> Any:
+        """Ask for a number."""
+        return trial.suggest_float(path, self.low, self.high, step=self.step)
+
+    def levels(self) -> tuple[Any, ...]:
+        """Both ends."""
+        return (self.low, self.high)
+
+    def size(self) -> int | None:
+        """Number of values of the grid, if there is one."""
+        return None if self.step is None else int(_steps(self.low, self.high, self.step)) + 1
+
+    def contains(self, value: Any) -> bool:
+        """Whether the value lies between the ends."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def to_yaml(self) -> dict[str, Any]:
+        """``{uniform: [low, high]}``, with the step if there is one."""
+        return {"uniform": [self.low, self.high]} | ({"step": self.step} if self.step is not None else {})
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A number from `low` to `high` whose logarithm is uniform."""
+
+    low: float
+    high: float
+    kind: ClassVar[str] = "log_uniform"
+
+    def suggest(self, trial: Trial, path: str) -> Any:
+        """Ask for a number."""
+        return trial.suggest_float(path, self.low, self.high, log=True)
+
+    def levels(self) -> tuple[Any, ...]:
+        """Both ends."""
+        return (self.low, self.high)
+
+    def size(self) -> int | None:
+        """A continuum."""
+        return None
+
+    def contains(self, value: Any) -> bool:
+        """Whether the value lies between the ends."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def to_yaml(self) -> dict[str, Any]:
+        """``{log_uniform: [low, high]}``."""
+        return {"log_uniform": [self.low, self.high]}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """An axis of a space: a leaf of the configuration, what it is drawn from, and when it applies."""
+
+    path: str
+    distribution: Distribution
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Dotted path -> values; the factor is drawn only where every path has one of its values."""
+
+    def levels(self) -> list[str]:
+        """Labels of the levels, for tables; of a long or continuous range, its ends."""
+        return [label(level) for level in self.distribution.levels()]
+
+    def level(self, value: Any) -> Any:
+        """The value that goes into the configuration for a value as Optuna stores it."""
+        return self.distribution.level(value) if isinstance(self.distribution, Choice) else value
+
+    def owns(self, path: str) -> bool:
+        """Whether the path is the factor's leaf or lies within it."""
+        return path == self.path or path.startswith(self.path + ".")
+
+    def to_yaml(self) -> dict[str, Any]:
+        """The mapping it was read from, in its canonical form."""
+        when = {path: values[0] if len(values) == 1 else list(values) for path, values in self.when.items()}
+        return self.distribution.to_yaml() | ({"when": when} if when else {})
+
+
+KINDS = (Choice.kind, Int.kind, Uniform.kind, LogUniform.kind)
+
+
+class DistributionError(ValueError):
+    """A mistake in a distribution; `at` is the key or key and position it stands at."""
+
+    def __init__(self, message: str, at: str = "") -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def is_distribution(value: Any) -> bool:
+    """Whether a value of the file is meant as a distribution."""
+    return isinstance(value, Mapping) and any(kind in value for kind in KINDS)
+
+
+def parse_factor(path: str, node: Mapping[str, Any]) -> Factor:
+    """Read one distribution and its condition.
+
+    Raises:
+        DistributionError: what is wrong with it.
+    """
+    given = [kind for kind in KINDS if kind in node]
+    if len(given) > 1:
+        raise DistributionError(f"{given[0]} and {given[1]} exclude each other", given[1])
+    kind = given[0]
+    allowed = (kind, "when", *(("step",) if kind in (Int.kind, Uniform.kind) else ()))
+    for key in node:
+        if key not in allowed:
+            message = f"unknown key {key!r} beside {kind}: allowed are {', '.join(allowed)}"
+            raise DistributionError(message + did_you_mean(key, allowed), key)
+    distribution = _choice(node[kind]) if kind == Choice.kind else _range(kind, node[kind], node.get("step"))
+    return Factor(path, distribution, _conditions(node.get("when", {})))
+
+
+def label(value: Any) -> str:
+    """A short stable text for a level: scalars as YAML writes them, mappings and lists in flow style."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {label(item)}" for key, item in sorted(value.items())) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(label(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def stored(level: Any) -> Any:
+    """The form of a level that Optuna can store."""
+    return label(level) if isinstance(level, Mapping | list | tuple) else level
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality that keeps true apart from 1."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _choice(options: Any) -> Choice:
+    if not isinstance(options, list) or not options:
+        raise DistributionError(
+            f"choice needs a list of at least one level, not {shorten(options)}", "choice"
+        )
+    for index, option in enumerate(options):
+        if isinstance(option, float) and not math.isfinite(option):
+            raise DistributionError(f"the level {option} is not a finite number", f"choice.{index}")
+        if label(option) in [label(earlier) for earlier in options[:index]]:
+            raise DistributionError(f"the level {label(option)} stands twice in choice", f"choice.{index}")
+    return Choice(tuple(options))
+
+
+def _range(kind: str, bounds: Any, step: Any) -> Distribution:
+    number = _is_int if kind == Int.kind else _is_number
+    noun = "integers" if kind == Int.kind else "numbers"
+    if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(number, bounds)):
+        raise DistributionError(f"{kind} needs two {noun} [low, high], not {shorten(bounds)}", kind)
+    low, high = bounds
+    if low >= high:
+        raise DistributionError(f"{kind} {shorten(bounds)} is empty: low must be below high", kind)
+    if kind == LogUniform.kind and low <= 0:
+        raise DistributionError(f"log_uniform {shorten(bounds)} must lie above 0", kind)
+    if step is not None and (not number(step) or step <= 0 or not _divides(low, high, step)):
+        message = (
+            f"step {shorten(step)} is not allowed: a whole number of steps must lead from {low} to {high}"
+        )
+        raise DistributionError(message, "step")
+    if kind == Int.kind:
+        return Int(low, high, step or 1)
+    if kind == Uniform.kind:
+        return Uniform(float(low), float(high), None if step is None else float(step))
+    return LogUniform(float(low), float(high))
+
+
+def _conditions(when: Any) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(when, Mapping):
+        raise DistributionError(f"when needs a mapping of paths to values, not {shorten(when)}", "when")
+    conditions: dict[str, tuple[Any, ...]] = {}
+    for path, values in when.items():
+        conditions[path] = tuple(values) if isinstance(values, list) else (values,)
+        if not conditions[path]:
+            raise DistributionError(f"when {path} lists no value", f"when.{path}")
+    return conditions
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _divides(low: float, high: float, step: float) -> bool:
+    steps = _steps(low, high, step)
+    return steps == steps.to_integral_value()
+
+
+def _steps(low: float, high: float, step: float) -> Decimal:
+    """Steps from low to high, counted in decimals as they are written (0.5 / 0.1 is 5)."""
+    return (Decimal(str(high)) - Decimal(str(low))) / Decimal(str(step))
