@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import base64
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import pandas as pd
@@ -21,6 +19,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.headline import headline
+from analysis.provenance import bundled_warning, continue_command, facts
 from analysis.study import Study, load
 from analysis.tables import (
     StudyTables,
@@ -73,7 +72,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     context = {
         "title": study.name,
         "lines": headline(study, tables),
-        "warning": _bundled_warning(study),
+        "warning": bundled_warning(study),
         "sections": sections,
         "pictures_folder": PICTURES,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -144,9 +143,7 @@ def _sections(study: Study, tables: StudyTables) -> list[Section]:
         Section("Ensemble", _ensemble_note(tables), ensemble),
         Section("Training", "", None, _training_pictures(study, tables)),
         Section("Trials that did not complete", *_unfinished(study)),
-        Section(
-            "Behind the numbers", "", facts=_facts(study, tables.metric), command=continue_command(study)
-        ),
+        Section("Behind the numbers", "", facts=facts(study, tables.metric), command=continue_command(study)),
     ]
 
 
@@ -200,7 +197,7 @@ def _unfinished(study: Study) -> tuple[str, pd.DataFrame | None]:
 def _factor_pictures(study: Study, tables: StudyTables) -> list[Picture]:
     names = short_names(study.factors)
     drawn = [
-        (f"factor_{place:02d}", f"{tables.metric} by {factor.path}; the bar is the mean of a level", figure)
+        (f"factor_{place:02d}", f"{tables.metric} by {factor.path}", figure)
         for place, factor in enumerate(study.factors)
         if (figure := plots.score_by_level(study.trials, factor, tables.metric, names[factor.path]))
     ]
@@ -219,79 +216,6 @@ def _training_pictures(study: Study, tables: StudyTables) -> list[Picture]:
 
 def _picture(name: str, caption: str, figure: Figure) -> Picture:
     return Picture(name, caption.replace("/", " "), plots.png(figure))
-
-
-def _bundled_warning(study: Study) -> str:
-    parts = [name for name in ("data", "encoder") if _mapping(study.meta, name).get("bundled")]
-    if not parts:
-        return ""
-    verb = "is" if len(parts) == 1 else "are"
-    return (
-        f"The {' and the '.join(parts)} {verb} the bundled miniature, made to try the program out: "
-        "these scores are not the papers' and cannot be compared with them."
-    )
-
-
-def _facts(study: Study, metric: str) -> list[tuple[str, str]]:
-    meta = study.meta
-    data, encoder = _mapping(meta, "data"), _mapping(meta, "encoder")
-    settings = ", ".join(
-        f"{name} {meta[name]}" for name in ("device", "precision", "threads") if name in meta
-    )
-    kinds = "; ".join(f"{name}: {info.kind}" for name, info in study.tasks.items())
-    facts = [
-        ("Data", _source(data)),
-        ("Notes on the data", "; ".join(str(note) for note in data.get("notes") or ())),
-        ("Overlap of train, dev and test", _plain(data.get("overlap"))),
-        ("Encoder", _source(encoder)),
-        ("Tasks", kinds),
-        ("Seed", str(meta.get("seed", ""))),
-        ("Replicates", str(meta.get("replicates", ""))),
-        ("Selection", f"{meta.get('selection', '')}; tables quote {metric}"),
-        ("Computed with", settings),
-        ("Versions", _plain(meta.get("versions"))),
-        ("Space", str(_mapping(meta, "space").get("description") or study.name).strip()),
-    ]
-    return [(name, value) for name, value in facts if value]
-
-
-def continue_command(study: Study) -> str:
-    """The command that continues the study: the one stored with it, or one made from what is stored."""
-    stored = study.meta.get("command")
-    if stored:
-        return str(stored)
-    words = ["python", "-m", "trainables.search", "--space", study.name, "--study", str(study.path)]
-    for name in ("data", "encoder"):
-        source = _mapping(study.meta, name)
-        if source.get("path") and not source.get("bundled"):
-            words += [f"--{name}", str(source["path"])]
-    for name in ("trials", "replicates", "seed"):
-        if name in study.meta:
-            words += [f"--{name}", str(study.meta[name])]
-    return shlex.join(words)
-
-
-def _source(source: dict[str, Any]) -> str:
-    name = source.get("name") or source.get("path") or ""
-    fingerprint = f" (fingerprint {str(source['fingerprint'])[:16]})" if source.get("fingerprint") else ""
-    return f"{name}{', bundled' if source.get('bundled') else ''}{fingerprint}"
-
-
-def _mapping(meta: dict[str, Any], name: str) -> dict[str, Any]:
-    found = meta.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        inner = (
-            f"{key} ({_plain(item)})" if isinstance(item, dict) else f"{key} {_plain(item)}"
-            for key, item in value.items()
-        )
-        return ", ".join(inner)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(item) for item in value)
-    return "" if value is None else str(value)
 
 
 def _listed(numbers: list[int], most: int = 20) -> str:

@@ -91,6 +91,11 @@ class Trial:
                 yield record
 
     @property
+    def done(self) -> int:
+        """History records there are; :meth:`run` yields these first."""
+        return len(self._history)
+
+    @property
     def finished(self) -> bool:
         """Whether the last stage's last epoch is in the history."""
         name, stage = self.config.running_stages()[-1]

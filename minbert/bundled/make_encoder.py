@@ -76,7 +76,8 @@ def draw_passage(rng: random.Random) -> Passage:
     if rng.random() < 0.15:
         return Passage(first, None, True, [False] * len(first))
     if rng.random() < 0.2:
-        return Passage(first, kind(rng)[1], False, [False] * (len(first) + len(second)))
+        _, second = kind(rng)
+        return Passage(first, second, False, [False] * (len(first) + len(second)))
     first, foreign_first = disturb(first, rng)
     second, foreign_second = disturb(second, rng)
     return Passage(first, second, True, [*foreign_first, *foreign_second])

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from analysis.report import continue_command, main, summary_tables
+from analysis.provenance import continue_command
+from analysis.report import main, summary_tables
 from analysis.study import Factor, load
 from analysis.tables import markdown_table, short_names
 
@@ -44,8 +45,15 @@ def report(path: Path, out: Path) -> tuple[str, Page]:
     return (out / "report.md").read_text(), Page((out / "report.html").read_text())
 
 
-def test_the_first_lines_say_what_was_searched_what_won_and_how_sure(searched: Path, tmp_path: Path) -> None:
-    markdown, _ = report(searched, tmp_path)
+@pytest.fixture(scope="module")
+def written(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Page]:
+    """The report of the searched study: its folder, Markdown and page."""
+    out = tmp_path_factory.mktemp("report")
+    return out, *report(searched, out)
+
+
+def test_the_first_lines_say_what_was_searched_what_won_and_how_sure(written: tuple[Path, str, Page]) -> None:
+    _, markdown, _ = written
     top = markdown.split("## ", maxsplit=1)[0]
     assert "the space small_ablation with 6 factors over the tasks sst, qqp, sts" in top
     assert "33 trials of 40 asked for (30 complete" in top
@@ -57,13 +65,13 @@ def test_the_first_lines_say_what_was_searched_what_won_and_how_sure(searched: P
     assert "not the papers'" in top
 
 
-def test_the_report_holds_every_section_and_picture(searched: Path, tmp_path: Path) -> None:
-    markdown, page = report(searched, tmp_path)
+def test_the_report_holds_every_section_and_picture(written: tuple[Path, str, Page]) -> None:
+    out, markdown, page = written
     for title in ("Top configurations", "Main effects of every factor", "Ensemble", "Behind the numbers"):
         assert f"## {title}" in markdown
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
     assert len(pictures) == 8  # six factors, learning curves, cost
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     assert "select half" in markdown
     assert "report half" in markdown
     assert "2 rows without a label skipped" in markdown
@@ -72,11 +80,11 @@ def test_the_report_holds_every_section_and_picture(searched: Path, tmp_path: Pa
     assert page.open == []
 
 
-def test_the_page_needs_no_network(searched: Path, tmp_path: Path) -> None:
-    _, page = report(searched, tmp_path)
+def test_the_page_needs_no_network(written: tuple[Path, str, Page]) -> None:
+    out, _, page = written
     assert len(page.loads) == 9
     assert all(address.startswith("data:") for address in page.loads)
-    assert "http" not in re.sub(r"base64,[^\"]*", "", (tmp_path / "report.html").read_text())
+    assert "http" not in re.sub(r"base64,[^\"]*", "", (out / "report.html").read_text())
 
 
 def test_replicates_turn_the_winners_interval_into_one_over_seeds(
@@ -139,6 +147,21 @@ def test_own_data_and_encoder_carry_no_warning_and_stand_in_the_command(
     writer.add(TrialState.COMPLETE, PLAIN)
     main([str(writer.path)])
     assert "bundled" not in (writer.path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "argument"),
+    [("/installed/search_spaces/small_ablation.yaml", "small_ablation"), ("/my/own.yaml", "/my/own.yaml")],
+)
+def test_the_command_names_the_space_as_it_was_given(
+    new_study: Callable[..., Any], source: str, argument: str
+) -> None:
+    study = load(new_study(space={"name": "small_ablation", "source": source}).path)
+    assert f"trainables.search --space {argument} --study {study.path} " in continue_command(study)
+
+
+def test_a_stored_command_is_quoted_as_it_is(new_study: Callable[..., Any]) -> None:
+    assert continue_command(load(new_study(command="run --set a=1").path)) == "run --set a=1"
 
 
 def test_text_from_a_study_cannot_break_the_page(new_study: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Multitask minBERT: the model and how one configuration is trained; knows nothing of Ray or Optuna."""

@@ -1,0 +1,282 @@
+"""One start of a study: prepare the folder, run what is left, keep what is worth keeping."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from minbert.config import Source, TrainConfig
+from minbert.corpora.tokenised import tokenised
+from minbert.devices import pin
+from minbert.sources import Sources
+from trainables.distributions import Factor
+from trainables.ledger import Issue, Ledger, build_sampler
+from trainables.progress import Progress
+from trainables.resources import TrialResources
+from trainables.searcher import EndOfSearch, LeftOutOfSnapshots, LedgerSearcher, SuccessiveHalving
+from trainables.spaces import Space
+from trainables.study import SCHEMA_VERSION, Spec, StudyFolder, check_same_study, locked, make_folder, read_spec
+from trainables.trainable import TrialTrainable
+
+KEPT_MODELS = 5
+_RESTARTS = 3  # of a trial whose worker died
+_PACKAGES = ("torch", "ray", "optuna", "transformers", "numpy")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a user asked for.
+
+    Attributes:
+        space: the search space, settings of the command line laid over it.
+        sources: data and encoder.
+        study: the study folder.
+        seed: the study's seed.
+        command: the command line that continues the study.
+        max_concurrent: trials at a time; None: as many as fit.
+        time_budget: seconds after which the start ends; None: until done.
+    """
+
+    space: Space
+    sources: Sources
+    study: Path
+    seed: int
+    command: str
+    max_concurrent: int | None = None
+    time_budget: float | None = None
+
+
+@dataclass
+class Ending:
+    """How a start of a study ended."""
+
+    finished: bool
+    interrupted: bool
+    stopped_by: str
+
+
+@dataclass
+class _Interrupts:
+    """Ctrl-C once asks for an end, twice ends at once."""
+
+    asked: bool = False
+    console: Console = field(default_factory=Console)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self.console.print("Ending; finished epochs are kept. Ctrl-C again ends at once.")
+
+
+def run_study(plan: Plan, resources: TrialResources, console: Console) -> Ending:
+    """Run a study until its target, its time budget or an interrupt.
+
+    Raises:
+        UserError: the folder cannot be used for this study.
+    """
+    with locked(plan.study):
+        folder, pinned = _prepare(plan, resources)
+        return _run(plan, folder, pinned, resources, console)
+
+
+def _prepare(plan: Plan, resources: TrialResources) -> tuple[StudyFolder, dict[str, Any]]:
+    """Open or make the study folder; numerics once pinned stay."""
+    stored = read_spec(plan.study)
+    wanted = _spec(plan)
+    if stored is not None:
+        check_same_study(plan.study, stored, wanted)
+        numerics = {name: stored[name] for name in ("device", "precision", "threads")}
+    else:
+        numerics = _probe(plan, resources)
+    folder = make_folder(plan.study, {**wanted, **numerics})
+    sources = plan.sources
+    pinned = {
+        "data": Source(path=str(sources.corpus.path), fingerprint=sources.corpus.fingerprint),
+        "encoder": Source(path=str(sources.encoder.folder), fingerprint=sources.encoder.fingerprint),
+        **numerics,
+    }
+    return folder, pinned
+
+
+def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
+    """Resolve device, precision and threads on a worker with a trial's resources."""
+    config = plan.space.example()
+    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_pin_on_worker)
+    return dict(ray.get(remote.remote(config.model_dump(mode="json"), resources.cpus)))
+
+
+def _pin_on_worker(config: dict[str, Any], threads: int) -> dict[str, Any]:
+    resolved = pin(TrainConfig.model_validate(config), threads)
+    return {"device": resolved.device, "precision": resolved.precision, "threads": resolved.threads}
+
+
+def _run(
+    plan: Plan, folder: StudyFolder, pinned: dict[str, Any], resources: TrialResources, console: Console
+) -> Ending:
+    settings, tasks = plan.space.settings, plan.space.example().tasks
+    corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
+    study = folder.journal(build_sampler(plan.space, plan.seed, 0))
+    study.sampler = build_sampler(plan.space, plan.seed, len(study.get_trials(deepcopy=False)))
+    ledger = Ledger(study, plan.space, pinned, plan.seed, settings.trials, settings.replicates)
+    interrupts = _Interrupts(console=console)
+    deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
+
+    def job(issue: Issue) -> dict[str, Any]:
+        return {
+            "config": issue.config.model_dump(mode="json"),
+            "folder": str(folder.trial(issue.number).absolute()),
+            "corpus": str(corpus.absolute()),
+            "encoder": str(plan.sources.encoder.folder.absolute()),
+            "stages": str(folder.stages.absolute()),
+        }
+
+    def due() -> bool:
+        late = deadline is not None and time.monotonic() > deadline
+        return interrupts.asked or late or bool(ledger.stopped_by)
+
+    if ledger.unfinished > 0:
+        slots = _slots(plan, resources)
+        with Progress(ledger, list(tasks), slots, console) as progress, interrupts.watched():
+            searcher = LedgerSearcher(ledger, job, progress)
+            _tune(plan, folder, ledger, searcher, EndOfSearch(searcher, due), progress, resources)
+    keep_best(folder, ledger)
+    return Ending(ledger.unfinished <= 0, interrupts.asked, ledger.stopped_by)
+
+
+def _tune(
+    plan: Plan,
+    folder: StudyFolder,
+    ledger: Ledger,
+    searcher: LedgerSearcher,
+    stopper: EndOfSearch,
+    progress: Progress,
+    resources: TrialResources,
+) -> None:
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    stopping = plan.space.settings.early_stopping
+    epochs = plan.space.example().running_stages()[-1][1].epochs
+    scheduler = SuccessiveHalving(stopping, epochs, ledger.histories()) if stopping else None
+    start = time.strftime("%Y%m%d-%H%M%S")
+    tune.Tuner(
+        tune.with_resources(TrialTrainable, resources.request()),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=ledger.unfinished,
+            max_concurrent_trials=plan.max_concurrent,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_folder_name,
+        ),
+        run_config=tune.RunConfig(
+            name=start,
+            storage_path=str((folder.path / "tune").absolute()),
+            failure_config=tune.FailureConfig(max_failures=_RESTARTS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[_Tick(progress)],
+            stop=stopper,
+            verbose=0,
+        ),
+    ).fit()
+    shutil.rmtree(folder.path / "tune", ignore_errors=True)
+
+
+def _trial_folder_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+class _Tick(LeftOutOfSnapshots, tune.Callback):  # type: ignore[misc]
+    """Lets the progress display draw while Tune runs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._progress.tick()
+
+
+def keep_best(folder: StudyFolder, ledger: Ledger, count: int = KEPT_MODELS) -> None:
+    """Drop the models of all finished trials but the best; each can be made again from its config.yaml."""
+    finished = [trial for trial in ledger.trials() if trial.state.is_finished()]
+    complete = [trial for trial in finished if trial.state.name == "COMPLETE" and trial.value is not None]
+    best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:count]
+    folder.keep_models({trial.number for trial in best}, {trial.number for trial in finished})
+
+
+def _spec(plan: Plan) -> Spec:
+    """Content of study.yaml but for the numerics."""
+    space, sources = plan.space, plan.sources
+    config = space.example()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": space.name,
+        "command": plan.command,
+        "space": space.resolved(),
+        "space_fingerprint": space.fingerprint(),
+        "factors": [_described(factor) for factor in space.factors],
+        "tasks": {
+            name: task.model_dump(mode="json", include={"kind", "classes", "label_range"})
+            for name, task in config.tasks.items()
+        },
+        "seed": plan.seed,
+        "trials": space.settings.trials,
+        "replicates": space.settings.replicates,
+        "data": {
+            "path": str(sources.corpus.path),
+            "fingerprint": sources.corpus.fingerprint,
+            "bundled": sources.data_bundled,
+            "notes": list(sources.corpus.notes),
+            "overlap": sources.corpus.overlap,
+        },
+        "encoder": {
+            "path": str(sources.encoder.folder),
+            "fingerprint": sources.encoder.fingerprint,
+            "bundled": sources.encoder_bundled,
+            "name": sources.encoder.folder.name,
+        },
+        "selection": config.selection,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _described(factor: Factor) -> dict[str, Any]:
+    node = factor.to_yaml()
+    for kind in ("uniform", "log_uniform"):
+        if kind in node:
+            low, high = node[kind]
+            return {"path": factor.path, "low": low, "high": high, "log": kind == "log_uniform"}
+    return {"path": factor.path, "levels": list(factor.distribution.levels())}
+
+
+def _slots(plan: Plan, resources: TrialResources) -> int:
+    cluster = ray.cluster_resources()
+    slots = int(cluster.get("CPU", 1) // resources.cpus)
+    if resources.gpus:
+        slots = min(slots, int(cluster.get("GPU", 0) / resources.gpus))
+    return max(1, min(slots, plan.max_concurrent or slots))

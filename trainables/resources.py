@@ -1,0 +1,88 @@
+"""What a trial gets of the machine, and Ray's quiet start."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from minbert.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """CPUs and GPUs of one trial; a GPU share below 1 lets several trials share a GPU."""
+
+    cpus: int
+    gpus: float
+
+    def request(self) -> dict[str, float]:
+        """The form Ray Tune takes."""
+        return {"cpu": self.cpus, "gpu": self.gpus} if self.gpus else {"cpu": self.cpus}
+
+
+def trial_resources(cpus: int | None, gpus: float | None, cluster: dict[str, float]) -> TrialResources:
+    """Resources of a trial; unset: one CPU, or a whole GPU where the cluster has any.
+
+    Raises:
+        UserError: a GPU share that Ray cannot place, or more than the cluster has.
+    """
+    gpus = gpus if gpus is not None else float(cluster.get("GPU", 0) > 0)
+    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+        raise UserError(f"--gpus-per-trial {gpus:g}: a share of at most 1 or a whole number is needed")
+    cpus = cpus if cpus is not None else 1
+    if cpus < 1:
+        raise UserError(f"--cpus-per-trial {cpus}: at least 1 is needed")
+    for name, wanted in (("CPU", cpus), ("GPU", gpus)):
+        if wanted > cluster.get(name, 0):
+            raise UserError(f"--{name.lower()}s-per-trial {wanted:g}: the cluster has {cluster.get(name, 0):g} {name}s")
+    return TrialResources(cpus, gpus)
+
+
+def start_ray(address: str | None) -> dict[str, float]:
+    """Connect to a cluster, or start a private one on loopback; returns its resources.
+
+    Args:
+        address: of a running cluster; None: RAY_ADDRESS if set, else a private local cluster.
+
+    Raises:
+        UserError: no cluster answers at the address.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray  # noqa: PLC0415 - reads the environment when imported
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address:
+        options["address"] = address
+    else:
+        cores = len(os.sched_getaffinity(0))
+        options |= {
+            "address": "local",
+            "num_cpus": cores,
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+            "object_store_memory": 200 * 2**20,
+        }
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        if not address:
+            raise
+        raise UserError(f"--address {address}: no Ray cluster answers there ({type(error).__name__})") from None
+    return dict(ray.cluster_resources())
+
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "1000",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}

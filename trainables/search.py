@@ -1,0 +1,177 @@
+"""Search a space: ``python -m trainables.search --space full_ablation``.
+
+The same command again continues the study where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, run
+from minbert.errors import UserError
+from minbert.sources import BUNDLED_NOTICE, Sources, resolve
+from trainables.resources import start_ray, trial_resources
+from trainables.spaces import Space, available_spaces, load_space
+
+
+def main() -> int:
+    """Parse the command line, run or continue the study, print its tables."""
+    arguments = _parser().parse_args()
+    console = Console(soft_wrap=True)
+    space = _space(arguments)
+    study = Path(arguments.study or Path(os.environ.get("MINBERT_RESULTS", "results")) / space.name)
+    sources = resolve(arguments.data, arguments.encoder, space.example().tasks, os.environ.get("MINBERT_DATA"))
+    _say_sources(console, sources, arguments.data)
+    if arguments.dry_run:
+        _show_plan(console, space, sources, study)
+        return 0
+    return _search(arguments, console, space, sources, study)
+
+
+def _search(
+    arguments: argparse.Namespace, console: Console, space: Space, sources: Sources, study: Path
+) -> int:
+    from trainables.study import check_same_study, read_spec  # noqa: PLC0415 - slow to import: optuna
+
+    stored = read_spec(study)
+    if stored is not None:  # refuse before Ray is started
+        wanted = {
+            "space": space.resolved(),
+            "space_fingerprint": space.fingerprint(),
+            "name": space.name,
+            "seed": arguments.seed,
+            "data": {"fingerprint": sources.corpus.fingerprint},
+            "encoder": {"fingerprint": sources.encoder.fingerprint},
+        }
+        check_same_study(study, stored, wanted)
+    cluster = start_ray(arguments.address)
+    from trainables.driver import Plan, run_study  # noqa: PLC0415 - needs Ray's environment set
+
+    gpus = arguments.gpus_per_trial
+    if gpus is None and "MINBERT_GPUS_PER_TRIAL" in os.environ:
+        gpus = _number(os.environ["MINBERT_GPUS_PER_TRIAL"], "MINBERT_GPUS_PER_TRIAL")
+    resources = trial_resources(arguments.cpus_per_trial, gpus, cluster)
+    command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
+    plan = Plan(
+        space, sources, study, arguments.seed, command, arguments.max_concurrent, arguments.time_budget
+    )
+    ending = run_study(plan, resources, console)
+    print_results(console, study)
+    if ending.stopped_by:
+        console.print(f"stopped: the last trials all failed ({ending.stopped_by})", style="red")
+        return EXIT_FAILED
+    if not ending.finished:
+        console.print(f"not finished; continue with: {command}")
+    return EXIT_INTERRUPTED if ending.interrupted else 0
+
+
+def print_results(console: Console, study: Path) -> None:
+    """Print top configurations, main effects, the ensemble, and where the files are."""
+    from analysis.report import summary_tables, write_report  # noqa: PLC0415 - only at the end
+    from analysis.study import load  # noqa: PLC0415
+
+    loaded = load(study)
+    for title, frame in summary_tables(loaded).items():
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for name in frame.columns:
+            table.add_column(str(name), overflow="fold")
+        for row in frame.itertuples(index=False):
+            table.add_row(*map(str, row))
+        console.print(table)
+        console.print()
+    markdown, page = write_report(loaded, study)
+    console.print(f"report: {page} and {markdown}")
+    console.print(f"trials, predictions and the best models: {study / 'trials'}")
+
+
+def _space(arguments: argparse.Namespace) -> Space:
+    space = load_space(arguments.space)
+    for setting in arguments.set:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: write path=value, such as --set stages.finetune.epochs=2")
+        space = space.fix(path, value)
+    for option in ("trials", "replicates"):
+        value = getattr(arguments, option)
+        if value is not None:
+            space = space.fix(f"search.{option}", str(value))
+    return space
+
+
+def _say_sources(console: Console, sources: Sources, data: str) -> None:
+    if sources.data_bundled and data == "auto":
+        console.print(BUNDLED_NOTICE)
+    for note in sources.corpus.notes:
+        console.print(f"data: {note}", markup=False, highlight=False)
+    shared = [
+        f"{task} {split} {count}"
+        for task, splits in sources.corpus.overlap.items()
+        for split, count in splits.items()
+        if count
+    ]
+    if shared:
+        console.print("data: examples whose text also stands in train: " + ", ".join(shared))
+
+
+def _show_plan(console: Console, space: Space, sources: Sources, study: Path) -> None:
+    console.print(f"space {space.name}: {space.description}", highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("factor", "levels", "only where"):
+        table.add_column(name, overflow="fold", no_wrap=name == "factor")
+    for factor in space.factors:
+        when = "; ".join(f"{path} is {' or '.join(map(str, values))}" for path, values in factor.when.items())
+        table.add_row(factor.path, ", ".join(factor.levels()), when)
+    console.print(table)
+    combinations = space.combinations()
+    settings = space.settings
+    console.print(f"combinations: {combinations if combinations is not None else 'infinite (a factor is continuous)'}")
+    console.print(
+        f"trials: {settings.trials}, replicates of a configuration: {settings.replicates}, "
+        f"design: {settings.design} ({settings.sampler}), early stopping: {'on' if settings.early_stopping else 'off'}"
+    )
+    console.print(f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{name} {text!r}: a number is needed, such as 0.25 or 1") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, as everywhere here."""
+
+    def error(self, message: str):  # type: ignore[no-untyped-def]
+        raise UserError(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m trainables.search", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--space", required=True, help="name of a packaged space or path of a .yaml; " + ", ".join(available_spaces()))
+    add("--study", help="study folder (default: results/<space>)")
+    add("--data", default="auto", help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)")
+    add("--encoder", default="auto", help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)")
+    add("--trials", type=int, help="runs in all, replicates counted (default: the space's)")
+    add("--replicates", type=int, help="runs of each configuration with other seeds (default: the space's)")
+    add("--max-concurrent", type=int, metavar="N", help="trials at a time (default: as many as fit)")
+    add("--cpus-per-trial", type=int, metavar="N", help="default: 1")
+    add("--gpus-per-trial", type=float, metavar="SHARE", help="0.25, 1, 2 …; default: 1 where there is a GPU")
+    add("--time-budget", type=float, metavar="SECONDS", help="end this start after so long; continue later")
+    add("--seed", type=int, default=0, help="of the study; every replicate's seed comes from it (default: 0)")
+    add("--set", action="append", default=[], metavar="PATH=VALUE", help="set a leaf for all trials; repeatable")
+    add("--address", help="of a running Ray cluster (default: $RAY_ADDRESS, or a private local one)")
+    add("--dry-run", action="store_true", help="check everything and show what would run; write nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

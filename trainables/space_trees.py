@@ -1,0 +1,141 @@
+"""Nested mappings of a space file: laying over each other, paths, and where each path was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from minbert.config import TrainConfig
+from minbert.errors import UserError, did_you_mean
+from minbert.yaml_reader import Located
+from trainables.distributions import KINDS, is_distribution
+
+
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a tree over another as :func:`minbert.config.merge` does, distributions whole and nulls kept."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        mappings = isinstance(value, Mapping) and isinstance(below, Mapping)
+        whole = is_distribution(value) or is_distribution(below)
+        merged[key] = overlay(cast(Mapping[str, Any], below), value) if mappings and not whole else value
+    return merged
+
+
+def put(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of the tree with one value at a path."""
+    key, _, rest = path.partition(".")
+    below = tree.get(key)
+    inner = below if isinstance(below, Mapping) else {}
+    return {**tree, key: put(inner, rest, value) if rest else value}
+
+
+def get(tree: Any, path: str, default: Any) -> Any:
+    for key in path.split(".") if path else ():
+        if not isinstance(tree, Mapping) or key not in tree:
+            return default
+        tree = tree[key]
+    return tree
+
+
+def leaf(config: Any, path: str) -> Any:
+    for key in path.split("."):
+        config = config[key] if isinstance(config, Mapping) else getattr(config, key)
+    return config
+
+
+def leaves(tree: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Values by dotted path; an empty mapping counts as a value."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{within}.{key}" if within else key
+        found |= leaves(value, path) if isinstance(value, Mapping) and value else {path: value}
+    return found
+
+
+def split(
+    tree: Mapping[str, Any], within: str, written: Located
+) -> tuple[dict[str, Any], list[tuple[str, Mapping[str, Any]]]]:
+    """Part a partial configuration into what is fixed and its distributions by path."""
+    base: dict[str, Any] = {}
+    nodes: list[tuple[str, Mapping[str, Any]]] = []
+    for key, value in tree.items():
+        path = f"{within}.{key}" if within else key
+        if is_distribution(value):
+            nodes.append((path, value))
+        elif isinstance(value, Mapping):
+            _refuse_misspelt(path, value, written)
+            inner, found = split(value, path, written)
+            nodes.extend(found)
+            if inner or not found:
+                base[key] = inner
+        else:
+            base[key] = value
+    return base, nodes
+
+
+def _refuse_misspelt(path: str, value: Mapping[str, Any], written: Located) -> None:
+    """Refuse a mapping that stands where the schema has a plain value: a misspelt distribution."""
+    names = [key for key in value if key not in ("when", "step")]
+    if names and not isinstance(_DEFAULTS.get(path, {}), Mapping):
+        message = (
+            f"{names[0]!r} is no distribution: they are {', '.join(KINDS)}{did_you_mean(names[0], KINDS)}"
+        )
+        raise UserError(f"{written.where(f'{path}.{names[0]}')}: {path}: {message}")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Documents laid over each other, the nearest first."""
+
+    layers: tuple[Located, ...]
+
+    def knows(self, dotted: str) -> bool:
+        return any(layer.knows(dotted) for layer in self.layers)
+
+    def where(self, dotted: str) -> str:
+        for path in upwards(dotted):
+            for layer in self.layers:
+                if layer.knows(path):
+                    return layer.where(dotted)
+        return self.layers[0].where(dotted)
+
+
+@dataclass(frozen=True)
+class Set:
+    """A setting that no file holds."""
+
+    origin: str
+    path: str
+
+    def knows(self, dotted: str) -> bool:
+        return bool(self.path) and (dotted == self.path or dotted.startswith(self.path + "."))
+
+    def where(self, dotted: str) -> str:
+        return self.origin
+
+
+@dataclass(frozen=True)
+class At:
+    """A document in which a leaf is said to stand where the level at hand does."""
+
+    written: Located
+    path: str
+    level: str
+
+    def knows(self, dotted: str) -> bool:
+        return self.written.knows(dotted)
+
+    def where(self, dotted: str) -> str:
+        inside = dotted == self.path or dotted.startswith(self.path + ".")
+        return self.written.where(self.level if inside else dotted)
+
+
+def upwards(dotted: str) -> Iterator[str]:
+    while dotted:
+        yield dotted
+        dotted = dotted.rpartition(".")[0]
+
+
+_DEFAULTS = leaves(TrainConfig().model_dump(mode="json"))

@@ -1,0 +1,105 @@
+"""What runs on a worker: a Ray Tune trainable around one trial.
+
+Workers are reused. Weights and corpora stay in the process; a new trial costs a copy of
+the encoder's weights. The trial's own folder is all that a restart needs, so Tune's
+checkpoints are not used.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from minbert.checkpoint import open_encoder
+from minbert.config import TrainConfig
+from minbert.corpora.tokenised import open_tokenised
+from minbert.stages import LocalStageStore
+from minbert.training import TrainingFailure
+from minbert.trial import Materials, Record, Trial
+
+
+class TrialTrainable(tune.Trainable):
+    """Trains one issued trial; a step of the trainable is one evaluated epoch.
+
+    Its ``config`` holds ``config`` (a TrainConfig as plain data), ``folder``, ``corpus``,
+    ``encoder`` and ``stages`` (paths). A result holds ``records`` (history lines since the
+    last result), ``score``, ``epoch``, ``finished`` and, after a failure, ``cause`` and ``message``.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin a trial."""
+        self._job = config
+        self._records: Iterator[Record] | None = None
+        self._last_score, self._last_epoch = float("nan"), 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in the same process."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train up to the next evaluated epoch; a continued trial first hands over all it has."""
+        records: list[Record] = []
+        try:
+            if self._records is None:
+                trial = self._open()
+                self._records = trial.run()
+                records += [next(self._records) for _ in range(trial.done)]
+                if any("select" in record for record in records):
+                    return self._result(records)
+            for record in self._records:
+                records.append(record)
+                if "select" in record:
+                    return self._result(records)
+            return {**self._result(records), "finished": True, "done": True}
+        except TrainingFailure as failure:
+            return self._failure(records, failure.cause, str(failure))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            return self._failure(records, "oom", str(error))
+        except Exception as error:
+            (Path(self._job["folder"]) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            return self._failure(records, "exception", f"{type(error).__name__}: {error}")
+
+    def cleanup(self) -> None:
+        """Nothing to do: the trial's folder is complete after every epoch."""
+
+    def _open(self) -> Trial:
+        self._config = TrainConfig.model_validate(self._job["config"])
+        materials = _materials(self._job["corpus"], self._job["encoder"], self._job["stages"])
+        return Trial(self._config, materials, Path(self._job["folder"]))
+
+    def _result(self, records: list[Record]) -> dict[str, Any]:
+        for record in records:
+            if "select" in record:
+                self._last_score, self._last_epoch = record["select"]["score"], record["epoch"]
+        finished = self._last_epoch == self._config.running_stages()[-1][1].epochs
+        return {
+            "records": records,
+            "score": self._last_score,
+            "epoch": self._last_epoch,
+            "finished": finished,
+            "done": finished,
+        }
+
+    def _failure(self, records: list[Record], cause: str, message: str) -> dict[str, Any]:
+        return {
+            "records": records,
+            "score": self._last_score,
+            "epoch": self._last_epoch,
+            "finished": False,
+            "cause": cause,
+            "message": message,
+            "done": True,
+        }
+
+
+@functools.lru_cache(maxsize=2)
+def _materials(corpus: str, encoder: str, stages: str) -> Materials:
+    files = open_encoder(Path(encoder))
+    return Materials(open_tokenised(Path(corpus)), files, files.weights(), LocalStageStore(Path(stages)))
