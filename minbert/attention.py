@@ -4,8 +4,9 @@ Sequences of one batch lie end to end, sorted by length, without padding. A back
 gathers neighbours of similar length into small padded chunks, so that almost nothing is
 computed for padding:
 
-* ``bmm``: matrix products and a softmax; fastest on a CPU, where the backward pass of
-  the fused kernel is slow in bf16.
+* ``bmm``: matrix products and a softmax, in fp32; fastest on a CPU, where the backward pass
+  of the fused kernel is slow in bf16, and where bf16 products of ever new small shapes
+  cost more to set up than to compute.
 * ``sdpa``: ``scaled_dot_product_attention`` on the same chunks; for GPUs.
 """
 
@@ -106,12 +107,12 @@ def attend(
     compute = _BACKENDS[backend]
     hidden = qkv.shape[1] // 3
     contexts = []
-    for chunk in chunks:
-        part = qkv[chunk.start : chunk.stop]
-        if chunk.gather is not None:
-            part = part.index_select(0, chunk.gather)
-        part = part.view(chunk.sequences, chunk.length, 3, heads, hidden // heads)
-        query, key, value = part.permute(2, 0, 3, 1, 4).unbind(0)
+    # One split, not slices: its backward pass writes one gradient instead of one per chunk.
+    parts = qkv.split([chunk.stop - chunk.start for chunk in chunks])
+    for chunk, part in zip(chunks, parts, strict=True):
+        padded = part if chunk.gather is None else part.index_select(0, chunk.gather)
+        padded = padded.view(chunk.sequences, chunk.length, 3, heads, hidden // heads)
+        query, key, value = padded.permute(2, 0, 3, 1, 4).unbind(0)
         context = compute(query, key, value, chunk.mask, dropout, rate)
         context = context.transpose(1, 2).reshape(chunk.sequences * chunk.length, hidden)
         contexts.append(context if chunk.scatter is None else context.index_select(0, chunk.scatter))
@@ -121,10 +122,12 @@ def attend(
 def _bmm(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: DropoutStream, rate: float
 ) -> Tensor:
-    scores = query @ (key * (1 / math.sqrt(query.shape[-1]))).transpose(-1, -2)
+    dtype = query.dtype
+    query, key, value = query.float(), key.float() * (1 / math.sqrt(query.shape[-1])), value.float()
+    scores = query @ key.transpose(-1, -2)
     if mask is not None:
-        scores = scores + mask.to(scores.dtype)
-    return dropout(torch.softmax(scores, -1), rate) @ value
+        scores = scores + mask
+    return (dropout(torch.softmax(scores, -1), rate) @ value).to(dtype)
 
 
 def _sdpa(

@@ -47,7 +47,9 @@ class EncoderFiles:
             UserError: names or shapes are not those of the configured BERT.
         """
         tensors = _read_tensors(self.folder / WEIGHTS)
-        expected = {name: tuple(tensor.shape) for name, tensor in empty_encoder(self.config).state_dict().items()}
+        expected = {
+            name: tuple(tensor.shape) for name, tensor in empty_encoder(self.config).state_dict().items()
+        }
         if not any(name.startswith("pooler.") for name in tensors):
             tensors |= _fresh_pooler(self.config)
         _check_names(self.folder / WEIGHTS, tensors, expected)
@@ -69,7 +71,9 @@ def open_encoder(folder: Path) -> EncoderFiles:
     config = _read_config(folder / "config.json")
     if not (folder / WEIGHTS).is_file():
         others = [path.name for path in folder.glob("*.bin")]
-        hint = f" ({others[0]} is a pickle, which is never loaded: convert it to safetensors)" if others else ""
+        hint = (
+            f" ({others[0]} is a pickle, which is never loaded: convert it to safetensors)" if others else ""
+        )
         raise UserError(f"{folder}: no {WEIGHTS}{hint}")
     _read_header(folder / WEIGHTS)
     _read_tokenizer(folder)
@@ -79,7 +83,12 @@ def open_encoder(folder: Path) -> EncoderFiles:
 def save_encoder(encoder: BertEncoder, folder: Path, vocabulary_from: Path) -> None:
     """Write an encoder so that :func:`open_encoder` and ``transformers.BertModel`` load it."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": "bert", "architectures": ["BertModel"], "hidden_act": "gelu", **asdict(encoder.config)}
+    config = {
+        "model_type": "bert",
+        "architectures": ["BertModel"],
+        "hidden_act": "gelu",
+        **asdict(encoder.config),
+    }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
@@ -130,11 +139,18 @@ def _checked_config(path: Path, values: dict[str, Any]) -> EncoderConfig:
     floats = ("layer_norm_eps", "initializer_range")
     for field in fields(EncoderConfig):
         value = values.get(field.name)
-        if value is None and field.name in ("vocab_size", "hidden_size", "num_hidden_layers",
-                                            "num_attention_heads", "intermediate_size"):
+        if value is None and field.name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+        ):
             raise UserError(f"{path}: {field.name} is missing")
         number = isinstance(value, float | int) and not isinstance(value, bool)
-        if value is not None and not (number and value > 0 and (field.name in floats or isinstance(value, int))):
+        if value is not None and not (
+            number and value > 0 and (field.name in floats or isinstance(value, int))
+        ):
             raise UserError(f"{path}: {field.name} is {value!r}; a positive number is needed")
     config = EncoderConfig(**values)
     if config.hidden_size % config.num_attention_heads:
@@ -152,7 +168,9 @@ def _read_header(path: Path) -> dict[str, Any]:
             if size > min(path.stat().st_size, 100_000_000):
                 raise ValueError("the header is longer than the file")
             header = json.loads(file.read(size))
-        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+        end = max(
+            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0
+        )
         if 8 + size + end != path.stat().st_size:
             raise ValueError(f"{path.stat().st_size} bytes where the header promises {8 + size + end}")
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -183,7 +201,9 @@ def _check_names(path: Path, tensors: dict[str, Tensor], expected: dict[str, tup
         raise UserError(f"{path}: {kind} {len(names)} parameter(s) of BERT, the first is {names[0]!r}")
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
-            raise UserError(f"{path}: {name} has shape {tuple(tensors[name].shape)}; config.json asks for {shape}")
+            raise UserError(
+                f"{path}: {name} has shape {tuple(tensors[name].shape)}; config.json asks for {shape}"
+            )
 
 
 def _fresh_pooler(config: EncoderConfig) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ class TaskConfig(Frozen):
     """Lowest and highest label (regression only)."""
     files: dict[Literal["train", "dev", "test"], str] = Field(default_factory=dict)
     """File names inside the data folder by split; empty: recognised by content."""
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Fixed weight of the task's loss."""
     batch_size: int | None = Field(default=None, ge=1)
     """Batch size of this task; unset: the stage's."""
@@ -92,7 +92,7 @@ class StageConfig(Frozen):
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Gradients are clipped to this global norm."""
     schedule: Schedule = "linear"
     """Learning rate after the warm-up: linear or cosine decay to zero, or constant."""
@@ -141,7 +141,7 @@ class SimCSEStage(StageConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     tasks: tuple[str, ...] | None = None
     """Tasks whose training sentences are used; unset: all."""
-    temperature: float = Field(default=0.05, gt=0)
+    temperature: float = Field(default=0.05, gt=0, allow_inf_nan=False)
     max_length: int = Field(default=32, ge=4, le=512)
     """Tokens a sentence, special tokens included."""
 
@@ -205,7 +205,9 @@ class TrainConfig(Frozen):
         for name, stage in running:
             for task in stage.tasks or ():
                 if task not in self.tasks:
-                    raise ValueError(f"stages.{name}.tasks names {task!r}; the tasks are {', '.join(self.tasks)}")
+                    raise ValueError(
+                        f"stages.{name}.tasks names {task!r}; the tasks are {', '.join(self.tasks)}"
+                    )
         return self
 
     def running_stages(self) -> list[tuple[str, MultitaskStage | SimCSEStage]]:

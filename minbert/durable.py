@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +48,26 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_bytes().split(b"\n")[:-1]
     return [json.loads(line) for line in lines]
+
+
+@contextmanager
+def exclusive(path: Path, patience: float) -> Iterator[None]:
+    """Hold a file's lock; wait up to ``patience`` seconds for a process that is dying to let go of it.
+
+    Raises:
+        TimeoutError: another process still holds it.
+    """
+    with path.open("w") as file:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{path}: held by another process") from None
+                time.sleep(0.1)
+        yield
 
 
 @contextmanager

@@ -105,7 +105,9 @@ class _LayerNorm(nn.LayerNorm):
     """Layer normalisation in the dtype of its input; parameters stay fp32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+        return F.layer_norm(
+            x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps
+        )
 
 
 class _RowGradients(torch.autograd.Function):

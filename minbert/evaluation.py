@@ -92,7 +92,13 @@ class Evaluator:
         columns = {f"output_{index}": predictions[:, index] for index in range(predictions.shape[1])}
         labels = np.full(len(data), np.nan) if data.labels is None else data.labels.astype(np.float64)
         return pd.DataFrame(
-            {"split": split, "half": self._halves(data, split), "id": list(data.ids), "label": labels, **columns}
+            {
+                "split": split,
+                "half": self._halves(data, split),
+                "id": list(data.ids),
+                "label": labels,
+                **columns,
+            }
         )
 
     def _halves(self, data: TokenisedSplit, split: str) -> list[str | None]:
@@ -126,6 +132,7 @@ def metric(kind: TaskKind, predictions: np.ndarray, labels: np.ndarray) -> float
 def score(metrics: Mapping[str, float], tasks: Mapping[str, TaskConfig]) -> float:
     """Mean over tasks of the metric mapped to [0, 1]: accuracy as it is, Pearson as (r + 1)/2."""
     mapped = [
-        (metrics[name] + 1) / 2 if task.kind == "regression" else metrics[name] for name, task in tasks.items()
+        (metrics[name] + 1) / 2 if task.kind == "regression" else metrics[name]
+        for name, task in tasks.items()
     ]
     return float(np.mean(mapped))

@@ -74,7 +74,7 @@ class CosineHead(Head):
             self.offset = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, *vectors: Tensor) -> Tensor:
-        cosine = F.cosine_similarity(*vectors, dim=1)
+        cosine = F.cosine_similarity(vectors[0], vectors[1], dim=1)
         if self.binary:
             return self.slope * cosine + self.offset
         return self.scale(cosine[:, None])
@@ -87,11 +87,11 @@ class _Scale(nn.Module):
         super().__init__()
         low, high = task.label_range
         self.regression = task.kind == "regression"
-        self.middle, self.half = (low + high) / 2, (high - low) / 2
+        self.middle, self.reach = (low + high) / 2, (high - low) / 2
 
     def forward(self, values: Tensor) -> Tensor:
         if self.regression:
-            return values.squeeze(1) * self.half + self.middle
+            return values.squeeze(1) * self.reach + self.middle
         return values.squeeze(1) if values.shape[1] == 1 else values
 
 

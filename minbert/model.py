@@ -56,7 +56,8 @@ class MultitaskModel(nn.Module):
         if self.shared is not None:
             vectors = torch.tanh(self.shared(vectors))
         return {
-            part.task: self.heads[part.task](*(vectors[rows] for rows in part.sequences)) for part in batch.parts
+            part.task: self.heads[part.task](*(vectors[rows] for rows in part.sequences))
+            for part in batch.parts
         }
 
     def head(self, task: str) -> Head:

@@ -18,7 +18,9 @@ class StageOptimiser:
     before every step from the step's number, so the state is the two moments and that number.
     """
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], stage: StageConfig, total_steps: int) -> None:
+    def __init__(
+        self, named: Iterable[tuple[str, nn.Parameter]], stage: StageConfig, total_steps: int
+    ) -> None:
         self._named = dict(named)
         self._stage, self._total = stage, total_steps
         self.step_number = 0

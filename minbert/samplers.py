@@ -104,7 +104,8 @@ class ExampleOrder:
         positions = np.arange(start, start + count)
         passes = positions // self._size
         parts = [
-            self._permutation(number)[positions[passes == number] % self._size] for number in np.unique(passes)
+            self._permutation(number)[positions[passes == number] % self._size]
+            for number in np.unique(passes)
         ]
         return np.concatenate(parts)
 

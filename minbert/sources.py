@@ -30,7 +30,9 @@ class Sources:
     encoder_bundled: bool
 
 
-def resolve(data: str, encoder: str, tasks: Mapping[str, TaskConfig], default_data: str | None = None) -> Sources:
+def resolve(
+    data: str, encoder: str, tasks: Mapping[str, TaskConfig], default_data: str | None = None
+) -> Sources:
     """Find and check data and encoder.
 
     Args:

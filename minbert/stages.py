@@ -90,8 +90,12 @@ def prefixed(weights: dict[str, Tensor], moments: dict[str, Tensor]) -> dict[str
 
 def split_prefixed(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The inverse of :func:`prefixed`."""
-    weights = {name.removeprefix("weight/"): value for name, value in tensors.items() if name.startswith("weight/")}
-    moments = {name.removeprefix("moment/"): value for name, value in tensors.items() if name.startswith("moment/")}
+    weights = {
+        name.removeprefix("weight/"): value for name, value in tensors.items() if name.startswith("weight/")
+    }
+    moments = {
+        name.removeprefix("moment/"): value for name, value in tensors.items() if name.startswith("moment/")
+    }
     return weights, moments
 
 

@@ -26,7 +26,7 @@ def main() -> int:
     data = arguments.data or config.data.path
     encoder = arguments.encoder or config.encoder.path
     sources = resolve(data, encoder, config.tasks, os.environ.get("MINBERT_DATA"))
-    config = pin(with_sources(config, sources))
+    config = pin(with_sources(config, sources), sources.encoder.config)
     if sources.data_bundled and data == "auto":
         print(BUNDLED_NOTICE)
     for note in sources.corpus.notes:
@@ -50,8 +50,10 @@ def with_sources(config: TrainConfig, sources: Sources) -> TrainConfig:
     Raises:
         UserError: the configuration was pinned to another content.
     """
-    found = {"data": (sources.corpus.path, sources.corpus.fingerprint),
-             "encoder": (sources.encoder.folder, sources.encoder.fingerprint)}
+    found = {
+        "data": (sources.corpus.path, sources.corpus.fingerprint),
+        "encoder": (sources.encoder.folder, sources.encoder.fingerprint),
+    }
     update = {}
     for name, (path, fingerprint) in found.items():
         source = getattr(config, name)
@@ -84,7 +86,9 @@ def _open_trial(config: TrainConfig, sources: Sources, out: Path) -> Trial:
     try:
         out.mkdir(parents=True, exist_ok=True)
         corpus = open_tokenised(tokenised(sources.corpus, config.tasks, sources.encoder, out / "corpus"))
-        materials = Materials(corpus, sources.encoder, sources.encoder.weights(), LocalStageStore(out / "stages"))
+        materials = Materials(
+            corpus, sources.encoder, sources.encoder.weights(), LocalStageStore(out / "stages")
+        )
         return Trial(config, materials, out)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
@@ -95,7 +99,9 @@ def _print_result(records: list[Record], out: Path) -> None:
     print(f"best epoch {summary.best_epoch} of {summary.epochs} (chosen on the select examples):")
     for part in ("select", "report", "dev"):
         scores = " ".join(
-            f"{name.split('/')[1]} {value:.4f}" for name, value in summary.metrics.items() if name.startswith(part)
+            f"{name.split('/')[1]} {value:.4f}"
+            for name, value in summary.metrics.items()
+            if name.startswith(part)
         )
         print(f"  {part:6s} {scores}")
     print(f"model, predictions and history: {out}")
@@ -103,8 +109,12 @@ def _print_result(records: list[Record], out: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m minbert.train", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", type=Path, required=True, help="YAML file: a TrainConfig, or a part of one")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted run is continued")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file: a TrainConfig, or a part of one"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the run; an interrupted run is continued"
+    )
     parser.add_argument("--data", help="data folder (default: the configuration's)")
     parser.add_argument("--encoder", help="checkpoint folder or hub id (default: the configuration's)")
     return parser

@@ -77,7 +77,12 @@ class StageTrainer:
     """
 
     def __init__(
-        self, model: MultitaskModel, config: TrainConfig, name: str, corpus: TokenisedCorpus, device: torch.device
+        self,
+        model: MultitaskModel,
+        config: TrainConfig,
+        name: str,
+        corpus: TokenisedCorpus,
+        device: torch.device,
     ) -> None:
         stage = config.stages[name]
         self.model, self.epoch = model, 0
@@ -115,7 +120,9 @@ class StageTrainer:
 class MultitaskObjective:
     """Supervised losses of the tasks in the order of the stage's sampler."""
 
-    def __init__(self, model: MultitaskModel, config: TrainConfig, name: str, batcher: Batcher, corpus: TokenisedCorpus) -> None:
+    def __init__(
+        self, model: MultitaskModel, config: TrainConfig, name: str, batcher: Batcher, corpus: TokenisedCorpus
+    ) -> None:
         stage = config.stages[name]
         assert isinstance(stage, MultitaskStage)
         self._model, self._config, self._stage = model, config, stage
@@ -144,7 +151,9 @@ class MultitaskObjective:
             self._model.dropout.seed(seed)
             batch = self._batcher.batch("train", requests)
             losses = self._losses(batch)
-            torch.stack([self._config.tasks[task].weight * loss for task, loss in losses.items()]).sum().backward()
+            torch.stack(
+                [self._config.tasks[task].weight * loss for task, loss in losses.items()]
+            ).sum().backward()
             tokens = len(batch.packed.ids)
         detached = {task: loss.detach() for task, loss in losses.items()}
         return StepResult(detached, sum(len(rows) for _, rows in requests), tokens)
@@ -153,8 +162,14 @@ class MultitaskObjective:
         self, requests: Sequence[tuple[str, np.ndarray]], seed: int, where: tuple[int, int]
     ) -> tuple[dict[str, Tensor], int]:
         """One backward pass a task; shared gradients are projected, a head's own are left alone."""
-        shared = [p for name, p in self._model.named_parameters() if not name.startswith("heads.") and p.requires_grad]
-        rows = torch.zeros(len(requests), sum(parameter.numel() for parameter in shared), device=shared[0].device)
+        shared = [
+            p
+            for name, p in self._model.named_parameters()
+            if not name.startswith("heads.") and p.requires_grad
+        ]
+        rows = torch.zeros(
+            len(requests), sum(parameter.numel() for parameter in shared), device=shared[0].device
+        )
         losses: dict[str, Tensor] = {}
         tokens = 0
         for number, (task, indices) in enumerate(requests):
@@ -211,7 +226,12 @@ class SimCSEObjective:
     """Unsupervised SimCSE: every sentence is encoded twice under two dropout masks in one pass."""
 
     def __init__(
-        self, model: MultitaskModel, config: TrainConfig, name: str, corpus: TokenisedCorpus, device: torch.device
+        self,
+        model: MultitaskModel,
+        config: TrainConfig,
+        name: str,
+        corpus: TokenisedCorpus,
+        device: torch.device,
     ) -> None:
         stage = config.stages[name]
         assert isinstance(stage, SimCSEStage)
@@ -232,7 +252,9 @@ class SimCSEObjective:
         sentences = [self._sentences[i] for i in self._order.take(start, size)]
         packed = pack(sentences * 2, [len(sentence) for sentence in sentences] * 2, self._device)
         self._model.dropout.seed(stream_seed(self._seed, self._stream, "dropout", epoch, index))
-        vectors = self._model.dropout(self._model.embed(packed, self._stage.encoder_dropout), self._stage.dropout)
+        vectors = self._model.dropout(
+            self._model.embed(packed, self._stage.encoder_dropout), self._stage.dropout
+        )
         loss = simcse_loss(vectors[:size], vectors[size:], self._stage.temperature)
         loss.backward()
         return StepResult({"simcse": loss.detach()}, size, len(packed.ids))
@@ -275,4 +297,6 @@ def _copy_gradients(parameters: Sequence[nn.Parameter], row: Tensor) -> None:
 def _check_finite(losses: Mapping[str, Tensor], epoch: int, index: int) -> None:
     for name, loss in losses.items():
         if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-            raise TrainingFailure("nan", f"the loss of {name} is {loss.item()} at epoch {epoch}, step {index + 1}")
+            raise TrainingFailure(
+                "nan", f"the loss of {name} is {loss.item()} at epoch {epoch}, step {index + 1}"
+            )

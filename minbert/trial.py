@@ -28,7 +28,7 @@ from minbert.config import MultitaskStage, TrainConfig
 from minbert.corpora.batching import Batcher
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.devices import compute
-from minbert.durable import append_json, publish_folder, read_json_lines, write_text
+from minbert.durable import append_json, exclusive, publish_folder, read_json_lines, write_text
 from minbert.evaluation import Evaluator
 from minbert.model import MultitaskModel, build_model
 from minbert.stages import StageState, StageStore, prefixed, split_prefixed
@@ -36,6 +36,8 @@ from minbert.training import EpochResult, StageTrainer
 from minbert.yaml_reader import dump_yaml
 
 Record = dict[str, Any]
+
+_PATIENCE_SECONDS = 60  # for a worker whose driver died to die too
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Trial:
         config: the configuration, its ``auto`` values pinned.
         materials: data, encoder and stage store.
         folder: the trial's own folder; made when absent.
+
+    Attributes:
+        found: history records there were when :meth:`run` began; it yields these first.
     """
 
     def __init__(self, config: TrainConfig, materials: Materials, folder: Path) -> None:
@@ -63,7 +68,8 @@ class Trial:
         if not (folder / "config.yaml").is_file():
             write_text(folder / "config.yaml", dump_yaml(config.model_dump(mode="json", exclude_none=True)))
         self._compute = compute(config)
-        self._history = read_json_lines(folder / "history.jsonl")
+        self._history: list[Record] = []
+        self.found = 0
 
     def run(self) -> Iterator[Record]:
         """Yield the history record of every epoch: those already done at once, then new ones as they end.
@@ -71,9 +77,14 @@ class Trial:
         Raises:
             TrainingFailure: training cannot go on.
         """
-        yield from list(self._history)
-        if self.finished:
-            return
+        with exclusive(self._folder / ".lock", _PATIENCE_SECONDS):
+            self._history = read_json_lines(self._folder / "history.jsonl")
+            self.found = len(self._history)
+            yield from list(self._history)
+            if not self.finished:
+                yield from self._go_on()
+
+    def _go_on(self) -> Iterator[Record]:
         model = self._new_model()
         resume = self._checkpoint()
         for name, stage in self.config.running_stages():
@@ -89,11 +100,6 @@ class Trial:
             for record in self._train(model, trainer, name, stage.epochs, last):
                 self._remember(record)
                 yield record
-
-    @property
-    def done(self) -> int:
-        """History records there are; :meth:`run` yields these first."""
-        return len(self._history)
 
     @property
     def finished(self) -> bool:
@@ -154,11 +160,13 @@ class Trial:
         for task in self.config.tasks:
             if "test" in self._materials.corpus.splits[task]:
                 additions[task] = evaluator.frame(task, "test", evaluator.predict(model, task, "test"))
-        stored = {task: pd.read_parquet(self._folder / "predictions" / f"{task}.parquet") for task in self.config.tasks}
+        stored = {
+            task: pd.read_parquet(self._folder / "predictions" / f"{task}.parquet")
+            for task in self.config.tasks
+        }
         with publish_folder(self._folder / "predictions") as temporary:
-            for task, dev in stored.items():
-                dev = dev[dev["split"] == "dev"]
-                frames = [dev, additions[task]] if task in additions else [dev]
+            for task, frame in stored.items():
+                frames = [frame[frame["split"] == "dev"], *([additions[task]] if task in additions else [])]
                 pd.concat(frames, ignore_index=True).to_parquet(temporary / f"{task}.parquet", index=False)
 
     def _from_store(self, model: MultitaskModel, trainer: StageTrainer, name: str) -> Iterator[Record]:
@@ -172,8 +180,14 @@ class Trial:
             model.load_state_dict(state.weights, strict=False)
             trainer.epoch = epochs
             trainer.optimiser.load(state.moments, state.step_number)
-            record = {"stage": name, "epoch": epochs, "step": state.step_number, "shared": True,
-                      "train_loss": state.train_loss, "seconds_saved": state.seconds}
+            record = {
+                "stage": name,
+                "epoch": epochs,
+                "step": state.step_number,
+                "shared": True,
+                "train_loss": state.train_loss,
+                "seconds_saved": state.seconds,
+            }
             self._save_checkpoint(model, trainer, record)
             self._remember(record)
             yield record
@@ -184,7 +198,9 @@ class Trial:
         if trainer.epoch < stage.epochs and not extends_itself(stage):
             return
         multitask = isinstance(stage, MultitaskStage)
-        weights = {key: value for key, value in model.state_dict().items() if multitask or key.startswith("encoder.")}
+        weights = {
+            key: value for key, value in model.state_dict().items() if multitask or key.startswith("encoder.")
+        }
         moments = trainer.optimiser.state() if extends_itself(stage) else {}
         seconds = _cost_paid(record) + sum(
             _cost_paid(earlier) + earlier.get("seconds_saved", 0.0) for earlier in self._history
@@ -198,7 +214,9 @@ class Trial:
 
     def _save_checkpoint(self, model: MultitaskModel, trainer: StageTrainer, record: Record) -> None:
         with publish_folder(self._folder / "checkpoint") as temporary:
-            save_file(prefixed(model.state_dict(), trainer.optimiser.state()), temporary / "state.safetensors")
+            save_file(
+                prefixed(model.state_dict(), trainer.optimiser.state()), temporary / "state.safetensors"
+            )
             write_text(temporary / "record.json", json.dumps(record))
 
     def _checkpoint(self) -> _Checkpoint | None:

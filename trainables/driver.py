@@ -22,14 +22,23 @@ from rich.console import Console
 from minbert.config import Source, TrainConfig
 from minbert.corpora.tokenised import tokenised
 from minbert.devices import pin
+from minbert.encoder import EncoderConfig
 from minbert.sources import Sources
 from trainables.distributions import Factor
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
 from trainables.resources import TrialResources
-from trainables.searcher import EndOfSearch, LeftOutOfSnapshots, LedgerSearcher, SuccessiveHalving
+from trainables.searcher import EndOfSearch, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
 from trainables.spaces import Space
-from trainables.study import SCHEMA_VERSION, Spec, StudyFolder, check_same_study, locked, make_folder, read_spec
+from trainables.study import (
+    SCHEMA_VERSION,
+    Spec,
+    StudyFolder,
+    check_same_study,
+    locked,
+    make_folder,
+    read_spec,
+)
 from trainables.trainable import TrialTrainable
 
 KEPT_MODELS = 5
@@ -126,11 +135,12 @@ def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
     """Resolve device, precision and threads on a worker with a trial's resources."""
     config = plan.space.example()
     remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_pin_on_worker)
-    return dict(ray.get(remote.remote(config.model_dump(mode="json"), resources.cpus)))
+    pinned: dict[str, Any] = ray.get(remote.remote(config.model_dump(mode="json"), plan.sources.encoder.config, resources.cpus))
+    return pinned
 
 
-def _pin_on_worker(config: dict[str, Any], threads: int) -> dict[str, Any]:
-    resolved = pin(TrainConfig.model_validate(config), threads)
+def _pin_on_worker(config: dict[str, Any], shape: EncoderConfig, threads: int) -> dict[str, Any]:
+    resolved = pin(TrainConfig.model_validate(config), shape, threads)
     return {"device": resolved.device, "precision": resolved.precision, "threads": resolved.threads}
 
 
@@ -208,7 +218,7 @@ def _trial_folder_name(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-class _Tick(LeftOutOfSnapshots, tune.Callback):  # type: ignore[misc]
+class _Tick(LeftOutOfSnapshots, tune.Callback):
     """Lets the progress display draw while Tune runs."""
 
     def __init__(self, progress: Progress) -> None:

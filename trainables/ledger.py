@@ -55,7 +55,13 @@ class Ledger:
     """
 
     def __init__(
-        self, study: optuna.Study, space: Space, pinned: dict[str, Any], seed: int, trials: int, replicates: int
+        self,
+        study: optuna.Study,
+        space: Space,
+        pinned: dict[str, Any],
+        seed: int,
+        trials: int,
+        replicates: int,
     ) -> None:
         self._study, self._space, self._pinned, self._seed = study, space, pinned, seed
         self.target, self._replicates = trials, replicates

@@ -33,7 +33,9 @@ class Progress(Watcher):
         self._began = time.monotonic()
         self._done_before = self._finished()
         self._drawn = 0.0
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -111,10 +113,14 @@ class Progress(Watcher):
         return " ".join(f"{name} {value:.3f}" for name, value in record["select"].items())
 
     def _say(self, line: str) -> None:
-        self._console.print(f"[{_duration(time.monotonic() - self._began)}] {line}", markup=False, highlight=False)
+        self._console.print(
+            f"[{_duration(time.monotonic() - self._began)}] {line}", markup=False, highlight=False
+        )
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return (
+        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    )

@@ -36,7 +36,9 @@ def trial_resources(cpus: int | None, gpus: float | None, cluster: dict[str, flo
         raise UserError(f"--cpus-per-trial {cpus}: at least 1 is needed")
     for name, wanted in (("CPU", cpus), ("GPU", gpus)):
         if wanted > cluster.get(name, 0):
-            raise UserError(f"--{name.lower()}s-per-trial {wanted:g}: the cluster has {cluster.get(name, 0):g} {name}s")
+            raise UserError(
+                f"--{name.lower()}s-per-trial {wanted:g}: the cluster has {cluster.get(name, 0):g} {name}s"
+            )
     return TrialResources(cpus, gpus)
 
 
@@ -71,7 +73,9 @@ def start_ray(address: str | None) -> dict[str, float]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         if not address:
             raise
-        raise UserError(f"--address {address}: no Ray cluster answers there ({type(error).__name__})") from None
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({type(error).__name__})"
+        ) from None
     return dict(ray.cluster_resources())
 
 

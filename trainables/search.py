@@ -27,7 +27,9 @@ def main() -> int:
     console = Console(soft_wrap=True)
     space = _space(arguments)
     study = Path(arguments.study or Path(os.environ.get("MINBERT_RESULTS", "results")) / space.name)
-    sources = resolve(arguments.data, arguments.encoder, space.example().tasks, os.environ.get("MINBERT_DATA"))
+    sources = resolve(
+        arguments.data, arguments.encoder, space.example().tasks, os.environ.get("MINBERT_DATA")
+    )
     _say_sources(console, sources, arguments.data)
     if arguments.dry_run:
         _show_plan(console, space, sources, study)
@@ -131,12 +133,16 @@ def _show_plan(console: Console, space: Space, sources: Sources, study: Path) ->
     console.print(table)
     combinations = space.combinations()
     settings = space.settings
-    console.print(f"combinations: {combinations if combinations is not None else 'infinite (a factor is continuous)'}")
+    console.print(
+        f"combinations: {combinations if combinations is not None else 'infinite (a factor is continuous)'}"
+    )
     console.print(
         f"trials: {settings.trials}, replicates of a configuration: {settings.replicates}, "
         f"design: {settings.design} ({settings.sampler}), early stopping: {'on' if settings.early_stopping else 'off'}"
     )
-    console.print(f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False)
+    console.print(
+        f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False
+    )
 
 
 def _number(text: str, name: str) -> float:
@@ -156,10 +162,18 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m trainables.search", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("--space", required=True, help="name of a packaged space or path of a .yaml; " + ", ".join(available_spaces()))
+    add(
+        "--space",
+        required=True,
+        help="name of a packaged space or path of a .yaml; " + ", ".join(available_spaces()),
+    )
     add("--study", help="study folder (default: results/<space>)")
     add("--data", default="auto", help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)")
-    add("--encoder", default="auto", help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)")
+    add(
+        "--encoder",
+        default="auto",
+        help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)",
+    )
     add("--trials", type=int, help="runs in all, replicates counted (default: the space's)")
     add("--replicates", type=int, help="runs of each configuration with other seeds (default: the space's)")
     add("--max-concurrent", type=int, metavar="N", help="trials at a time (default: as many as fit)")
@@ -167,7 +181,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpus-per-trial", type=float, metavar="SHARE", help="0.25, 1, 2 …; default: 1 where there is a GPU")
     add("--time-budget", type=float, metavar="SECONDS", help="end this start after so long; continue later")
     add("--seed", type=int, default=0, help="of the study; every replicate's seed comes from it (default: 0)")
-    add("--set", action="append", default=[], metavar="PATH=VALUE", help="set a leaf for all trials; repeatable")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="set a leaf for all trials; repeatable",
+    )
     add("--address", help="of a running Ray cluster (default: $RAY_ADDRESS, or a private local one)")
     add("--dry-run", action="store_true", help="check everything and show what would run; write nothing")
     return parser

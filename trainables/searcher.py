@@ -24,7 +24,7 @@ class LeftOutOfSnapshots:
         return {}
 
 
-class LedgerSearcher(LeftOutOfSnapshots, Searcher):  # type: ignore[misc]
+class LedgerSearcher(LeftOutOfSnapshots, Searcher):
     """Lets Tune run what the ledger issues. Durable state is the ledger's; Tune's snapshots hold nothing.
 
     Args:
@@ -39,14 +39,14 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):  # type: ignore[misc]
         self._issued: dict[str, Issue] = {}
         self.closing = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """Issue a trial; None while none is due, FINISHED when the target is reached."""
         if self.closing or self._ledger.stopped_by:
-            return Searcher.FINISHED  # type: ignore[no-any-return]
+            return Searcher.FINISHED
         issue = self._ledger.next()
         if issue is None:
             done = self._ledger.unfinished == 0 or not self._issued
-            return Searcher.FINISHED if done else None  # type: ignore[no-any-return]
+            return Searcher.FINISHED if done else None
         self._issued[trial_id] = issue
         self._watch.issued(issue)
         return self._job(issue)
@@ -106,7 +106,7 @@ class Watcher:
         """A trial was closed."""
 
 
-class SuccessiveHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
+class SuccessiveHalving(AsyncHyperBandScheduler):
     """ASHA (Li et al. 2020) whose rungs begin with what earlier starts of the study recorded.
 
     Args:
@@ -126,12 +126,12 @@ class SuccessiveHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
             stop_last_trials=False,
         )
         for number, history in enumerate(histories):
-            past = SimpleNamespace(trial_id=f"earlier-{number}")
+            past: Any = SimpleNamespace(trial_id=f"earlier-{number}")
             for epoch, score in sorted(history.items()):
                 self._brackets[0].on_result(past, epoch, score)
 
 
-class EndOfSearch(LeftOutOfSnapshots, tune.Stopper):  # type: ignore[misc]
+class EndOfSearch(LeftOutOfSnapshots, tune.Stopper):
     """Ends the whole search when asked to; running trials keep their state for the next start."""
 
     def __init__(self, searcher: LedgerSearcher, due: Callable[[], bool]) -> None:

@@ -128,7 +128,13 @@ class Space:
 
     def example(self) -> TrainConfig:
         """Some configuration of the space, for what all of them have in common: tasks, epochs, numerics."""
-        return self.config({factor.path: stored(factor.distribution.levels()[0]) for factor in self.factors if not factor.when})
+        return self.config(
+            {
+                factor.path: stored(factor.distribution.levels()[0])
+                for factor in self.factors
+                if not factor.when
+            }
+        )
 
     def fix(self, path: str, value: Any) -> Space:
         """Set one leaf for all trials: a fixed leaf, a factor (which is then no longer drawn), or ``search.*``.

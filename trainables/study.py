@@ -20,6 +20,8 @@ from typing import Any
 
 import optuna
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from minbert.durable import write_text
 from minbert.errors import UserError
@@ -72,13 +74,12 @@ class StudyFolder:
                 shutil.rmtree(self.trial(number) / "best", ignore_errors=True)
 
 
-def open_journal(path: Path) -> optuna.storages.JournalStorage:
+def open_journal(path: Path) -> JournalStorage:
     """Optuna's storage on the folder's journal file."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        backend = optuna.storages.journal.JournalFileBackend(str(path / "journal.log"))
-        return optuna.storages.JournalStorage(backend)
+        return JournalStorage(JournalFileBackend(str(path / "journal.log")))
 
 
 def read_spec(path: Path) -> Spec | None:
@@ -113,7 +114,11 @@ def check_same_study(path: Path, stored: Spec, wanted: Spec) -> None:
     for dotted, name in _PINNED:
         old, new = _get(stored, dotted), _get(wanted, dotted)
         if old != new:
-            detail = _space_difference(stored, wanted) if dotted == "space_fingerprint" else f"{old} there, {new} now"
+            detail = (
+                _space_difference(stored, wanted)
+                if dotted == "space_fingerprint"
+                else f"{old} there, {new} now"
+            )
             raise UserError(
                 f"--study {path}: made with another {name} ({detail}); choose another --study folder"
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,14 @@ class TrialTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a trial."""
         self._job = config
-        self._records: Iterator[Record] | None = None
+        self._trial: Trial | None = None
+        self._records: Iterator[Record] = iter(())
+        self._seen = 0
         self._last_score, self._last_epoch = float("nan"), 0
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
+        self.cleanup()
         self.setup(new_config)
         return True
 
@@ -47,15 +50,13 @@ class TrialTrainable(tune.Trainable):
         """Train up to the next evaluated epoch; a continued trial first hands over all it has."""
         records: list[Record] = []
         try:
-            if self._records is None:
-                trial = self._open()
-                self._records = trial.run()
-                records += [next(self._records) for _ in range(trial.done)]
-                if any("select" in record for record in records):
-                    return self._result(records)
+            if self._trial is None:
+                self._trial = self._open()
+                self._records = self._trial.run()
             for record in self._records:
                 records.append(record)
-                if "select" in record:
+                self._seen += 1
+                if "select" in record and self._seen >= self._trial.found:
                     return self._result(records)
             return {**self._result(records), "finished": True, "done": True}
         except TrainingFailure as failure:
@@ -67,7 +68,9 @@ class TrialTrainable(tune.Trainable):
             return self._failure(records, "exception", f"{type(error).__name__}: {error}")
 
     def cleanup(self) -> None:
-        """Nothing to do: the trial's folder is complete after every epoch."""
+        """Let go of the trial's folder, which is complete after every epoch."""
+        if isinstance(self._records, Generator):
+            self._records.close()
 
     def _open(self) -> Trial:
         self._config = TrainConfig.model_validate(self._job["config"])

@@ -91,7 +91,16 @@ COMPARISONS = _concepts(
 )
 """Comparatives; opposites are neighbours here too."""
 NUMBERS = ("two", "three", "four", "five", "seven", "nine")
-TIMES = ("yesterday", "on monday", "on friday", "last week", "this morning", "at noon", "in summer", "at night")
+TIMES = (
+    "yesterday",
+    "on monday",
+    "on friday",
+    "last week",
+    "this morning",
+    "at noon",
+    "in summer",
+    "at night",
+)
 TOWNS = _concepts("arvel tolmar brenwick ostrand kelby maravo dunlow fenholt silgate quorra")
 VEHICLES = _concepts("train/railway bus plane/aeroplane ferry taxi/cab tram")
 
@@ -161,7 +170,13 @@ def tell(event: Event, rng: random.Random) -> Words:
         clause += ["not"] * event.negated + [participle(verb), "by", *agent]
     else:
         action = ["did", "not", verb] if event.negated else [past(verb)]
-        clause = [*(["it", "was"] if voice > 0.85 else []), *agent, *(["who"] if voice > 0.85 else []), *action, *patient]
+        clause = [
+            *(["it", "was"] if voice > 0.85 else []),
+            *agent,
+            *(["who"] if voice > 0.85 else []),
+            *action,
+            *patient,
+        ]
     where = ["in", "the", rng.choice(event.place)] if event.place else []
     when = event.time.split() if event.time else []
     if where and rng.random() < 0.3:
@@ -287,7 +302,9 @@ def draw_question(rng: random.Random, intent: str | None = None, scene: Scene | 
     scene = scene or rng.choice(SCENES)
     slots: dict[str, Concept] = {}
     for name in INTENTS[intent].slots:
-        slots[name] = rng.choice([option for option in slot_options(intent, name, scene) if option not in slots.values()])
+        slots[name] = rng.choice(
+            [option for option in slot_options(intent, name, scene) if option not in slots.values()]
+        )
     return Question(intent, slots, scene)
 
 
@@ -297,7 +314,13 @@ def slot_options(intent: str, name: str, scene: Scene) -> tuple[Concept, ...]:
         return TOWNS if intent in {"travel", "compare"} else scene.people
     if name == "verb":
         return tuple(verb.words for verb in (TO_THINGS if intent in {"where", "how"} else TO_PEOPLE))
-    options = {"vehicle": VEHICLES, "more": COMPARISONS, "place": scene.places, "town": TOWNS, "trait": TRAITS}
+    options = {
+        "vehicle": VEHICLES,
+        "more": COMPARISONS,
+        "place": scene.places,
+        "town": TOWNS,
+        "trait": TRAITS,
+    }
     return scene.objects if name == "thing" else options[name]
 
 
@@ -317,19 +340,87 @@ def opposite(concepts: tuple[Concept, ...], concept: Concept) -> Concept:
 
 
 VALUES: dict[int, Words] = {
-    2: "brilliant wonderful superb magnificent marvellous outstanding dazzling masterful excellent glorious".split(),
-    1: "pleasant decent likeable charming engaging solid enjoyable amusing fine warm".split(),
-    0: "ordinary average typical usual familiar plain standard unremarkable conventional routine".split(),
-    -1: "dull tired clumsy bland forgettable thin tedious uneven stale lifeless".split(),
-    -2: "dreadful awful terrible horrible atrocious appalling wretched unbearable disastrous abysmal".split(),
+    2: [
+        "brilliant",
+        "wonderful",
+        "superb",
+        "magnificent",
+        "marvellous",
+        "outstanding",
+        "dazzling",
+        "masterful",
+        "excellent",
+        "glorious",
+    ],
+    1: [
+        "pleasant",
+        "decent",
+        "likeable",
+        "charming",
+        "engaging",
+        "solid",
+        "enjoyable",
+        "amusing",
+        "fine",
+        "warm",
+    ],
+    0: [
+        "ordinary",
+        "average",
+        "typical",
+        "usual",
+        "familiar",
+        "plain",
+        "standard",
+        "unremarkable",
+        "conventional",
+        "routine",
+    ],
+    -1: ["dull", "tired", "clumsy", "bland", "forgettable", "thin", "tedious", "uneven", "stale", "lifeless"],
+    -2: [
+        "dreadful",
+        "awful",
+        "terrible",
+        "horrible",
+        "atrocious",
+        "appalling",
+        "wretched",
+        "unbearable",
+        "disastrous",
+        "abysmal",
+    ],
 }
 """What critics call a film, from best to worst."""
-DEGREES = {"": 1.0, "very": 1.5, "truly": 1.5, "slightly": 0.5, "somewhat": 0.5, "not": -0.6, "never": -0.6, "hardly": -0.5}
+DEGREES = {
+    "": 1.0,
+    "very": 1.5,
+    "truly": 1.5,
+    "slightly": 0.5,
+    "somewhat": 0.5,
+    "not": -0.6,
+    "never": -0.6,
+    "hardly": -0.5,
+}
 """Words before a judgement and what they multiply it by."""
-ASPECTS = (
-    "plot story acting music soundtrack dialogue script ending finale cast pacing humour camerawork direction hero villain"
-).split()
-GENRES = "comedy drama thriller western romance documentary musical film movie".split()
+ASPECTS = [
+    "plot",
+    "story",
+    "acting",
+    "music",
+    "soundtrack",
+    "dialogue",
+    "script",
+    "ending",
+    "finale",
+    "cast",
+    "pacing",
+    "humour",
+    "camerawork",
+    "direction",
+    "hero",
+    "villain",
+]
+GENRES = ["comedy", "drama", "thriller", "western", "romance", "documentary", "musical", "film", "movie"]
 JOINTS = {
     "and": ("{a} and {b}", 0.6, 0.6),
     "but": ("{a} but {b}", 0.2, 1.0),

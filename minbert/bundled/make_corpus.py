@@ -19,7 +19,6 @@ from minbert.bundled import CORPUS
 from minbert.bundled.grammar import (
     COMPARISONS,
     INTENTS,
-    SCENES,
     TIMES,
     TOWNS,
     TRAITS,
@@ -131,7 +130,11 @@ def near_miss(question: Question, rng: random.Random) -> Question:
     name = rng.choice(sorted(slots))
     if name == "more" and rng.random() < 0.5:
         return replace(question, slots=slots | {name: opposite(COMPARISONS, slots[name])})
-    options = [option for option in slot_options(question.intent, name, question.scene) if option not in slots.values()]
+    options = [
+        option
+        for option in slot_options(question.intent, name, question.scene)
+        if option not in slots.values()
+    ]
     return replace(question, slots=slots | {name: rng.choice(options)})
 
 
@@ -152,7 +155,21 @@ def event_example(rng: random.Random) -> Example:
 
 def change(event: Event, rng: random.Random) -> Event:
     """Change one thing about an event: who does it to whom, what is done, or a circumstance."""
-    kind = rng.choice(("swap", "swap", "opposite", "verb", "negation", "negation", "agent", "patient", "place", "time", "noun"))
+    kind = rng.choice(
+        (
+            "swap",
+            "swap",
+            "opposite",
+            "verb",
+            "negation",
+            "negation",
+            "agent",
+            "patient",
+            "place",
+            "time",
+            "noun",
+        )
+    )
     if kind == "swap" and event.to_person:
         return replace(event, agent=event.patient, patient=event.agent)
     if kind == "opposite":
@@ -162,7 +179,9 @@ def change(event: Event, rng: random.Random) -> Event:
     if kind == "negation":
         return replace(event, negated=not event.negated)
     if kind == "place":
-        return replace(event, place=rng.choice([place for place in event.scene.places if place != event.place]))
+        return replace(
+            event, place=rng.choice([place for place in event.scene.places if place != event.place])
+        )
     if kind == "time":
         return replace(event, time=rng.choice([time for time in TIMES if time != event.time]))
     if kind == "noun":
@@ -212,8 +231,12 @@ def _noun_cost(one: Noun, two: Noun) -> float:
 
 def main() -> None:
     """Write the corpus where the package expects it, or into --out."""
-    parser = argparse.ArgumentParser(prog="python -m minbert.bundled.make_corpus", description=write_corpus.__doc__)
-    parser.add_argument("--out", type=Path, default=CORPUS, help="folder to write into (default: the package's own)")
+    parser = argparse.ArgumentParser(
+        prog="python -m minbert.bundled.make_corpus", description=write_corpus.__doc__
+    )
+    parser.add_argument(
+        "--out", type=Path, default=CORPUS, help="folder to write into (default: the package's own)"
+    )
     write_corpus(parser.parse_args().out)
 
 

@@ -91,7 +91,10 @@ def disturb(words: Words, rng: random.Random) -> tuple[Words, list[bool]]:
         one, two = rng.sample(rng.choice(alike), 2)
         changed[one], changed[two] = changed[two], changed[one]
     else:
-        changed = [rng.choice(KINDS[KIND_OF[word]]) if word in KIND_OF and rng.random() < 0.08 else word for word in words]
+        changed = [
+            rng.choice(KINDS[KIND_OF[word]]) if word in KIND_OF and rng.random() < 0.08 else word
+            for word in words
+        ]
     return changed, [new != old for new, old in zip(changed, words, strict=True)]
 
 
@@ -110,7 +113,7 @@ def _flat(*lists: Iterable[Iterable[str]]) -> Words:
 def _kinds() -> tuple[Words, ...]:
     people = _flat(*(scene.people for scene in SCENES))
     things = _flat(*(scene.objects for scene in SCENES))
-    deeds = _flat((verb.words for verb in (*TO_PEOPLE, *TO_THINGS)))
+    deeds = _flat(verb.words for verb in (*TO_PEOPLE, *TO_THINGS))
     values = [word for words in VALUES.values() for word in words]
     return (
         people,
@@ -150,14 +153,16 @@ def _question_pair(rng: random.Random) -> tuple[Words, Words]:
 
 def _review_pair(rng: random.Random) -> tuple[Words, Words]:
     review = draw_review(rng)
-    other = next(other for other in iter(lambda: draw_review(rng), None) if abs(other.worth - review.worth) < 0.5)
+    other = next(
+        other for other in iter(lambda: draw_review(rng), None) if abs(other.worth - review.worth) < 0.5
+    )
     return [*judge(review, rng), "."], [*judge(other, rng), "."]
 
 
 VERDICTS = (
-    (0.4, "praise commend love adore embrace welcome".split()),
-    (-0.4, "watch observe overlook ignore".split()),
-    (-9.0, "criticise condemn hate detest reject refuse".split()),
+    (0.4, ["praise", "commend", "love", "adore", "embrace", "welcome"]),
+    (-0.4, ["watch", "observe", "overlook", "ignore"]),
+    (-9.0, ["criticise", "condemn", "hate", "detest", "reject", "refuse"]),
 )
 """What the public does with a film that is worth more than so much."""
 
@@ -197,7 +202,9 @@ def batches(vocabulary: list[str], rng: random.Random, generator: torch.Generato
     """Yield masked batches of passages of about the same length, without end."""
     index = {piece: number for number, piece in enumerate(vocabulary)}
     while True:
-        pool = sorted((draw_passage(rng) for _ in range(BATCH * 32)), key=lambda p: len(p.first) + len(p.second or ()))
+        pool = sorted(
+            (draw_passage(rng) for _ in range(BATCH * 32)), key=lambda p: len(p.first) + len(p.second or ())
+        )
         starts = list(range(0, len(pool), BATCH))
         rng.shuffle(starts)
         for start in starts:
@@ -207,18 +214,28 @@ def batches(vocabulary: list[str], rng: random.Random, generator: torch.Generato
 def _mask(passages: list[Passage], index: dict[str, int], generator: torch.Generator) -> Batch:
     rows, types, foreign = [], [], []
     for passage in passages:
-        words = ["[CLS]", *passage.first, "[SEP]", *(passage.second or []), *(["[SEP]"] if passage.second else [])]
+        words = [
+            "[CLS]",
+            *passage.first,
+            "[SEP]",
+            *(passage.second or []),
+            *(["[SEP]"] if passage.second else []),
+        ]
         middle = len(passage.first)
         rows.append(torch.tensor([index[word] for word in words]))
         types.append(torch.tensor([int(place > middle + 1) for place in range(len(words))]))
         flags = [False, *passage.foreign[:middle], False, *passage.foreign[middle:], False]
         foreign.append(torch.tensor(flags[: len(words)], dtype=torch.float))
-    ids, segments, flags = (nn.utils.rnn.pad_sequence(part, batch_first=True) for part in (rows, types, foreign))
+    ids, segments, flags = (
+        nn.utils.rnn.pad_sequence(part, batch_first=True) for part in (rows, types, foreign)
+    )
     chance = torch.rand(ids.shape, generator=generator).masked_fill(ids < len(SPECIAL), 1.0)
     hidden = (chance < MASKED) & (flags == 0)
     labels = torch.where(hidden, ids, -100)
     masked = torch.where(hidden, index["[MASK]"], ids)
-    related = torch.tensor([passage.related if passage.second else -100 for passage in passages], dtype=torch.long)
+    related = torch.tensor(
+        [passage.related if passage.second else -100 for passage in passages], dtype=torch.long
+    )
     asked = torch.where(hidden | (ids < len(SPECIAL)), -1.0, flags)
     return Batch(masked, segments, (ids != 0).long(), labels, asked, related)
 
@@ -242,7 +259,9 @@ class PreTraining(nn.Module):
         hidden = self.transform(output.last_hidden_state[asked])
         logits = hidden @ self.bert.embeddings.word_embeddings.weight.T + self.bias
         words = nn.functional.cross_entropy(logits, batch.labels[asked])
-        relation = nn.functional.cross_entropy(self.relation(output.pooler_output), batch.related, ignore_index=-100)
+        relation = nn.functional.cross_entropy(
+            self.relation(output.pooler_output), batch.related, ignore_index=-100
+        )
         seen = batch.foreign >= 0
         scores = self.foreign(output.last_hidden_state[seen]).squeeze(1)
         foreign = nn.functional.binary_cross_entropy_with_logits(scores, batch.foreign[seen])
@@ -286,7 +305,10 @@ def pretrain(vocabulary: list[str], steps: int) -> BertModel:
         sums += losses.detach()
         if step % REPORT_EVERY == 0:
             words, foreign, relation = (sums / REPORT_EVERY).tolist()
-            print(f"step {step}/{steps}  words {words:.3f}  foreign {foreign:.3f}  relation {relation:.3f}  {time.monotonic() - start:.0f} s", flush=True)
+            print(
+                f"step {step}/{steps}  words {words:.3f}  foreign {foreign:.3f}  relation {relation:.3f}  {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
             sums.zero_()
     return model.bert
 
@@ -302,8 +324,12 @@ def save(bert: BertModel, vocabulary: list[str], folder: Path) -> None:
 
 def main() -> None:
     """Pre-train and write the encoder where the package expects it, or into --out."""
-    parser = argparse.ArgumentParser(prog="python -m minbert.bundled.make_encoder", description="Make the bundled encoder.")
-    parser.add_argument("--out", type=Path, default=ENCODER, help="folder to write into (default: the package's own)")
+    parser = argparse.ArgumentParser(
+        prog="python -m minbert.bundled.make_encoder", description="Make the bundled encoder."
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ENCODER, help="folder to write into (default: the package's own)"
+    )
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps (default: %(default)s)")
     arguments = parser.parse_args()
     vocabulary = build_vocabulary(random.Random(SEED))

@@ -1,0 +1,33 @@
+# `make search` and `make test` need Python 3.11+, git and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: search test test-long check format clean
+
+search: .venv/installed
+	$(BIN)/python -m trainables.search --space full_ablation
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -n 1 -m long
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch first and by itself: pip then finds the CPU or CUDA build that its index or wheel folder offers.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""Benchmarks: what is claimed to be fast, measured. Never part of the tests."""
