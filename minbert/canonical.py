@@ -23,7 +23,7 @@ def canonical(config: TrainConfig) -> dict[str, Any]:
         "selection": config.selection,
         "numerics": [NUMERICS_VERSION, config.device, config.precision, config.threads],
         "model": _model(config),
-        "stages": [[name, _stage(stage)] for name, stage in config.running_stages()],
+        "stages": [[name, _stage(config, stage)] for name, stage in config.running_stages()],
     }
 
 
@@ -44,7 +44,7 @@ def stage_key(config: TrainConfig, name: str, epochs: int) -> str:
     chain = []
     for position, (_, stage) in enumerate(running[: index + 1]):
         count = epochs if position == index else stage.epochs
-        chain.append([_model_seen_by(config, stage), {**_stage(stage), "epochs": count}])
+        chain.append([_model_seen_by(config, stage), {**_stage(config, stage), "epochs": count}])
     parts = [whole["sources"], whole["selection"], whole["numerics"], config.seed, chain]
     return digest(parts)[:24]
 
@@ -61,9 +61,10 @@ def stream_name(config: TrainConfig, name: str) -> str:
 
 
 def extends_itself(stage: StageConfig) -> bool:
-    """Whether a shorter run of the stage is the beginning of a longer one (its schedule has no end)."""
+    """Whether a shorter run of the stage is the beginning of a longer one (nothing in it knows its end)."""
     warmup_is_fixed = stage.warmup_steps is not None or stage.warmup_share == 0
-    return stage.schedule == "constant" and warmup_is_fixed
+    annealed = isinstance(stage, MultitaskStage) and stage.sampler.kind == "annealed"
+    return stage.schedule == "constant" and warmup_is_fixed and not annealed
 
 
 def digest(data: Any) -> str:
@@ -73,7 +74,8 @@ def digest(data: Any) -> str:
 
 
 def _model(config: TrainConfig) -> dict[str, Any]:
-    tasks = {name: _task(task) for name, task in config.tasks.items()}
+    # A list: the order of the tasks is the order of the samplers' turns.
+    tasks = [[name, _task(task)] for name, task in config.tasks.items()]
     return {
         "pooling": config.pooling,
         "shared_layer": config.shared_layer,
@@ -85,8 +87,7 @@ def _model(config: TrainConfig) -> dict[str, Any]:
 def _model_seen_by(config: TrainConfig, stage: MultitaskStage | SimCSEStage) -> dict[str, Any]:
     if isinstance(stage, MultitaskStage):
         return _model(config)
-    names = sorted(config.tasks) if stage.tasks is None else sorted(stage.tasks)
-    return {"pooling": config.pooling, "sentences": names}
+    return {"pooling": config.pooling}
 
 
 def _task(task: TaskConfig) -> dict[str, Any]:
@@ -99,8 +100,9 @@ def _task(task: TaskConfig) -> dict[str, Any]:
     return data
 
 
-def _stage(stage: MultitaskStage | SimCSEStage) -> dict[str, Any]:
+def _stage(config: TrainConfig, stage: MultitaskStage | SimCSEStage) -> dict[str, Any]:
     data = stage.model_dump(mode="json", exclude_none=True)
+    data["tasks"] = [name for name in config.tasks if stage.tasks is None or name in stage.tasks]
     if stage.warmup_steps is not None:
         data.pop("warmup_share")
     if isinstance(stage, MultitaskStage):

@@ -75,8 +75,12 @@ def open_encoder(folder: Path) -> EncoderFiles:
             f" ({others[0]} is a pickle, which is never loaded: convert it to safetensors)" if others else ""
         )
         raise UserError(f"{folder}: no {WEIGHTS}{hint}")
-    _read_header(folder / WEIGHTS)
-    _read_tokenizer(folder)
+    _check_whole(folder / WEIGHTS)
+    words = _read_tokenizer(folder).get_vocab_size()
+    if words > config.vocab_size:
+        raise UserError(
+            f"{folder}: the vocabulary has {words} words, but vocab_size in config.json is {config.vocab_size}"
+        )
     return EncoderFiles(folder, config, _fingerprint(folder))
 
 
@@ -125,7 +129,9 @@ def _read_config(path: Path) -> EncoderConfig:
     if activation != "gelu":
         raise UserError(f"{path}: hidden_act is {activation!r}; only 'gelu' is supported")
     _refuse_other_positions(path, raw)
-    values = {field.name: raw[field.name] for field in fields(EncoderConfig) if field.name in raw}
+    values = {
+        field.name: raw[field.name] for field in fields(EncoderConfig) if raw.get(field.name) is not None
+    }
     return _checked_config(path, values)
 
 
@@ -160,8 +166,8 @@ def _checked_config(path: Path, values: dict[str, Any]) -> EncoderConfig:
     return config
 
 
-def _read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file; refused when it is not one or is cut short."""
+def _check_whole(path: Path) -> None:
+    """Refuse a file that is not safetensors or is cut short; reads only its JSON header."""
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
@@ -175,7 +181,6 @@ def _read_header(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path.stat().st_size} bytes where the header promises {8 + size + end}")
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{path}: not a whole safetensors file: {error}") from None
-    return header  # type: ignore[no-any-return]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

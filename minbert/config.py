@@ -7,6 +7,7 @@ dotted paths (``stages.finetune.learning_rate``). A configuration is immutable;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -71,6 +72,10 @@ class TaskConfig(Frozen):
             raise ValueError(
                 f"head.kind {self.head.kind!r} does not fit a task with {len(self.text)} text column(s): use {needed}"
             )
+        if self.head.kind == "cosine" and self.kind == "classification":
+            raise ValueError(
+                "head.kind 'cosine' gives one value and does not fit a classification task: use cross or concat"
+            )
         if self.label_range[0] >= self.label_range[1]:
             raise ValueError(f"label_range {self.label_range} is empty")
         return self
@@ -111,7 +116,7 @@ class MultitaskStage(StageConfig):
 
     kind: Literal["multitask"] = "multitask"
     epochs: int = Field(default=3, ge=0)
-    tasks: tuple[str, ...] | None = None
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the tasks trained; unset: all."""
     sampler: SamplerConfig = SamplerConfig()
     pcgrad: bool = False
@@ -139,7 +144,7 @@ class SimCSEStage(StageConfig):
     schedule: Schedule = "constant"
     warmup_share: float = Field(default=0.0, ge=0, lt=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    tasks: tuple[str, ...] | None = None
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Tasks whose training sentences are used; unset: all."""
     temperature: float = Field(default=0.05, gt=0, allow_inf_nan=False)
     max_length: int = Field(default=32, ge=4, le=512)
@@ -194,6 +199,11 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
+        for name in self.tasks:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name == "score":
+                raise ValueError(
+                    f"tasks: {name!r} cannot be a task's name: use letters, digits, - and _, and not 'score'"
+                )
         for name in self.recipe:
             if name not in self.stages:
                 raise ValueError(f"recipe names the stage {name!r}; the stages are {', '.join(self.stages)}")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from minbert.attention import AttentionBackend
-from minbert.config import TrainConfig
+from minbert.config import SimCSEStage, TrainConfig
 from minbert.encoder import BertEncoder, EncoderConfig, pack
 from minbert.errors import UserError
 
@@ -34,8 +34,9 @@ def pin(config: TrainConfig, shape: EncoderConfig, threads: int | None = None) -
         threads: what ``threads: auto`` means; None: the cores that this process may use.
 
     Raises:
-        UserError: ``device: cuda`` on a machine without a GPU.
+        UserError: ``device: cuda`` on a machine without a GPU, or a length that the encoder has no positions for.
     """
+    _check_lengths(config, shape)
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -46,6 +47,20 @@ def pin(config: TrainConfig, shape: EncoderConfig, threads: int | None = None) -
     if precision == "auto":
         precision = "bf16" if bf16_is_faster(torch.device(device), count, shape) else "fp32"
     return config.model_copy(update={"device": device, "precision": precision, "threads": count})
+
+
+def _check_lengths(config: TrainConfig, shape: EncoderConfig) -> None:
+    lengths = {"max_length": config.max_length}
+    for name, stage in config.running_stages():
+        if isinstance(stage, SimCSEStage):
+            lengths[f"stages.{name}.max_length"] = stage.max_length
+    for leaf, length in lengths.items():
+        if length > shape.max_position_embeddings:
+            raise UserError(
+                f"{leaf}: {length} is more than the encoder's {shape.max_position_embeddings} positions"
+            )
+    if shape.type_vocab_size < 2 and any(task.head.kind == "cross" for task in config.tasks.values()):
+        raise UserError("the encoder has one token type, but a cross head needs two: use concat or cosine")
 
 
 def compute(config: TrainConfig) -> Compute:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_FUSED = 0x5851F42D4C957F2D  # keeps the fused kernels' masks apart from our own
 _LEVELS = 2**16  # a 64-bit draw decides four elements; rates are exact to 1/65,536
 
 
@@ -22,6 +23,7 @@ class DropoutStream:
     def seed(self, seed: int) -> None:
         """Start the masks of the next step."""
         self._generator.manual_seed(seed)
+        torch.manual_seed(seed ^ _FUSED)  # fused attention can only draw from torch's own generator
         self.active = True
 
     def stop(self) -> None:
@@ -32,7 +34,7 @@ class DropoutStream:
         """Zero elements of ``x`` (any shape) with probability ``rate`` and scale the rest by 1/(1 − rate)."""
         if not self.active or rate == 0.0:
             return x
-        dropped = round(rate * _LEVELS)
+        dropped = min(round(rate * _LEVELS), _LEVELS - 1)
         draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
         draws.random_(-(2**63), None, generator=self._generator)
         bits = draws.view(torch.int16)[: x.numel()].view(x.shape)

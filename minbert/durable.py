@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -70,9 +71,18 @@ def exclusive(path: Path, patience: float) -> Iterator[None]:
         yield
 
 
+def checksum(path: Path) -> str:
+    """SHA-256 of a file as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextmanager
 def publish_folder(target: Path) -> Iterator[Path]:
-    """Fill a temporary folder that takes the place of ``target`` when the block ends without an error."""
+    """Fill a temporary folder that takes the place of ``target`` when the block ends without an error.
+
+    A crash between the two renames leaves the old folder aside: :func:`settle_folder` brings it back.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -87,3 +97,14 @@ def publish_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(retired, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def settle_folder(target: Path) -> None:
+    """Clear what a crash inside :func:`publish_folder` left beside ``target``; nobody may be publishing it."""
+    for retired in target.parent.glob(f".{target.name}.*.old"):
+        if target.exists():
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            retired.rename(target)
+    for unfinished in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -35,24 +35,28 @@ class Evaluator:
     tasks: Mapping[str, TaskConfig]
     selection: Selection
 
-    def predict(self, model: MultitaskModel, task: str, split: str) -> np.ndarray:
-        """Outputs for all examples of a split.
+    def predict(
+        self, model: MultitaskModel, task: str, split: str, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Outputs for the examples ``rows`` (ascending; None: all) of a split.
 
         Returns:
             (examples, classes) class probabilities, or (examples, 1) probability of the
             positive class (binary) or value in label units (regression).
         """
         model.dropout.stop()
-        rows: list[np.ndarray] = []
+        if rows is None:
+            rows = np.arange(len(self.corpus.splits[task][split]))
+        order: list[np.ndarray] = []
         chunks: list[Tensor] = []
         with torch.inference_mode():
-            for indices in self.batcher.in_order_of_length(task, split, _TOKENS_PER_BATCH):
+            for indices in self.batcher.in_order_of_length(task, split, rows, _TOKENS_PER_BATCH):
                 output = model(self.batcher.batch(split, [(task, indices)]))[task]
-                rows.append(indices)
+                order.append(indices)
                 chunks.append(probabilities(self.tasks[task].kind, output))
         ordered = torch.cat(chunks).cpu().numpy().astype(np.float64)
         predictions = np.empty_like(ordered)
-        predictions[np.concatenate(rows)] = ordered
+        predictions[np.searchsorted(rows, np.concatenate(order))] = ordered
         return predictions
 
     def evaluate(self, model: MultitaskModel) -> tuple[dict[str, Metrics], dict[str, np.ndarray]]:
@@ -83,8 +87,8 @@ class Evaluator:
     def _on_holdout(self, model: MultitaskModel, task: str) -> float:
         train = self.corpus.splits[task]["train"]
         assert train.selected is not None and train.labels is not None
-        predictions = self.predict(model, task, "train")
-        return metric(self.tasks[task].kind, predictions[train.selected], train.labels[train.selected])
+        rows = np.flatnonzero(train.selected)
+        return metric(self.tasks[task].kind, self.predict(model, task, "train", rows), train.labels[rows])
 
     def frame(self, task: str, split: str, predictions: np.ndarray) -> pd.DataFrame:
         """Stored form of a split's predictions: split, half, id, label, output_0, …"""

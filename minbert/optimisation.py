@@ -67,7 +67,7 @@ class StageOptimiser:
         self.step_number = step_number
         for name, parameter in self._named.items():
             state = {
-                key: moments[f"{key}:{name}"].clone()
+                key: moments[f"{key}:{name}"].to(parameter.device, copy=True)
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"{key}:{name}" in moments
             }

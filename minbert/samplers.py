@@ -1,8 +1,8 @@
 """Which task's batch comes next.
 
 A sampler plans an epoch as a list of steps; a step is the tuple of tasks that give it one
-batch each. Every plan holds the same number of examples (rounded up to a whole step), so
-samplers compare at equal cost. A task's batches run through its training set in a new
+batch each. Every plan holds the same number of examples (rounded up by less than one batch of
+every task), so samplers compare at equal cost. A task's batches run through its training set in a new
 random order each pass and start over when the set is exhausted.
 """
 

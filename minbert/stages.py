@@ -8,7 +8,6 @@ the optimiser's moments: a longer run goes on from a shorter one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minbert.durable import publish_folder
+from minbert.durable import checksum, publish_folder
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class StageState:
         weights: parameters by name that later stages start from.
         moments: the optimiser's state, empty unless the stage can be extended.
         step_number: optimiser steps done.
-        seconds: cost of making it, earlier stages included.
+        seconds: cost of making it, earlier stages not included.
         train_loss: mean losses of the last epoch.
     """
 
@@ -59,10 +58,10 @@ class LocalStageStore:
         entry = self._folder / key
         try:
             meta = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
-            if any(_checksum(entry / name) != value for name, value in meta["checksums"].items()):
+            if any(checksum(entry / name) != value for name, value in meta["checksums"].items()):
                 return None
             tensors = load_file(entry / "state.safetensors")
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         weights, moments = split_prefixed(tensors)
         return StageState(weights, moments, meta["step_number"], meta["seconds"], meta["train_loss"])
@@ -70,13 +69,20 @@ class LocalStageStore:
     def put(self, key: str, state: StageState) -> None:
         if (self._folder / key / "manifest.json").is_file() and self.get(key) is not None:
             return
+        try:
+            self._publish(key, state)
+        except OSError:  # somebody else may have published the same state at the same moment
+            if self.get(key) is None:
+                raise
+
+    def _publish(self, key: str, state: StageState) -> None:
         with publish_folder(self._folder / key) as temporary:
             save_file(prefixed(state.weights, state.moments), temporary / "state.safetensors")
             meta = {
                 "step_number": state.step_number,
                 "seconds": state.seconds,
                 "train_loss": state.train_loss,
-                "checksums": {"state.safetensors": _checksum(temporary / "state.safetensors")},
+                "checksums": {"state.safetensors": checksum(temporary / "state.safetensors")},
             }
             (temporary / "manifest.json").write_text(json.dumps(meta), encoding="utf-8")
 
@@ -97,8 +103,3 @@ def split_prefixed(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[
         name.removeprefix("moment/"): value for name, value in tensors.items() if name.startswith("moment/")
     }
     return weights, moments
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from minbert.canonical import canonical
 from minbert.command_line import EXIT_FAILED, run
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised, tokenised
@@ -26,12 +27,13 @@ def main() -> int:
     data = arguments.data or config.data.path
     encoder = arguments.encoder or config.encoder.path
     sources = resolve(data, encoder, config.tasks, os.environ.get("MINBERT_DATA"))
-    config = pin(with_sources(config, sources), sources.encoder.config)
+    stored = _stored(arguments.out)
+    config = pin(with_sources(_pinned_as(config, stored), sources), sources.encoder.config)
     if sources.data_bundled and data == "auto":
         print(BUNDLED_NOTICE)
     for note in sources.corpus.notes:
         print(note)
-    trial = _open_trial(config, sources, arguments.out)
+    trial = _open_trial(config, stored, sources, arguments.out)
     records: list[Record] = []
     try:
         for record in trial.run():
@@ -79,9 +81,29 @@ def describe(record: Record) -> str:
     return line
 
 
-def _open_trial(config: TrainConfig, sources: Sources, out: Path) -> Trial:
-    stored = out / "config.yaml"
-    if stored.is_file() and load_config(stored) != config:
+def _stored(out: Path) -> TrainConfig | None:
+    """The configuration of the run that a folder holds."""
+    if (out / "config.yaml").is_file():
+        return load_config(out / "config.yaml")
+    try:
+        strangers = [path.name for path in out.iterdir() if path.name not in ("corpus", "stages")]
+    except OSError:
+        return None  # it does not exist yet, or making it will say what is wrong
+    if strangers:
+        raise UserError(f"--out {out}: holds {strangers[0]!r} and no run; choose a new or empty folder")
+    return None
+
+
+def _pinned_as(config: TrainConfig, stored: TrainConfig | None) -> TrainConfig:
+    """What the run to be continued found for ``auto``: precision is timed, and may come out otherwise now."""
+    if stored is None:
+        return config
+    automatic = [name for name in ("device", "precision", "threads") if getattr(config, name) == "auto"]
+    return config.model_copy(update={name: getattr(stored, name) for name in automatic})
+
+
+def _open_trial(config: TrainConfig, stored: TrainConfig | None, sources: Sources, out: Path) -> Trial:
+    if stored is not None and (canonical(stored), stored.seed) != (canonical(config), config.seed):
         raise UserError(f"--out {out}: holds a run of another configuration; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)

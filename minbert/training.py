@@ -114,6 +114,9 @@ class StageTrainer:
             examples += result.examples
             tokens += result.tokens
         losses = {name: float(torch.stack(values).mean()) for name, values in totals.items()}
+        for name, loss in losses.items():  # a GPU is not waited for at every step
+            if not math.isfinite(loss):
+                raise TrainingFailure("nan", f"the loss of {name} is {loss} at epoch {self.epoch}")
         return EpochResult(losses, examples, tokens, rate, time.perf_counter() - begin)
 
 
@@ -145,7 +148,7 @@ class MultitaskObjective:
         step = self._plan(epoch)[index]
         requests = [(task, self._examples(task, epoch, index)) for task in step]
         seed = stream_seed(self._config.seed, self._stream, "dropout", epoch, index)
-        if self._stage.pcgrad and len(step) > 1:
+        if self._projects(step):
             losses, tokens = self._backward_projected(requests, seed, (epoch, index))
         else:
             self._model.dropout.seed(seed)
@@ -157,6 +160,10 @@ class MultitaskObjective:
             tokens = len(batch.packed.ids)
         detached = {task: loss.detach() for task, loss in losses.items()}
         return StepResult(detached, sum(len(rows) for _, rows in requests), tokens)
+
+    def _projects(self, step: Step) -> bool:
+        nothing_shared = self._stage.freeze_encoder and not self._config.shared_layer
+        return self._stage.pcgrad and len(step) > 1 and not nothing_shared
 
     def _backward_projected(
         self, requests: Sequence[tuple[str, np.ndarray]], seed: int, where: tuple[int, int]

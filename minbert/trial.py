@@ -28,11 +28,19 @@ from minbert.config import MultitaskStage, TrainConfig
 from minbert.corpora.batching import Batcher
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.devices import compute
-from minbert.durable import append_json, exclusive, publish_folder, read_json_lines, write_text
+from minbert.durable import (
+    append_json,
+    checksum,
+    exclusive,
+    publish_folder,
+    read_json_lines,
+    settle_folder,
+    write_text,
+)
 from minbert.evaluation import Evaluator
 from minbert.model import MultitaskModel, build_model
 from minbert.stages import StageState, StageStore, prefixed, split_prefixed
-from minbert.training import EpochResult, StageTrainer
+from minbert.training import EpochResult, StageTrainer, TrainingFailure
 from minbert.yaml_reader import dump_yaml
 
 Record = dict[str, Any]
@@ -78,15 +86,17 @@ class Trial:
             TrainingFailure: training cannot go on.
         """
         with exclusive(self._folder / ".lock", _PATIENCE_SECONDS):
+            for name in ("checkpoint", "best", "predictions"):
+                settle_folder(self._folder / name)
             self._history = read_json_lines(self._folder / "history.jsonl")
+            resume = None if self.finished else self._checkpoint()
             self.found = len(self._history)
             yield from list(self._history)
             if not self.finished:
-                yield from self._go_on()
+                yield from self._go_on(resume)
 
-    def _go_on(self) -> Iterator[Record]:
+    def _go_on(self, resume: _Checkpoint | None) -> Iterator[Record]:
         model = self._new_model()
-        resume = self._checkpoint()
         for name, stage in self.config.running_stages():
             last = name == self.config.running_stages()[-1][0]
             if resume is not None and resume.stage != name:
@@ -134,6 +144,11 @@ class Trial:
     def _evaluate(self, model: MultitaskModel, evaluator: Evaluator, record: Record, final: bool) -> None:
         begin = time.perf_counter()
         parts, predictions = evaluator.evaluate(model)
+        for task, values in predictions.items():
+            if not np.isfinite(values).all():
+                raise TrainingFailure(
+                    "nan", f"{task} has predictions that are no numbers at epoch {record['epoch']}"
+                )
         record |= parts
         earlier = [r["select"]["score"] for r in self._history if "select" in r]
         if parts["select"]["score"] > max(earlier, default=-np.inf):
@@ -203,7 +218,9 @@ class Trial:
         }
         moments = trainer.optimiser.state() if extends_itself(stage) else {}
         seconds = _cost_paid(record) + sum(
-            _cost_paid(earlier) + earlier.get("seconds_saved", 0.0) for earlier in self._history
+            _cost_paid(earlier) + earlier.get("seconds_saved", 0.0)
+            for earlier in self._history
+            if earlier["stage"] == name
         )
         state = StageState(weights, moments, trainer.optimiser.step_number, seconds, record["train_loss"])
         self._materials.store.put(stage_key(self.config, name, trainer.epoch), state)
@@ -217,7 +234,8 @@ class Trial:
             save_file(
                 prefixed(model.state_dict(), trainer.optimiser.state()), temporary / "state.safetensors"
             )
-            write_text(temporary / "record.json", json.dumps(record))
+            checked = {"record": record, "checksum": checksum(temporary / "state.safetensors")}
+            write_text(temporary / "manifest.json", json.dumps(checked))
 
     def _checkpoint(self) -> _Checkpoint | None:
         """The saved state, which is of the last epoch of the history or one ahead of it.
@@ -226,11 +244,14 @@ class Trial:
         Without a fitting checkpoint a history cannot be continued, and the trial starts over.
         """
         try:
-            record = json.loads((self._folder / "checkpoint" / "record.json").read_text(encoding="utf-8"))
+            manifest = json.loads((self._folder / "checkpoint" / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["checksum"] != checksum(self._folder / "checkpoint" / "state.safetensors"):
+                raise ValueError("damaged checkpoint")
             tensors = load_file(self._folder / "checkpoint" / "state.safetensors")
-        except (OSError, ValueError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             self._start_over()
             return None
+        record = manifest["record"]
         if record != (self._history[-1] if self._history else None):
             self._remember(record)
         weights, moments = split_prefixed(tensors)

@@ -30,15 +30,7 @@ from trainables.progress import Progress
 from trainables.resources import TrialResources
 from trainables.searcher import EndOfSearch, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
 from trainables.spaces import Space
-from trainables.study import (
-    SCHEMA_VERSION,
-    Spec,
-    StudyFolder,
-    check_same_study,
-    locked,
-    make_folder,
-    read_spec,
-)
+from trainables.study import Spec, StudyFolder, identity, make_folder, refuse_another_study
 from trainables.trainable import TrialTrainable
 
 KEPT_MODELS = 5
@@ -107,17 +99,15 @@ def run_study(plan: Plan, resources: TrialResources, console: Console) -> Ending
     Raises:
         UserError: the folder cannot be used for this study.
     """
-    with locked(plan.study):
-        folder, pinned = _prepare(plan, resources)
-        return _run(plan, folder, pinned, resources, console)
+    folder, pinned = _prepare(plan, resources)
+    return _run(plan, folder, pinned, resources, console)
 
 
 def _prepare(plan: Plan, resources: TrialResources) -> tuple[StudyFolder, dict[str, Any]]:
     """Open or make the study folder; numerics once pinned stay."""
-    stored = read_spec(plan.study)
     wanted = _spec(plan)
+    stored = refuse_another_study(plan.study, wanted)
     if stored is not None:
-        check_same_study(plan.study, stored, wanted)
         numerics = {name: stored[name] for name in ("device", "precision", "threads")}
     else:
         numerics = _probe(plan, resources)
@@ -135,7 +125,9 @@ def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
     """Resolve device, precision and threads on a worker with a trial's resources."""
     config = plan.space.example()
     remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_pin_on_worker)
-    pinned: dict[str, Any] = ray.get(remote.remote(config.model_dump(mode="json"), plan.sources.encoder.config, resources.cpus))
+    pinned: dict[str, Any] = ray.get(
+        remote.remote(config.model_dump(mode="json"), plan.sources.encoder.config, resources.cpus)
+    )
     return pinned
 
 
@@ -238,35 +230,26 @@ def keep_best(folder: StudyFolder, ledger: Ledger, count: int = KEPT_MODELS) -> 
 
 def _spec(plan: Plan) -> Spec:
     """Content of study.yaml but for the numerics."""
-    space, sources = plan.space, plan.sources
-    config = space.example()
+    space, sources, config = plan.space, plan.sources, plan.space.example()
+    known = identity(space, sources, plan.seed)
+    data = {
+        "bundled": sources.data_bundled,
+        "notes": list(sources.corpus.notes),
+        "overlap": sources.corpus.overlap,
+    }
+    encoder = {"bundled": sources.encoder_bundled, "name": sources.encoder.folder.name}
     return {
-        "schema_version": SCHEMA_VERSION,
-        "name": space.name,
+        **known,
         "command": plan.command,
-        "space": space.resolved(),
-        "space_fingerprint": space.fingerprint(),
         "factors": [_described(factor) for factor in space.factors],
         "tasks": {
             name: task.model_dump(mode="json", include={"kind", "classes", "label_range"})
             for name, task in config.tasks.items()
         },
-        "seed": plan.seed,
         "trials": space.settings.trials,
         "replicates": space.settings.replicates,
-        "data": {
-            "path": str(sources.corpus.path),
-            "fingerprint": sources.corpus.fingerprint,
-            "bundled": sources.data_bundled,
-            "notes": list(sources.corpus.notes),
-            "overlap": sources.corpus.overlap,
-        },
-        "encoder": {
-            "path": str(sources.encoder.folder),
-            "fingerprint": sources.encoder.fingerprint,
-            "bundled": sources.encoder_bundled,
-            "name": sources.encoder.folder.name,
-        },
+        "data": known["data"] | data,
+        "encoder": known["encoder"] | encoder,
         "selection": config.selection,
         "versions": {
             "python": platform.python_version(),

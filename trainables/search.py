@@ -40,32 +40,21 @@ def main() -> int:
 def _search(
     arguments: argparse.Namespace, console: Console, space: Space, sources: Sources, study: Path
 ) -> int:
-    from trainables.study import check_same_study, read_spec  # noqa: PLC0415 - slow to import: optuna
+    from trainables.study import identity, locked, refuse_another_study  # noqa: PLC0415 - slow to import: optuna
 
-    stored = read_spec(study)
-    if stored is not None:  # refuse before Ray is started
-        wanted = {
-            "space": space.resolved(),
-            "space_fingerprint": space.fingerprint(),
-            "name": space.name,
-            "seed": arguments.seed,
-            "data": {"fingerprint": sources.corpus.fingerprint},
-            "encoder": {"fingerprint": sources.encoder.fingerprint},
-        }
-        check_same_study(study, stored, wanted)
-    cluster = start_ray(arguments.address)
-    from trainables.driver import Plan, run_study  # noqa: PLC0415 - needs Ray's environment set
-
-    gpus = arguments.gpus_per_trial
-    if gpus is None and "MINBERT_GPUS_PER_TRIAL" in os.environ:
-        gpus = _number(os.environ["MINBERT_GPUS_PER_TRIAL"], "MINBERT_GPUS_PER_TRIAL")
-    resources = trial_resources(arguments.cpus_per_trial, gpus, cluster)
+    gpus = _gpus_per_trial(arguments)
     command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
-    plan = Plan(
-        space, sources, study, arguments.seed, command, arguments.max_concurrent, arguments.time_budget
-    )
-    ending = run_study(plan, resources, console)
-    print_results(console, study)
+    with locked(study):
+        refuse_another_study(study, identity(space, sources, arguments.seed))
+        console.print("starting Ray …")
+        cluster = start_ray(arguments.address)
+        from trainables.driver import Plan, run_study  # noqa: PLC0415 - needs Ray's environment set
+
+        resources = trial_resources(arguments.cpus_per_trial, gpus, cluster)
+        limits = (arguments.max_concurrent, arguments.time_budget)
+        plan = Plan(space, sources, study, arguments.seed, command, *limits)
+        ending = run_study(plan, resources, console)
+        print_results(console, study)
     if ending.stopped_by:
         console.print(f"stopped: the last trials all failed ({ending.stopped_by})", style="red")
         return EXIT_FAILED
@@ -145,11 +134,14 @@ def _show_plan(console: Console, space: Space, sources: Sources, study: Path) ->
     )
 
 
-def _number(text: str, name: str) -> float:
+def _gpus_per_trial(arguments: argparse.Namespace) -> float | None:
+    text = os.environ.get("MINBERT_GPUS_PER_TRIAL")
+    if arguments.gpus_per_trial is not None or text is None:
+        return arguments.gpus_per_trial  # type: ignore[no-any-return]
     try:
         return float(text)
     except ValueError:
-        raise UserError(f"{name} {text!r}: a number is needed, such as 0.25 or 1") from None
+        raise UserError(f"MINBERT_GPUS_PER_TRIAL {text!r}: a number is needed, such as 0.25 or 1") from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -25,7 +25,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from minbert.durable import write_text
 from minbert.errors import UserError
+from minbert.sources import Sources
 from minbert.yaml_reader import dump_yaml
+from trainables.spaces import Space
 
 SCHEMA_VERSION = 1
 LOCK = ".lock"
@@ -105,23 +107,39 @@ def read_spec(path: Path) -> Spec | None:
     return spec  # type: ignore[no-any-return]
 
 
-def check_same_study(path: Path, stored: Spec, wanted: Spec) -> None:
-    """Refuse to continue a study with anything that would mix two experiments.
+def identity(space: Space, sources: Sources, seed: int) -> Spec:
+    """What must stay the same for a study to be continued, as it stands in study.yaml."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": space.name,
+        "space": space.resolved(),
+        "space_fingerprint": space.fingerprint(),
+        "seed": seed,
+        "data": {"path": str(sources.corpus.path), "fingerprint": sources.corpus.fingerprint},
+        "encoder": {"path": str(sources.encoder.folder), "fingerprint": sources.encoder.fingerprint},
+    }
+
+
+def refuse_another_study(path: Path, wanted: Spec) -> Spec | None:
+    """Return what study.yaml says, or None where there is no study yet.
 
     Raises:
-        UserError: space, data, encoder or seed differ; the message names what.
+        UserError: the folder cannot be used, or space, data, encoder or seed are others; the
+            message names the difference.
     """
+    stored = read_spec(path)
+    if stored is None:
+        return None
     for dotted, name in _PINNED:
         old, new = _get(stored, dotted), _get(wanted, dotted)
         if old != new:
-            detail = (
-                _space_difference(stored, wanted)
-                if dotted == "space_fingerprint"
-                else f"{old} there, {new} now"
-            )
+            detail = f"{old} there, {new} now"
+            if dotted == "space_fingerprint":
+                detail = _space_difference(stored, wanted)
             raise UserError(
                 f"--study {path}: made with another {name} ({detail}); choose another --study folder"
             )
+    return stored
 
 
 def make_folder(path: Path, spec: Spec) -> StudyFolder:
@@ -160,7 +178,17 @@ def locked(path: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"host {socket.gethostname()}, process {os.getpid()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            _remove_if_unused(path)
+
+
+def _remove_if_unused(path: Path) -> None:
+    """A start that was refused leaves no folder behind."""
+    if [entry.name for entry in path.iterdir()] == [LOCK]:
+        (path / LOCK).unlink()
+        path.rmdir()
 
 
 def _get(spec: Spec, dotted: str) -> Any:

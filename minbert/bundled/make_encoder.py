@@ -52,7 +52,7 @@ SEED = 1234
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 STEPS = 5000
 BATCH = 64
-LEARNING_RATE = 1.5e-3
+LEARNING_RATE = 1e-3
 MASKED = 0.2
 """Share of the words that have to be guessed."""
 LOSS_WEIGHTS = torch.tensor([1.0, 3.0, 0.5])
@@ -78,23 +78,20 @@ def draw_passage(rng: random.Random) -> Passage:
     if rng.random() < 0.2:
         _, second = kind(rng)
         return Passage(first, second, False, [False] * (len(first) + len(second)))
-    first, foreign_first = disturb(first, rng)
-    second, foreign_second = disturb(second, rng)
-    return Passage(first, second, True, [*foreign_first, *foreign_second])
+    second, foreign = disturb(second, rng)
+    return Passage(first, second, True, [*[False] * len(first), *foreign])
 
 
 def disturb(words: Words, rng: random.Random) -> tuple[Words, list[bool]]:
     """Exchange two words of one kind, or put others of their kind in the place of some."""
     changed = list(words)
     alike = [places for places in _places_by_kind(words).values() if len(places) > 1]
-    if alike and rng.random() < 0.15:
+    manner = rng.random()
+    if alike and manner < 0.25:
         one, two = rng.sample(rng.choice(alike), 2)
         changed[one], changed[two] = changed[two], changed[one]
-    else:
-        changed = [
-            rng.choice(KINDS[KIND_OF[word]]) if word in KIND_OF and rng.random() < 0.08 else word
-            for word in words
-        ]
+    elif manner < 0.6:
+        changed = [rng.choice(KINDS[KIND_OF[word]]) if word in KIND_OF and rng.random() < 0.2 else word for word in words]
     return changed, [new != old for new, old in zip(changed, words, strict=True)]
 
 
@@ -230,7 +227,8 @@ def _mask(passages: list[Passage], index: dict[str, int], generator: torch.Gener
         nn.utils.rnn.pad_sequence(part, batch_first=True) for part in (rows, types, foreign)
     )
     chance = torch.rand(ids.shape, generator=generator).masked_fill(ids < len(SPECIAL), 1.0)
-    hidden = (chance < MASKED) & (flags == 0)
+    content = torch.tensor([word in KIND_OF for word in index])[ids]
+    hidden = (chance < torch.where(content, MASKED, MASKED / 4)) & (flags == 0)
     labels = torch.where(hidden, ids, -100)
     masked = torch.where(hidden, index["[MASK]"], ids)
     related = torch.tensor(
@@ -246,6 +244,7 @@ class PreTraining(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.bert = BertModel(config)
+        mimetic(self.bert)
         size = config.hidden_size
         self.transform = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size))
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
@@ -268,6 +267,16 @@ class PreTraining(nn.Module):
         return words, foreign, torch.nan_to_num(relation)  # a batch of single sentences has no relation
 
 
+def mimetic(bert: BertModel) -> None:
+    """Start with equal queries and keys, so that a word first attends to its like in the other sentence.
+
+    Source: Trockman and Kolter 2023, "Mimetic Initialization of Self-Attention Layers".
+    """
+    bert.embeddings.position_embeddings.weight.data.mul_(0.3)
+    for layer in bert.encoder.layer:
+        layer.attention.self.key.weight.data.copy_(layer.attention.self.query.weight.data)
+
+
 def tiny_config(vocabulary: list[str]) -> BertConfig:
     """Return the configuration of the tiny BERT."""
     return BertConfig(
@@ -277,6 +286,7 @@ def tiny_config(vocabulary: list[str]) -> BertConfig:
         num_attention_heads=4,
         intermediate_size=512,
         max_position_embeddings=128,
+        initializer_range=0.08,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         attn_implementation="eager",

@@ -74,13 +74,17 @@ class Batcher:
             parts.append(Part(task, tuple(slices), labels))
         return Batch(pack(sequences, seconds, self._device), tuple(parts))
 
-    def in_order_of_length(self, task: str, split: str, budget: int) -> Iterator[np.ndarray]:
-        """Example numbers of a whole split in runs of similar length, about ``budget`` tokens each."""
+    def in_order_of_length(
+        self, task: str, split: str, rows: np.ndarray, budget: int
+    ) -> Iterator[np.ndarray]:
+        """The example numbers ``rows`` of a split in runs of similar length, about ``budget`` tokens each."""
         data = self._corpus.splits[task][split]
-        lengths = sum(np.minimum(table.lengths, self._max_length) + 2 for table in data.columns)
+        lengths = np.zeros(len(rows), dtype=np.int64)
+        for table in data.columns:
+            lengths += np.minimum(table.lengths[rows], self._max_length) + 2
         order = np.argsort(lengths, kind="stable")
-        bounds = np.cumsum(np.asarray(lengths)[order]) // budget
-        yield from np.split(order, np.flatnonzero(np.diff(bounds)) + 1)
+        bounds = np.cumsum(lengths[order]) // budget
+        yield from np.split(rows[order], np.flatnonzero(np.diff(bounds)) + 1)
 
     def _encodings(
         self, task: str, data: TokenisedSplit, indices: np.ndarray

@@ -1,0 +1,32 @@
+"""Ways to run the search's command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+SMALL = [
+    "--set", "stages.finetune.epochs=2", "--set", "stages.finetune.epoch_examples=160",
+    "--set", "stages.simcse.epoch_examples=64", "--set", "search.startup_trials=2",
+]  # fmt: skip
+
+CommandLine = Callable[..., tuple[int, str]]
+
+
+def start_search(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the search in a process of its own, in ``folder``."""
+    command = [sys.executable, "-m", "trainables.search", "--space", "full_ablation", *arguments]
+    hidden = ("MINBERT_", "RAY_")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )

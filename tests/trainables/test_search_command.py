@@ -1,0 +1,154 @@
+"""The main job from end to end: real Ray, real trials on the bundled data, a killed driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+
+from minbert.yaml_reader import load_config
+from tests.trainables.commands import SMALL, start_search
+from trainables.study import open_journal
+
+TRIALS = 5
+
+
+def trials_of(study: Path) -> list[optuna.trial.FrozenTrial]:
+    trials = optuna.load_study(study_name="study", storage=open_journal(study)).trials
+    return [
+        trial for trial in trials if "config_id" in trial.user_attrs and "abandoned" not in trial.user_attrs
+    ]
+
+
+def wait_until(condition: Any, process: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Any], str]:
+    """A study whose driver was killed in mid-search and started again: folder, trials finished before, output."""
+    folder = tmp_path_factory.mktemp("killed")
+    study = folder / "results" / "full_ablation"
+    arguments = [*SMALL, "--trials", str(TRIALS), "--set", "search.early_stopping=null"]
+
+    def one_finished_one_under_way() -> bool:
+        if not (study / "journal.log").is_file():
+            return False
+        states = [trial.state.name for trial in trials_of(study)]
+        return "COMPLETE" in states and "RUNNING" in states
+
+    process = start_search(folder, *arguments)
+    wait_until(one_finished_one_under_way, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {trial.number: trial for trial in trials_of(study) if trial.state.is_finished()}
+    again = start_search(folder, *arguments)
+    output, errors = again.communicate(timeout=240)
+    assert again.returncode == 0, errors
+    assert errors == ""
+    return study, before, output
+
+
+Killed = tuple[Path, dict[int, Any], str]
+
+
+def test_after_a_killed_driver_finished_trials_stay_and_none_is_doubled_or_left(killed: Killed) -> None:
+    study, before, _ = killed
+    after = {trial.number: trial for trial in trials_of(study)}
+    assert before
+    assert all(after[number] == trial for number, trial in before.items())
+    assert len(after) == TRIALS
+    assert {trial.state.name for trial in after.values()} == {"COMPLETE"}
+
+
+def test_every_trial_has_its_files_and_each_epoch_once(killed: Killed) -> None:
+    study, _, _ = killed
+    for number in range(TRIALS):
+        folder = study / "trials" / f"{number:05d}"
+        lines = (folder / "history.jsonl").read_text().splitlines()
+        epochs = [(record["stage"], record["epoch"]) for record in map(json.loads, lines)]
+        assert len(set(epochs)) == len(epochs)
+        assert [epoch for stage, epoch in epochs if stage == "finetune"] == [1, 2]
+        assert load_config(folder / "config.yaml").device == "cpu"
+        frame = pd.read_parquet(folder / "predictions" / "sst.parquet")
+        assert set(frame["split"]) == {"dev", "test"}
+        assert not (folder / "checkpoint").exists()
+
+
+def test_trials_share_the_contrastive_stage(killed: Killed) -> None:
+    study, _, _ = killed
+    trained: set[str] = set()
+    for path in sorted(study.glob("trials/*/history.jsonl")):
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        trained |= {
+            f"{path.parent.name} {r['epoch']}"
+            for r in records
+            if r["stage"] == "simcse" and "shared" not in r
+        }
+    entries = list((study / "stages").iterdir())
+    configs = [load_config(path) for path in study.glob("trials/*/config.yaml")]
+    if any(config.stages["simcse"].epochs for config in configs):
+        assert 1 <= len(entries) <= len(trained)
+
+
+def test_the_end_shows_leaders_effects_ensemble_and_files(killed: Killed) -> None:
+    study, _, output = killed
+    for text in ("bundled", "Top configurations", "Main effects", "Ensemble", "report.html"):
+        assert text in output
+    assert (study / "report.html").is_file()
+    assert (study / "report.md").is_file()
+
+
+def test_the_same_command_again_runs_nothing(killed: Killed) -> None:
+    study, _, _ = killed
+    before = (study / "journal.log").read_bytes()
+    arguments = [*SMALL, "--trials", str(TRIALS), "--set", "search.early_stopping=null"]
+    process = start_search(study.parent.parent, *arguments)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert (study / "journal.log").read_bytes() == before
+    assert "started" not in output
+
+
+def test_one_trial_repeats_outside_the_search(killed: Killed, tmp_path: Path) -> None:
+    import subprocess  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    study, _, _ = killed
+    folder = study / "trials" / "00001"
+    command = [
+        sys.executable,
+        "-m",
+        "minbert.train",
+        "--config",
+        str(folder / "config.yaml"),
+        "--out",
+        str(tmp_path),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+
+    def scores(path: Path) -> list[Any]:
+        return [json.loads(line).get("dev") for line in (path / "history.jsonl").read_text().splitlines()]
+
+    assert [s for s in scores(tmp_path) if s] == [s for s in scores(folder) if s]
+
+
+def test_study_yaml_pins_what_was_resolved(killed: Killed) -> None:
+    study, _, _ = killed
+    spec = yaml.safe_load((study / "study.yaml").read_text())
+    assert spec["device"] == "cpu"
+    assert spec["precision"] in ("fp32", "bf16")
+    assert spec["threads"] == 1
+    assert spec["data"]["bundled"] is True

@@ -1,0 +1,144 @@
+"""A user's mistake on the command line: exit code 2, one clear line, nothing written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from minbert.sources import BUNDLED
+from tests.trainables.commands import CommandLine
+
+FULL = ("--space", "full_ablation")
+
+MISTAKES = {
+    "unknown space": (["--space", "full_ablatoin"], ["full_ablatoin", "did you mean 'full_ablation'"]),
+    "misspelt key": ([*FULL, "--set", "stages.finetune.learning_rat=1"], ["learning_rat", "learning_rate"]),
+    "misspelt value": ([*FULL, "--set", "pooling=meen"], ["meen", "mean"]),
+    "value out of range": ([*FULL, "--set", "stages.finetune.dropout=1.5"], ["dropout", "1.5"]),
+    "setting without a value": ([*FULL, "--set", "pooling"], ["path=value"]),
+    "invalid combination": (
+        [*FULL, "--set", "stages.finetune.sampler.kind=round_robin", "--set", "stages.finetune.pcgrad=true"],
+        ["pcgrad"],
+    ),
+    "missing data folder": ([*FULL, "--data", "nowhere"], ["nowhere"]),
+    "missing encoder": ([*FULL, "--encoder", "./nowhere"], ["nowhere"]),
+    "no trials": ([*FULL, "--trials", "0"], ["trials", "0"]),
+    "trials not a number": ([*FULL, "--trials", "many"], ["--trials", "many"]),
+    "unknown option": ([*FULL, "--trails", "3"], ["--trails"]),
+    "no space": ([], ["--space"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_line(search_command: CommandLine, tmp_path: Path, name: str) -> None:
+    arguments, expected = MISTAKES[name]
+    code, errors = search_command(*arguments)
+    assert code == 2
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert all(text in errors for text in expected), errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_of_the_layout_is_named_with_its_line(
+    search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = tmp_path_factory.mktemp("data")
+    shutil.copytree(BUNDLED / "corpus", data, dirs_exist_ok=True)
+    path = data / "ids-sst-train.csv"
+    lines = path.read_text().splitlines()
+    lines[9] = lines[9].rsplit("\t", 1)[0] + "\tgood"
+    path.write_text("\n".join(lines) + "\n")
+    code, errors = search_command(*FULL, "--data", str(data))
+    assert code == 2
+    assert "ids-sst-train.csv" in errors
+    assert "10" in errors
+    assert "good" in errors
+
+
+def test_a_checkpoint_that_is_not_bert_is_refused(
+    search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("gpt")
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    code, errors = search_command(*FULL, "--encoder", str(folder))
+    assert code == 2
+    assert "gpt2" in errors
+    assert "bert" in errors
+
+
+def test_a_folder_with_other_things_is_not_taken_for_a_study(
+    search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("thesis")
+    (folder / "chapter.txt").write_text("years of work")
+    code, errors = search_command(*FULL, "--study", str(folder))
+    assert code == 2
+    assert "not empty" in errors
+    assert [path.name for path in folder.iterdir()] == ["chapter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"space_fingerprint": "other"}, "search space"),
+        ({"data": {"fingerprint": "other"}}, "data"),
+        ({"encoder": {"fingerprint": "other"}}, "encoder"),
+        ({"schema_version": 99}, "99"),
+    ],
+)
+def test_a_study_of_something_else_is_refused_with_the_difference(
+    search_command: CommandLine,
+    tmp_path_factory: pytest.TempPathFactory,
+    change: dict[str, object],
+    named: str,
+) -> None:
+    from minbert.sources import resolve  # noqa: PLC0415
+    from trainables.spaces import load_space  # noqa: PLC0415
+
+    space = load_space("full_ablation")
+    sources = resolve(str(BUNDLED / "corpus"), str(BUNDLED / "encoder"), space.example().tasks)
+    folder = tmp_path_factory.mktemp("study")
+    spec = {
+        "schema_version": 1,
+        "name": "full_ablation",
+        "seed": 0,
+        "space": space.resolved(),
+        "space_fingerprint": space.fingerprint(),
+        "data": {"fingerprint": sources.corpus.fingerprint},
+        "encoder": {"fingerprint": sources.encoder.fingerprint},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(spec | change))
+    before = (folder / "study.yaml").read_bytes()
+    code, errors = search_command(*FULL, "--study", str(folder))
+    assert code == 2
+    assert named in errors
+    assert (folder / "study.yaml").read_bytes() == before
+
+
+def test_an_unwritable_study_folder_is_refused(
+    search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    blocked = tmp_path_factory.mktemp("blocked") / "file"
+    blocked.write_text("")
+    code, errors = search_command(*FULL, "--study", str(blocked / "study"))
+    assert code == 2
+    assert str(blocked) in errors
+
+
+def test_a_dry_run_shows_the_factors_and_writes_nothing(
+    search_command: CommandLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, errors = search_command(*FULL, "--dry-run")
+    assert (code, errors) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environment_is_not_changed_by_a_mistake(search_command: CommandLine) -> None:
+    before = dict(os.environ)
+    search_command(*FULL, "--data", "nowhere")
+    assert {key for key in os.environ if key not in before} == set()
