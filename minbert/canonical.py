@@ -103,10 +103,12 @@ def _task(task: TaskConfig) -> dict[str, Any]:
 def _stage(config: TrainConfig, stage: MultitaskStage | SimCSEStage) -> dict[str, Any]:
     data = stage.model_dump(mode="json", exclude_none=True)
     data["tasks"] = [name for name in config.tasks if stage.tasks is None or name in stage.tasks]
-    if stage.warmup_steps is not None:
+    if stage.warmup_steps is not None or stage.warmup_share == 0:
         data.pop("warmup_share")
+        data["warmup_steps"] = stage.warmup_steps or 0
     if isinstance(stage, MultitaskStage):
-        if stage.sampler.kind != "concurrent":
+        nothing_shared = stage.freeze_encoder and not config.shared_layer
+        if nothing_shared or len(data["tasks"]) == 1 or stage.sampler.kind != "concurrent":
             data.pop("pcgrad")
         if stage.freeze_encoder:
             data.pop("encoder_dropout")

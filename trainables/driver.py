@@ -164,7 +164,7 @@ def _run(
         slots = _slots(plan, resources)
         with Progress(ledger, list(tasks), slots, console) as progress, interrupts.watched():
             searcher = LedgerSearcher(ledger, job, progress)
-            _tune(plan, folder, ledger, searcher, EndOfSearch(searcher, due), progress, resources)
+            _tune(plan, folder, ledger, searcher, EndOfSearch(searcher, due), progress, resources, slots)
     keep_best(folder, ledger)
     return Ending(ledger.unfinished <= 0, interrupts.asked, ledger.stopped_by)
 
@@ -177,6 +177,7 @@ def _tune(
     stopper: EndOfSearch,
     progress: Progress,
     resources: TrialResources,
+    slots: int,
 ) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     stopping = plan.space.settings.early_stopping
@@ -189,7 +190,7 @@ def _tune(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=ledger.unfinished,
-            max_concurrent_trials=plan.max_concurrent,
+            max_concurrent_trials=slots,
             reuse_actors=True,
             trial_dirname_creator=_trial_folder_name,
         ),

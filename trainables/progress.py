@@ -86,7 +86,7 @@ class Progress(Watcher):
         states = Counter(trial.state.name.lower() for trial in self._ledger.trials())
         names = {"complete": "complete", "pruned": "stopped early", "fail": "failed", "running": "running"}
         parts = [f"{states[state]} {name}" for state, name in names.items() if states[state]]
-        return f"{sum(states.values())}/{self._ledger.target} trials: " + (", ".join(parts) or "none yet")
+        return f"{self._finished()} of {self._ledger.target} trials done: " + (", ".join(parts) or "none yet")
 
     def _best(self) -> str:
         values = [

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +20,9 @@ from minbert.errors import UserError
 from minbert.sources import BUNDLED_NOTICE, Sources, resolve
 from trainables.resources import start_ray, trial_resources
 from trainables.spaces import Space, available_spaces, load_space
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def main() -> int:
@@ -70,16 +74,28 @@ def print_results(console: Console, study: Path) -> None:
 
     loaded = load(study)
     for title, frame in summary_tables(loaded).items():
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for name in frame.columns:
-            table.add_column(str(name), overflow="fold")
-        for row in frame.itertuples(index=False):
-            table.add_row(*map(str, row))
-        console.print(table)
-        console.print()
+        _print_table(console, title, frame)
     markdown, page = write_report(loaded, study)
-    console.print(f"report: {page} and {markdown}")
-    console.print(f"trials, predictions and the best models: {study / 'trials'}")
+    console.print(f"report: {page} and {markdown}", highlight=False)
+    console.print(f"trials, predictions and the best models: {study / 'trials'}", highlight=False)
+
+
+def _print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
+    """Print a table of strings; long settings go below it, a line each."""
+    console.print(f"\n{title}", style="bold")
+    settings = frame.pop("settings") if "settings" in frame else None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in frame.columns:
+        table.add_column(str(name), no_wrap=name != frame.columns[-1], overflow="fold")
+    previous = ""
+    for row in frame.itertuples(index=False):
+        first, *rest = map(str, row)
+        table.add_row("" if first == previous else first, *rest)
+        previous = first
+    console.print(table)
+    if settings is not None:
+        for rank, text in enumerate(settings, 1):
+            console.print(f"{rank}: {text}", highlight=False, markup=False)
 
 
 def _space(arguments: argparse.Namespace) -> Space:

@@ -152,3 +152,28 @@ def test_study_yaml_pins_what_was_resolved(killed: Killed) -> None:
     assert spec["precision"] in ("fp32", "bf16")
     assert spec["threads"] == 1
     assert spec["data"]["bundled"] is True
+
+
+def test_ctrl_c_ends_cleanly_and_names_the_command_that_continues(tmp_path: Path) -> None:
+    study = tmp_path / "results" / "full_ablation"
+    process = start_search(tmp_path, *SMALL, "--trials", "30", "--set", "search.early_stopping=null")
+    wait_until(lambda: any(study.glob("trials/*/history.jsonl")), process)
+    os.kill(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == ""
+    assert "continue with: python -m trainables.search --space full_ablation" in output
+    assert "RUNNING" in {trial.state.name for trial in trials_of(study)}
+
+
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    first = start_search(tmp_path, *SMALL, "--trials", "30")
+    try:
+        wait_until((tmp_path / "results" / "full_ablation" / ".lock").is_file, first)
+        second = start_search(tmp_path, *SMALL, "--trials", "30")
+        _, errors = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert f"process {first.pid}" in errors
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()

@@ -1,0 +1,88 @@
+"""The chunk plan of packed attention, and attention over it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from minbert.attention import AttentionBackend, attend, plan_chunks
+from minbert.dropout import DropoutStream
+
+CPU = torch.device("cpu")
+PLANS = [
+    (1,),
+    (5, 5, 5),
+    (1, 2, 3, 4, 5, 6, 7, 8),
+    (3, 3, 9, 9, 10, 40, 41, 50, 51, 128),
+    tuple(sorted(np.random.default_rng(0).integers(1, 129, 64).tolist())),
+]
+
+
+@pytest.mark.parametrize("lengths", PLANS)
+def test_chunks_cover_every_token_once_and_pad_little(lengths: tuple[int, ...]) -> None:
+    chunks = plan_chunks(lengths, CPU)
+    assert chunks[0].start == 0 and chunks[-1].stop == sum(lengths)
+    assert all(one.stop == two.start for one, two in zip(chunks, chunks[1:], strict=False))
+    assert sum(chunk.sequences for chunk in chunks) == len(lengths)
+    first = 0
+    for chunk in chunks:
+        own = lengths[first : first + chunk.sequences]
+        assert sum(own) == chunk.stop - chunk.start and max(own) == chunk.length
+        assert chunk.length <= max(1.25 * min(own), min(own) + 4)
+        first += chunk.sequences
+        if chunk.gather is None:
+            assert chunk.mask is None and chunk.scatter is None and set(own) == {chunk.length}
+            continue
+        assert chunk.mask is not None and chunk.scatter is not None
+        tokens = torch.arange(chunk.stop - chunk.start)
+        assert torch.equal(tokens[chunk.gather][chunk.scatter], tokens)
+        real = chunk.mask.view(chunk.sequences, chunk.length) == 0
+        assert real.sum(1).tolist() == list(own)
+
+
+@pytest.mark.parametrize("backend", ["bmm", "sdpa"])
+def test_attention_equals_a_plain_loop_in_float64(backend: AttentionBackend) -> None:
+    lengths, heads, width = (2, 3, 6, 6, 7, 30), 2, 4
+    hidden = heads * width
+    qkv = torch.randn(sum(lengths), 3 * hidden, generator=torch.Generator().manual_seed(0))
+    found = attend(qkv, heads, plan_chunks(lengths, CPU), DropoutStream(CPU), 0.5, backend)
+    torch.testing.assert_close(found, plain(qkv.double(), lengths, heads).float(), atol=1e-5, rtol=0)
+
+
+def plain(qkv: Tensor, lengths: tuple[int, ...], heads: int) -> Tensor:
+    hidden = qkv.shape[1] // 3
+    width = hidden // heads
+    rows = []
+    for sequence in qkv.split(list(lengths)):
+        parts = []
+        for head in range(heads):
+            columns = slice(head * width, (head + 1) * width)
+            query, key, value = (part[:, columns] for part in sequence.split(hidden, dim=1))
+            parts.append(torch.softmax(query @ key.T / width**0.5, dim=1) @ value)
+        rows.append(torch.cat(parts, dim=1))
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize("backend", ["bmm", "sdpa"])
+def test_a_sequence_attends_the_same_whatever_stands_beside_it(backend: AttentionBackend) -> None:
+    lengths = (4, 5, 6, 8, 20, 21)
+    qkv = torch.randn(sum(lengths), 24, generator=torch.Generator().manual_seed(1))
+    stream = DropoutStream(CPU)
+    together = attend(qkv, 2, plan_chunks(lengths, CPU), stream, 0.0, backend)
+    alone = [
+        attend(part, 2, plan_chunks((len(part),), CPU), stream, 0.0, backend)
+        for part in qkv.split(list(lengths))
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-6, rtol=1e-5)
+
+
+def test_attention_probabilities_are_dropped_in_both_back_ends() -> None:
+    qkv = torch.ones(400, 6)
+    stream = DropoutStream(CPU)
+    for backend in ("bmm", "sdpa"):
+        stream.seed(3)
+        context = attend(qkv, 1, plan_chunks((400,), CPU), stream, 0.25, backend)  # type: ignore[arg-type]
+        assert context.std() > 0.01
+        assert abs(context.mean() - 1) < 0.01

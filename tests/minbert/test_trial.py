@@ -1,0 +1,331 @@
+"""A trial resumes bit for bit wherever it was cut, and never uses a damaged file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from minbert.canonical import stage_key
+from minbert.config import TrainConfig
+from minbert.training import TrainingFailure
+from minbert.trial import Materials, Record, Trial, summarise
+
+MakeConfig = Callable[..., TrainConfig]
+MakeMaterials = Callable[[Path], Materials]
+WEIGHTS = ("encoder/model.safetensors", "heads.safetensors")
+
+
+def timeless(records: list[Record]) -> list[Record]:
+    return [
+        {key: value for key, value in record.items() if "seconds" not in key and key != "shared"}
+        for record in records
+    ]
+
+
+def history(folder: Path) -> list[Record]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def assert_same_outcome(one: Path, other: Path) -> None:
+    assert timeless(history(one)) == timeless(history(other))
+    assert_same_model(one, other)
+
+
+def assert_same_model(one: Path, other: Path) -> None:
+    for name in WEIGHTS:
+        left, right = load_file(one / "best" / name), load_file(other / "best" / name)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left)
+    for task in ("sst", "qqp", "sts"):
+        pd.testing.assert_frame_equal(
+            *(pd.read_parquet(folder / "predictions" / f"{task}.parquet") for folder in (one, other)),
+            check_exact=True,
+        )
+
+
+@pytest.fixture
+def finish(materials: MakeMaterials, tmp_path: Path) -> Callable[..., Path]:
+    """Run a trial to its end without a pause, with a stage store of its own unless one is named."""
+
+    def run(config: TrainConfig, name: str, store: str | None = None) -> Path:
+        list(Trial(config, materials(tmp_path / (store or f"{name}-store")), tmp_path / name).run())
+        return tmp_path / name
+
+    return run
+
+
+FULL: dict[str, Any] = {"stages__simcse__epochs": 2, "stages__finetune__epochs": 3, "shared_layer": True}
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        {**FULL, "stages__finetune__pcgrad": True},
+        {**FULL, "stages__finetune__sampler": {"kind": "annealed"}, "stages__finetune__epoch_examples": 70},
+    ],
+    ids=["pcgrad", "annealed"],
+)
+def test_a_trial_reopened_after_every_epoch_ends_the_same(
+    leaves: dict[str, Any],
+    configure: MakeConfig,
+    materials: MakeMaterials,
+    finish: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    config = configure(**leaves)
+    whole = finish(config, "whole")
+    pieces, folder = 0, tmp_path / "cut"
+    while True:
+        run = Trial(config, materials(tmp_path / "cut-store"), folder).run()
+        records = []
+        for record in run:
+            records.append(record)
+            if len(records) > pieces:
+                break
+        run.close()  # type: ignore[attr-defined]
+        assert records == history(folder)
+        if len(records) == pieces:
+            break
+        pieces += 1
+    assert pieces == 5
+    assert_same_outcome(whole, folder)
+
+
+def drop_last_line(folder: Path) -> None:
+    lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
+    (folder / "history.jsonl").write_text("".join(lines[:-1]))
+
+
+def tear_last_line(folder: Path) -> None:
+    text = (folder / "history.jsonl").read_text()
+    (folder / "history.jsonl").write_text(text[:-20])
+
+
+def move_checkpoint_aside(folder: Path) -> None:
+    """What a crash between the two renames of a publication leaves."""
+    (folder / "checkpoint").rename(folder / ".checkpoint.12345.old")
+
+
+def truncate_checkpoint(folder: Path) -> None:
+    state = folder / "checkpoint" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+
+
+def flip_a_bit(folder: Path) -> None:
+    state = folder / "checkpoint" / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-40] ^= 0x40
+    state.write_bytes(content)
+
+
+def garble_manifest(folder: Path) -> None:
+    (folder / "checkpoint" / "manifest.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [drop_last_line, tear_last_line, move_checkpoint_aside, truncate_checkpoint, flip_a_bit, garble_manifest],
+)
+@pytest.mark.parametrize("epochs_before", [1, 2])
+def test_a_trial_goes_on_from_a_crash_or_damage_to_the_same_end(
+    damage: Callable[[Path], None],
+    epochs_before: int,
+    configure: MakeConfig,
+    materials: MakeMaterials,
+    finish: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    config = configure()
+    whole = finish(config, "whole")
+    folder = tmp_path / "cut"
+    run = Trial(config, materials(tmp_path / "s"), folder).run()
+    for _ in range(epochs_before):
+        next(run)
+    run.close()  # type: ignore[attr-defined]
+    damage(folder)
+    records = list(Trial(config, materials(tmp_path / "s"), folder).run())
+    assert records == history(folder)
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert_same_outcome(whole, folder)
+
+
+def test_a_crash_in_the_middle_of_an_epoch_costs_that_epoch_alone(
+    configure: MakeConfig,
+    materials: MakeMaterials,
+    finish: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = configure()
+    whole = finish(config, "whole")
+    folder = tmp_path / "cut"
+    trial = Trial(config, materials(tmp_path / "s"), folder)
+    run = trial.run()
+    next(run)
+    monkeypatch.setattr(trial, "_save_checkpoint", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        next(run)
+    assert len(history(folder)) == 1
+    list(Trial(config, materials(tmp_path / "s"), folder).run())
+    assert_same_outcome(whole, folder)
+
+
+def test_a_finished_trial_yields_its_history_and_changes_nothing(
+    configure: MakeConfig, materials: MakeMaterials, finish: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = configure()
+    folder = finish(config, "whole")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
+    trial = Trial(config, materials(tmp_path / "s"), folder)
+    assert list(trial.run()) == history(folder)
+    assert trial.found == 2 and trial.finished
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
+
+
+def test_simcse_from_the_store_equals_simcse_trained(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    config = configure(stages__simcse__epochs=2, stages__finetune__epochs=1)
+    trained = finish(config, "trained", "store")
+    taken = finish(config, "taken", "store")
+    assert [r.get("shared", False) for r in history(trained)] == [False, False, False]
+    assert [(r["stage"], r["epoch"], r.get("shared", False)) for r in history(taken)] == [
+        ("simcse", 2, True),
+        ("finetune", 1, False),
+    ]
+    assert timeless(history(trained))[-1] == timeless(history(taken))[-1]
+    assert_same_model(trained, taken)
+
+
+def test_three_epochs_go_on_from_a_stored_one(configure: MakeConfig, finish: Callable[..., Path]) -> None:
+    short = configure(stages__simcse__epochs=1, stages__finetune__epochs=1)
+    long = configure(stages__simcse__epochs=3, stages__finetune__epochs=1)
+    alone = finish(long, "alone")
+    finish(short, "short", "store")
+    continued = finish(long, "continued", "store")
+    assert [(r["epoch"], r.get("shared", False)) for r in history(continued)][:3] == [
+        (1, True),
+        (2, False),
+        (3, False),
+    ]
+    assert timeless(history(alone))[1:] == timeless(history(continued))[1:]
+    assert_same_model(alone, continued)
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "manifest.json"])
+def test_a_damaged_store_entry_is_trained_again(
+    name: str, configure: MakeConfig, finish: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = configure(stages__simcse__epochs=1, stages__finetune__epochs=1)
+    first = finish(config, "first", "store")
+    entry = tmp_path / "store" / stage_key(config, "simcse", 1) / name
+    content = bytearray(entry.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    entry.write_bytes(content)
+    if name == "manifest.json":
+        entry.write_text("[1]")
+    second = finish(config, "second", "store")
+    assert "shared" not in history(second)[0]
+    assert_same_outcome(first, second)
+    third = finish(config, "third", "store")
+    assert history(third)[0]["shared"], "the damaged entry has been replaced"
+
+
+def test_cost_alone_counts_every_stage_once(configure: MakeConfig, finish: Callable[..., Path]) -> None:
+    stages = {
+        "warm": {"kind": "multitask", "epochs": 1, "batch_size": 16},
+        "simcse": {"epochs": 1, "batch_size": 32, "max_length": 12},
+        "finetune": {"epochs": 1, "batch_size": 16},
+    }
+    config = configure(stages=stages, recipe=["warm", "simcse", "finetune"])
+    paid = history(finish(config, "paid", "store"))
+    taken = history(finish(config, "taken", "store"))
+    assert [record.get("shared", False) for record in taken] == [True, True, False]
+    spent = [record["train_seconds"] + record.get("eval_seconds", 0) for record in paid]
+    assert summarise(paid).cost_paid == summarise(paid).cost_alone == pytest.approx(sum(spent))
+    saved = summarise(taken).cost_alone - summarise(taken).cost_paid
+    assert saved == pytest.approx(spent[0] + spent[1])
+
+
+@pytest.mark.parametrize("steps", [40, 4], ids=["several steps an epoch", "one step an epoch"])
+def test_a_learning_rate_that_explodes_is_a_failure_with_cause_nan(
+    steps: int, configure: MakeConfig, materials: MakeMaterials, tmp_path: Path
+) -> None:
+    config = configure(
+        stages__finetune__learning_rate=1e38,
+        stages__finetune__warmup_share=0.0,
+        stages__finetune__epoch_examples=steps,
+    )
+    trial = Trial(config, materials(tmp_path / "s"), tmp_path / "t")
+    with pytest.raises(TrainingFailure) as caught:
+        list(trial.run())
+    assert caught.value.cause == "nan"
+    assert "epoch 1" in str(caught.value)
+    assert not (tmp_path / "t" / "history.jsonl").exists()
+
+
+@pytest.mark.parametrize("pcgrad", [False, True])
+def test_a_frozen_encoder_stays_bit_identical(
+    pcgrad: bool, configure: MakeConfig, finish: Callable[..., Path], tiny_encoder: Path
+) -> None:
+    config = configure(stages__finetune__freeze_encoder=True, stages__finetune__pcgrad=pcgrad)
+    folder = finish(config, "frozen")
+    before = load_file(tiny_encoder / "model.safetensors")
+    after = load_file(folder / "best" / "encoder" / "model.safetensors")
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    assert history(folder)[0]["train_loss"] != history(folder)[1]["train_loss"]
+
+
+def test_the_best_epoch_is_the_first_with_the_highest_select_score_and_predictions_are_its(
+    configure: MakeConfig, materials: MakeMaterials, tmp_path: Path
+) -> None:
+    """Test rows appear at the end and come from the weights of the best epoch, not the last."""
+    config = configure(stages__finetune__epochs=6, stages__finetune__learning_rate=3e-2)
+    folder = tmp_path / "t"
+    frames: dict[int, pd.DataFrame] = {}
+    records = []
+    for record in Trial(config, materials(tmp_path / "s"), folder).run():
+        records.append(record)
+        frames[record["epoch"]] = pd.read_parquet(folder / "predictions" / "sts.parquet")
+    scores = [record["select"]["score"] for record in records]
+    best = scores.index(max(scores)) + 1
+    assert best < 6, "choose another learning rate: the last epoch is the best, and nothing is tested"
+    assert json.loads((folder / "best" / "epoch.json").read_text())["epoch"] == best
+    assert summarise(records).best_epoch == best
+    final = frames[6]
+    dev = final[final["split"] == "dev"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(dev, frames[best])
+    assert set(frames[5]["split"]) == {"dev"} and set(final["split"]) == {"dev", "test"}
+    stopped = configure(stages__finetune__epochs=6, stages__finetune__learning_rate=3e-2)
+    test_rows = final[final["split"] == "test"]["output_0"].to_numpy()
+    assert test_rows == pytest.approx(
+        _predicted(stopped, materials(tmp_path / "s"), folder / "best"), rel=1e-6
+    )
+
+
+def _predicted(config: TrainConfig, materials: Materials, best: Path) -> Any:
+    from minbert.corpora.batching import Batcher  # noqa: PLC0415 - only this test predicts by hand
+    from minbert.evaluation import Evaluator  # noqa: PLC0415
+    from minbert.model import build_model  # noqa: PLC0415
+    from minbert.trial import load_best  # noqa: PLC0415
+
+    model = build_model(config, materials.encoder.config, dict(materials.weights))
+    load_best(model, best)
+    inputs = {task: model.head(task).inputs for task in config.tasks}
+    batcher = Batcher(materials.corpus, inputs, config.max_length, torch.device("cpu"))
+    evaluator = Evaluator(materials.corpus, batcher, config.tasks, config.selection)
+    return evaluator.predict(model, "sts", "test")[:, 0]
+
+
+def test_seeds_change_results_and_replicates_share_nothing_random(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    one, two = finish(configure(seed=1), "one"), finish(configure(seed=2), "two")
+    assert history(one)[0]["train_loss"] != history(two)[0]["train_loss"]
