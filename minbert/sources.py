@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbert import bundled
 from minbert.checkpoint import EncoderFiles, open_encoder
 from minbert.config import TaskConfig
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.errors import UserError
 
+BUNDLED = Path(__file__).parent / "bundled"
 HUB_ENCODER = "bert-base-uncased"
 BUNDLED_NOTICE = (
     "No data/ folder and no MINBERT_DATA: using the bundled miniature corpus and encoder. "
@@ -47,12 +47,12 @@ def resolve(
         UserError: something is missing or not of its format.
     """
     folder = _data_folder(data, default_data)
-    ours = folder == bundled.CORPUS
+    bundled = folder == BUNDLED / "corpus"
     corpus = read_corpus(folder, tasks)
     if encoder == "auto":
-        encoder = str(bundled.ENCODER) if ours else HUB_ENCODER
+        encoder = str(BUNDLED / "encoder") if bundled else HUB_ENCODER
     files = open_encoder(_encoder_folder(encoder))
-    return Sources(corpus, files, ours, files.folder == bundled.ENCODER)
+    return Sources(corpus, files, bundled, files.folder == BUNDLED / "encoder")
 
 
 def _data_folder(data: str, default: str | None) -> Path:
@@ -61,7 +61,7 @@ def _data_folder(data: str, default: str | None) -> Path:
     if default:
         return Path(default)
     local = Path("data")
-    return local if local.is_dir() else bundled.CORPUS
+    return local if local.is_dir() else BUNDLED / "corpus"
 
 
 def _encoder_folder(name: str) -> Path:

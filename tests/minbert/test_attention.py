@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ PLANS = [
 def test_chunks_cover_every_token_once_and_pad_little(lengths: tuple[int, ...]) -> None:
     chunks = plan_chunks(lengths, CPU)
     assert chunks[0].start == 0 and chunks[-1].stop == sum(lengths)
-    assert all(one.stop == two.start for one, two in zip(chunks, chunks[1:], strict=False))
+    assert all(one.stop == two.start for one, two in itertools.pairwise(chunks))
     assert sum(chunk.sequences for chunk in chunks) == len(lengths)
     first = 0
     for chunk in chunks:

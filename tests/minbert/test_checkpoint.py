@@ -54,10 +54,8 @@ def test_legacy_names_and_extra_heads_are_understood(tiny_encoder: Path, folder:
     def legacy(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         old = {}
         for name, value in weights.items():
-            name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-                "LayerNorm.bias", "LayerNorm.beta"
-            )
-            old[f"bert.{name}"] = value
+            gamma = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            old["bert." + gamma.replace("LayerNorm.bias", "LayerNorm.beta")] = value
         old["cls.predictions.bias"] = torch.zeros(5)
         old["bert.embeddings.position_ids"] = torch.arange(64)
         return old

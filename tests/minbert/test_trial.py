@@ -140,17 +140,16 @@ def test_a_trial_goes_on_from_a_crash_or_damage_to_the_same_end(
     configure: MakeConfig,
     materials: MakeMaterials,
     finish: Callable[..., Path],
-    tmp_path: Path,
 ) -> None:
     config = configure()
     whole = finish(config, "whole")
-    folder = tmp_path / "cut"
-    run = Trial(config, materials(tmp_path / "s"), folder).run()
+    folder = whole.parent / "cut"
+    run = Trial(config, materials(whole.parent / "s"), folder).run()
     for _ in range(epochs_before):
         next(run)
     run.close()  # type: ignore[attr-defined]
     damage(folder)
-    records = list(Trial(config, materials(tmp_path / "s"), folder).run())
+    records = list(Trial(config, materials(whole.parent / "s"), folder).run())
     assert records == history(folder)
     assert [record["epoch"] for record in records] == [1, 2]
     assert_same_outcome(whole, folder)

@@ -1,0 +1,124 @@
+"""Sequences of a batch: special tokens, pairs, token types, truncation."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from minbert.config import default_tasks
+from minbert.corpora.batching import Batch, Batcher, plain_sentences, truncate_pair
+from minbert.corpora.tokenised import TokenisedCorpus
+from minbert.heads import Inputs
+
+CLS, SEP = 2, 3
+CPU = torch.device("cpu")
+
+
+def sequences(batch: Batch) -> list[tuple[list[int], list[int], list[int]]]:
+    """Ids, token types and positions of each sequence in the order in which they were asked for."""
+    packed = batch.packed
+    parts = [part.split(list(packed.lengths)) for part in (packed.ids, packed.segments, packed.positions)]
+    return [tuple(part[row].tolist() for part in parts) for row in packed.rows.tolist()]  # type: ignore[misc]
+
+
+def batcher(corpus: TokenisedCorpus, pairs: Inputs, max_length: int = 40) -> Batcher:
+    return Batcher(corpus, {"sst": "single", "qqp": pairs, "sts": pairs}, max_length, CPU)
+
+
+ROWS = np.array([3, 0, 17])
+
+
+def test_single_sentences_stand_between_cls_and_sep(small_corpus: TokenisedCorpus) -> None:
+    table = small_corpus.splits["sst"]["train"].columns[0]
+    batch = batcher(small_corpus, "joint").batch("train", [("sst", ROWS)])
+    for row, (ids, kinds, positions) in zip(ROWS, sequences(batch), strict=True):
+        assert ids == [CLS, *table[row].tolist(), SEP]
+        assert kinds == [0] * len(ids) and positions == list(range(len(ids)))
+
+
+def test_joint_pairs_have_token_type_1_from_the_second_text_on(small_corpus: TokenisedCorpus) -> None:
+    first, second = small_corpus.splits["qqp"]["train"].columns
+    batch = batcher(small_corpus, "joint").batch("train", [("qqp", ROWS)])
+    for row, (ids, kinds, _) in zip(ROWS, sequences(batch), strict=True):
+        one, two = first[row].tolist(), second[row].tolist()
+        assert ids == [CLS, *one, SEP, *two, SEP]
+        assert kinds == [0] * (len(one) + 2) + [1] * (len(two) + 1)
+
+
+def test_separate_pairs_are_two_runs_of_single_sentences(small_corpus: TokenisedCorpus) -> None:
+    columns = small_corpus.splits["sts"]["train"].columns
+    batch = batcher(small_corpus, "separate").batch("train", [("sts", ROWS)])
+    found = sequences(batch)
+    assert batch.parts[0].sequences == (slice(0, 3), slice(3, 6))
+    for place, table in zip(batch.parts[0].sequences, columns, strict=True):
+        assert [ids for ids, _, _ in found[place]] == [[CLS, *table[row].tolist(), SEP] for row in ROWS]
+    assert not batch.packed.segments.any()
+
+
+def test_a_batch_of_several_tasks_keeps_their_sequences_and_labels_apart(
+    small_corpus: TokenisedCorpus,
+) -> None:
+    requests = [("sst", ROWS), ("qqp", ROWS[:2]), ("sts", ROWS)]
+    maker = batcher(small_corpus, "separate")
+    together = maker.batch("train", requests)
+    found = sequences(together)
+    for (task, rows), part in zip(requests, together.parts, strict=True):
+        alone = sequences(maker.batch("train", [(task, rows)]))
+        assert part.task == task
+        assert [sequence for place in part.sequences for sequence in found[place]] == alone
+        labels = small_corpus.splits[task]["train"].labels
+        assert labels is not None and part.labels is not None
+        assert part.labels.tolist() == labels[rows].tolist()
+
+
+def test_a_split_without_labels_gives_none(small_corpus: TokenisedCorpus) -> None:
+    assert batcher(small_corpus, "joint").batch("test", [("sst", ROWS[:2])]).parts[0].labels is None
+
+
+@pytest.mark.parametrize("pairs", ["joint", "separate"])
+def test_no_sequence_is_longer_than_max_length(small_corpus: TokenisedCorpus, pairs: Inputs) -> None:
+    rows = np.arange(40)
+    found = sequences(batcher(small_corpus, pairs, 9).batch("train", [("qqp", rows)]))
+    assert max(len(ids) for ids, _, _ in found) == 9
+    assert all(ids[0] == CLS and ids[-1] == SEP for ids, _, _ in found)
+    if pairs == "joint":
+        assert all(ids.count(SEP) == 2 for ids, _, _ in found)
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5, 6, 13])
+def test_a_pair_loses_tokens_of_its_longer_text_one_at_a_time(budget: int) -> None:
+    for first in range(12):
+        for second in range(12):
+            one, two = first, second
+            while one + two > budget:
+                one, two = (one - 1, two) if one > two else (one, two - 1)
+            assert truncate_pair(first, second, budget) == (one, two)
+
+
+def test_runs_in_order_of_length_hold_the_rows_once_and_about_the_budget(
+    small_corpus: TokenisedCorpus,
+) -> None:
+    maker = batcher(small_corpus, "joint")
+    rows = np.arange(1, 40, 2)
+    runs = list(maker.in_order_of_length("qqp", "train", rows, 100))
+    assert len(runs) > 3
+    assert sorted(np.concatenate(runs).tolist()) == rows.tolist()
+    sizes = [maker.batch("train", [("qqp", run)]).packed.lengths for run in runs]
+    assert max(map(sum, sizes)) <= 130
+    assert all(max(one) <= min(two) for one, two in itertools.pairwise(sizes))
+
+
+def test_plain_sentences_are_distinct_cut_and_in_file_order(small_corpus: TokenisedCorpus) -> None:
+    found = [sentence.tolist() for sentence in plain_sentences(small_corpus, ["sst", "sts"], 6)]
+    expected: list[list[int]] = []
+    for task in ("sst", "sts"):
+        for table in small_corpus.splits[task]["train"].columns:
+            for index in range(len(table)):
+                sentence = [CLS, *table[index][:4].tolist(), SEP]
+                if sentence not in expected:
+                    expected.append(sentence)
+    assert found == expected
+    assert set(small_corpus.splits) == set(default_tasks())

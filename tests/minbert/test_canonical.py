@@ -1,0 +1,171 @@
+"""Keys change with what has an effect, and with nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from minbert.canonical import config_id, extends_itself, stage_key, stream_name
+from minbert.config import MultitaskStage, SamplerConfig, SimCSEStage, TaskConfig, TrainConfig, build_config
+
+MakeConfig = Callable[..., TrainConfig]
+ON: dict[str, Any] = {"stages__simcse__epochs": 1}
+
+WITHOUT_EFFECT: list[dict[str, Any]] = [
+    {"seed": 7},
+    {"data__path": "elsewhere", "encoder__path": "there"},
+    {"stages__simcse__batch_size": 48},  # the stage does not run
+    {"stages__other": {"kind": "simcse", "epochs": 3}},  # not in the recipe
+    {"tasks__sst__label_range": (0.0, 9.0)},
+    {"tasks__sts__classes": 7},
+    {"tasks__sst__files": {"dev": "sst-dev.csv"}},
+    {"stages__finetune__tasks": ["sts", "sst", "qqp"]},  # all of them
+]
+WITH_EFFECT: list[dict[str, Any]] = [
+    {"data__fingerprint": "other"},
+    {"encoder__fingerprint": "other"},
+    {"selection": "dev"},
+    {"threads": 2},
+    {"precision": "bf16"},
+    {"pooling": "cls"},
+    {"shared_layer": True},
+    {"max_length": 20},
+    {"tasks__qqp__head__kind": "cosine"},
+    {"tasks__sst__weight": 2.0},
+    {"tasks__sts__label_range": (0.0, 9.0)},
+    {"stages__simcse__epochs": 1},
+    {"stages__finetune__epochs": 3},
+    {"stages__finetune__learning_rate": 2e-3},
+    {"stages__finetune__pcgrad": True},
+    {"stages__finetune__sampler": {"kind": "annealed"}},
+    {"stages__finetune__encoder_dropout": 0.2},
+    {"stages__finetune__warmup_share": 0.2},
+    {"stages__finetune__warmup_steps": 3},
+    {"stages__finetune__tasks": ["sst"]},
+]
+
+
+@pytest.mark.parametrize("leaves", WITHOUT_EFFECT, ids=str)
+def test_what_has_no_effect_does_not_change_the_config_id(
+    leaves: dict[str, Any], configure: MakeConfig
+) -> None:
+    assert config_id(configure(**leaves)) == config_id(configure())
+
+
+@pytest.mark.parametrize("leaves", WITH_EFFECT, ids=str)
+def test_what_has_an_effect_changes_the_config_id(leaves: dict[str, Any], configure: MakeConfig) -> None:
+    assert config_id(configure(**leaves)) != config_id(configure())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            {"stages__finetune__freeze_encoder": True},
+            {"stages__finetune__freeze_encoder": True, "stages__finetune__encoder_dropout": 0.3},
+        ),
+        (
+            {"stages__finetune__freeze_encoder": True},
+            {"stages__finetune__freeze_encoder": True, "stages__finetune__pcgrad": True},
+        ),
+        (
+            {"stages__finetune__warmup_steps": 3},
+            {"stages__finetune__warmup_steps": 3, "stages__finetune__warmup_share": 0.4},
+        ),
+        ({"stages__finetune__warmup_steps": 0}, {"stages__finetune__warmup_share": 0.0}),
+        (
+            {"stages__finetune__tasks": ["sst"]},
+            {"stages__finetune__tasks": ["sst"], "stages__finetune__pcgrad": True},
+        ),
+    ],
+    ids=str,
+)
+def test_leaves_that_others_switch_off_do_not_count(
+    one: dict[str, Any], other: dict[str, Any], configure: MakeConfig
+) -> None:
+    assert config_id(configure(**one)) == config_id(configure(**other))
+
+
+def test_the_order_of_tasks_counts_because_samplers_follow_it() -> None:
+    tasks = build_config({}).tasks
+    turned: dict[str, TaskConfig] = dict(reversed(tasks.items()))
+    one, two = TrainConfig(tasks=tasks), TrainConfig(tasks=turned)
+    assert config_id(one) != config_id(two)
+    assert stage_key(one, "finetune", 3) != stage_key(two, "finetune", 3)
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        {"stages__finetune__learning_rate": 2e-3},
+        {"stages__finetune__epochs": 5},
+        {"stages__finetune__pcgrad": True},
+        {"tasks__qqp__head__kind": "cosine"},
+        {"shared_layer": True},
+        {"max_length": 20},
+        {"stages__simcse__epochs": 3},
+    ],
+    ids=str,
+)
+def test_the_key_of_simcse_does_not_depend_on_what_comes_later(
+    leaves: dict[str, Any], configure: MakeConfig
+) -> None:
+    assert stage_key(configure(**{**ON, **leaves}), "simcse", 1) == stage_key(configure(**ON), "simcse", 1)
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        {"seed": 7},
+        {"pooling": "cls"},
+        {"encoder__fingerprint": "other"},
+        {"precision": "bf16"},
+        {"stages__simcse__temperature": 0.1},
+        {"stages__simcse__tasks": ["sst"]},
+        {"stages__simcse__batch_size": 16},
+    ],
+    ids=str,
+)
+def test_the_key_of_simcse_depends_on_what_it_sees(leaves: dict[str, Any], configure: MakeConfig) -> None:
+    assert stage_key(configure(**{**ON, **leaves}), "simcse", 1) != stage_key(configure(**ON), "simcse", 1)
+
+
+def test_the_key_of_a_later_stage_depends_on_earlier_ones_and_epochs_differ(configure: MakeConfig) -> None:
+    keys = {
+        stage_key(configure(stages__simcse__epochs=epochs), "finetune", count)
+        for epochs in (0, 1, 2)
+        for count in (1, 2)
+    }
+    assert len(keys) == 6
+
+
+def test_three_epochs_contain_one_and_two(configure: MakeConfig) -> None:
+    three = configure(stages__simcse__epochs=3)
+    for epochs in (1, 2):
+        shorter = configure(stages__simcse__epochs=epochs)
+        assert stage_key(three, "simcse", epochs) == stage_key(shorter, "simcse", epochs)
+
+
+def test_only_a_stage_that_does_not_know_its_end_extends_itself() -> None:
+    assert extends_itself(SimCSEStage(epochs=2))
+    assert extends_itself(SimCSEStage(epochs=2, warmup_steps=5, warmup_share=0.5))
+    assert not extends_itself(SimCSEStage(epochs=2, warmup_share=0.1))
+    assert not extends_itself(SimCSEStage(epochs=2, schedule="linear"))
+    constant = MultitaskStage(schedule="constant", warmup_share=0)
+    assert extends_itself(constant)
+    annealed = constant.model_copy(update={"sampler": SamplerConfig(kind="annealed")})
+    assert not extends_itself(annealed), "its probabilities depend on the number of epochs"
+
+
+def test_stream_names_count_stages_of_a_kind_so_that_an_absent_stage_shifts_nothing(
+    configure: MakeConfig,
+) -> None:
+    assert stream_name(configure(), "finetune") == stream_name(configure(**ON), "finetune") == "multitask-0"
+    again = configure(stages__more={"kind": "multitask"}, recipe=["simcse", "finetune", "more"], **ON)
+    assert [stream_name(again, name) for name in ("simcse", "finetune", "more")] == [
+        "simcse-0",
+        "multitask-0",
+        "multitask-1",
+    ]

@@ -1,0 +1,87 @@
+"""The stage store gives back exactly what was published, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from minbert.stages import LocalStageStore, StageState, prefixed, split_prefixed
+
+STATE = StageState(
+    weights={"encoder.w": torch.tensor([[1.0, -2.5]])},
+    moments={"exp_avg:encoder.w": torch.tensor([[0.5, 1e-30]]), "step:encoder.w": torch.tensor(3.0)},
+    step_number=3,
+    seconds=1.25,
+    train_loss={"simcse": 0.7},
+)
+
+
+def same(one: StageState, other: StageState) -> bool:
+    tensors = all(
+        left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+        for left, right in ((one.weights, other.weights), (one.moments, other.moments))
+    )
+    rest = [(s.step_number, s.seconds, s.train_loss) for s in (one, other)]
+    return tensors and rest[0] == rest[1]
+
+
+def test_an_entry_comes_back_as_it_was(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path / "stages")
+    assert store.get("key") is None
+    store.put("key", STATE)
+    found = store.get("key")
+    assert found is not None and same(found, STATE)
+    assert store.get("other") is None
+
+
+def test_an_existing_entry_stays(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path)
+    store.put("key", STATE)
+    before = (tmp_path / "key" / "manifest.json").stat().st_mtime_ns
+    store.put("key", STATE)
+    assert (tmp_path / "key" / "manifest.json").stat().st_mtime_ns == before
+
+
+def flip(entry: Path) -> None:
+    content = bytearray((entry / "state.safetensors").read_bytes())
+    content[-1] ^= 1
+    (entry / "state.safetensors").write_bytes(content)
+
+
+def forget_checksums(entry: Path) -> None:
+    manifest = json.loads((entry / "manifest.json").read_text())
+    del manifest["checksums"]
+    (entry / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip,
+        forget_checksums,
+        lambda entry: (entry / "state.safetensors").write_bytes(b""),
+        lambda entry: (entry / "state.safetensors").unlink(),
+        lambda entry: (entry / "manifest.json").unlink(),
+        lambda entry: (entry / "manifest.json").write_text("{"),
+        lambda entry: (entry / "manifest.json").write_text("null"),
+    ],
+)
+def test_a_damaged_entry_counts_as_absent_and_is_replaced(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    store = LocalStageStore(tmp_path)
+    store.put("key", STATE)
+    damage(tmp_path / "key")
+    assert store.get("key") is None
+    store.put("key", STATE)
+    found = store.get("key")
+    assert found is not None and same(found, STATE)
+
+
+def test_weights_and_moments_of_one_name_do_not_meet() -> None:
+    weights, moments = {"a": torch.ones(1)}, {"a": torch.zeros(1)}
+    assert split_prefixed(prefixed(weights, moments)) == (weights, moments)

@@ -1,0 +1,209 @@
+"""`python -m minbert.train` trains, continues, and explains the user's mistakes in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from minbert import train
+from minbert.command_line import run
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+device: cpu
+threads: 1
+max_length: 24
+stages:
+  finetune: {epochs: 2, batch_size: 16, learning_rate: 1e-3}
+"""
+
+
+@pytest.fixture
+def arguments(corpus_folder: Path, tiny_encoder: Path, tmp_path: Path) -> list[str]:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    return [
+        *("--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")),
+        *("--data", str(corpus_folder), "--encoder", str(tiny_encoder)),
+    ]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], tuple[int, str, str]]:
+    """Call the command line inside this process: exit code, stdout, stderr."""
+
+    def call(arguments: list[str]) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["train", *arguments])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(train.main)
+        return code, out.getvalue(), err.getvalue()
+
+    return call
+
+
+def test_a_run_as_a_process_leaves_model_history_and_predictions(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "minbert.train", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "finetune epoch 2: loss sst" in done.stdout and "best epoch" in done.stdout
+    out = tmp_path / "out"
+    records = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["data"]["fingerprint"] and config["precision"] in ("fp32", "bf16")
+    assert len(pd.read_parquet(out / "predictions" / "qqp.parquet")) == 24 + 8
+    assert (out / "best" / "encoder" / "model.safetensors").is_file()
+
+
+def test_the_same_command_continues_and_a_finished_run_is_shown_again(
+    arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    first = called(arguments)
+    assert first[0] == 0
+    history = (tmp_path / "out" / "history.jsonl").read_bytes()
+    (tmp_path / "out" / "history.jsonl").write_bytes(history[: history.index(b"\n") + 1])
+    assert called(arguments) == first
+    assert (tmp_path / "out" / "history.jsonl").read_bytes() == history
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_with(
+    arguments: list[str],
+    called: Callable[[list[str]], tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Precision `auto` is timed, so it may come out otherwise the second time."""
+    monkeypatch.setattr("minbert.devices.bf16_is_faster", lambda *_: False)
+    first = called(arguments)
+    monkeypatch.setattr("minbert.devices.bf16_is_faster", lambda *_: True)
+    assert called(arguments) == first and first[0] == 0
+
+
+def test_a_run_may_be_continued_with_its_own_config_and_the_data_elsewhere(
+    arguments: list[str],
+    called: Callable[[list[str]], tuple[int, str, str]],
+    corpus_folder: Path,
+    tmp_path: Path,
+) -> None:
+    assert called(arguments)[0] == 0
+    (tmp_path / "moved").symlink_to(corpus_folder)
+    own = [
+        "--config",
+        str(tmp_path / "out" / "config.yaml"),
+        *arguments[2:4],
+        "--data",
+        str(tmp_path / "moved"),
+    ]
+    assert called(own)[0] == 0
+
+
+def test_another_configuration_seed_or_data_is_refused_and_nothing_is_changed(
+    arguments: list[str],
+    called: Callable[[list[str]], tuple[int, str, str]],
+    corpus_folder: Path,
+    tmp_path: Path,
+) -> None:
+    assert called(arguments)[0] == 0
+    out = tmp_path / "out"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for change in ("pooling: cls\n", "seed: 3\n"):
+        (tmp_path / "config.yaml").write_text(CONFIG + change)
+        code, _, error = called(arguments)
+        assert code == 2 and error.count("\n") == 1
+        assert "holds a run of another configuration" in error
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in corpus_folder.iterdir():
+        (other / file.name).write_text(file.read_text().replace("dev3\t", "dev3x\t"))
+    own = ["--config", str(out / "config.yaml"), "--out", str(tmp_path / "new"), "--data", str(other)]
+    code, _, error = called(own)
+    assert code == 2 and "its fingerprint is" in error and error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda base: (base / "config.yaml").unlink(), "config.yaml"),
+    "misspelt key": (
+        lambda base: (base / "config.yaml").write_text("poling: cls\n"),
+        "did you mean 'pooling'?",
+    ),
+    "misspelt value": (
+        lambda base: (base / "config.yaml").write_text("pooling: means\n"),
+        "did you mean 'mean'?",
+    ),
+    "pcgrad without concurrent": (
+        lambda base: (base / "config.yaml").write_text(
+            "stages: {finetune: {pcgrad: true, sampler: {kind: annealed}}}\n"
+        ),
+        "concurrent",
+    ),
+    "task name": (
+        lambda base: (base / "config.yaml").write_text(
+            "tasks: {a/b: {kind: binary, head: {kind: linear}, text: [t], label: y}}\n"
+        ),
+        "cannot be a task's name",
+    ),
+    "no tasks in a stage": (
+        lambda base: (base / "config.yaml").write_text("stages: {finetune: {tasks: []}}\n"),
+        "stages.finetune.tasks",
+    ),
+    "longer than the encoder": (
+        lambda base: (base / "config.yaml").write_text("max_length: 128\n"),
+        "64 positions",
+    ),
+    "out is a file": (lambda base: (base / "out").write_text("mine"), "--out"),
+    "out holds something else": (
+        lambda base: [(base / "out" / "predictions").mkdir(parents=True)],
+        "holds 'predictions' and no run",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_exit_code_2_and_writes_nothing(
+    mistake: str,
+    arguments: list[str],
+    called: Callable[[list[str]], tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    spoil, told = MISTAKES[mistake]
+    spoil(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, _, error = called(arguments)
+    assert code == 2
+    assert error.startswith("error: ") and error.count("\n") == 1 and told in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--data", "--encoder"])
+def test_a_missing_source_is_one_line_with_exit_code_2(
+    option: str, arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    arguments[arguments.index(option) + 1] = str(tmp_path / "nowhere")
+    code, _, error = called(arguments)
+    assert code == 2 and error.count("\n") == 1 and "nowhere" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_that_explodes_ends_with_exit_code_3_and_its_cause(
+    arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("1e-3", "1e+30"))
+    code, _, error = called(arguments)
+    assert code == 3 and error.startswith("failed (nan): ") and error.count("\n") == 1
