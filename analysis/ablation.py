@@ -8,21 +8,31 @@ and marked as observational; runs designed to differ in one factor only are what
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from analysis.coding import Row, code
-from analysis.scoring import Floats, Mask
+from analysis.estimation import estimate
+from analysis.scoring import Floats
 from analysis.significance import holm, smallest_visible_difference
 from analysis.study import Factor
 
-MIN_DF = 3
-"""Residual degrees of freedom below which no interval is worth printing."""
 OBSERVATIONAL = "observational"
 LEVEL_MEANS = "level means"
+VERDICTS = {
+    "better": "sure, also after correcting for the number of tests (of a range: raising it helps)",
+    "worse": "as sure, the other way",
+    "unsure": "not told from noise",
+    "baseline": "what the factor's other levels are compared with",
+    "too few": "not enough configurations to judge by",
+    "never ran": "no configuration had it",
+    "not varied": "no configuration had anything else",
+    "implied": "inactive because of another factor, whose row carries the effect",
+    "inseparable": "only changed together with other factors",
+}
+"""What the verdicts of ``main_effects`` mean."""
 
 
 def main_effects(
@@ -34,25 +44,25 @@ def main_effects(
 ) -> pd.DataFrame:
     """Estimate the main effect of every level of every factor on ``metric``.
 
-    Only complete trials count (a pruned trial's score is that of a shorter training, and it was
-    cut because it was low); replicates are averaged first, so an observation is a configuration.
-    Returns one row a level, or one for the slope of a continuous factor: factor, level, baseline,
-    slope, n (configurations), mean, sd, effect against the baseline level (adjusted for the other
-    factors), ci_low, ci_high, p, p_holm (over the whole table), visible (the smallest true
-    effect this row would have shown with 80% power at the corrected level), verdict, evidence,
-    and the mean of each task's metric. All in the unit of ``metric``.
+    ``trials`` are the trials to compare, as ``common_epoch.at_common_epoch`` gives them; replicates
+    are averaged first, so an observation is a configuration. Returns one row a level, or one for
+    the slope of a continuous factor: factor, level, baseline, slope, n (configurations), mean, sd,
+    effect against the baseline level, se, ci_low, ci_high, p, p_holm (over the whole table), visible
+    (the smallest true effect this row would have shown with 80% power at the corrected level),
+    verdict (a key of ``VERDICTS``), evidence, and the mean of each task's metric. All in the unit
+    of ``metric``.
 
-    With fewer than ``MIN_DF`` residual degrees of freedom the effects are plain differences of
-    level means without intervals, and ``evidence`` says so.
+    Effects are adjusted for the other factors (evidence OBSERVATIONAL), or plain differences of
+    level means with Welch's intervals (LEVEL_MEANS) where configurations are too few for that.
     """
     half = metric.partition("/")[0]
     task_columns = [f"{half}/{task}" for task in tasks if f"{half}/{task}" in trials]
     seen = per_configuration(trials, factors, [metric, *task_columns])
     rows = [row for factor in factors for row in code(factor, seen[factor.path])]
     target = seen[metric].to_numpy(np.float64)
-    fit = _fit(rows, target)
+    found = estimate(rows, target)
     records = []
-    for index, row in enumerate(rows):
+    for row, effect, error in zip(rows, found.effects, found.errors, strict=True):
         inside = target[row.where]
         records.append(
             {
@@ -63,27 +73,28 @@ def main_effects(
                 "n": len(inside),
                 "mean": inside.mean() if len(inside) else np.nan,
                 "sd": inside.std(ddof=1) if len(inside) > 1 else np.nan,
-                "effect": fit.effects[index] if fit else _plain_effect(index, rows, target),
-                "se": fit.errors[index] if fit else np.nan,
-                "evidence": OBSERVATIONAL if fit else LEVEL_MEANS,
+                "effect": effect,
+                "se": error,
+                "evidence": OBSERVATIONAL if found.adjusted else LEVEL_MEANS,
                 **{name: seen.loc[row.where, name].mean() for name in task_columns},
             }
         )
-    table = pd.DataFrame(records, columns=_columns(task_columns))
-    table = _with_tests(table, fit.df if fit else 0, alpha)
-    return table.assign(verdict=_verdicts(rows, table, fit, alpha))
+    table = _with_tests(pd.DataFrame(records, columns=_columns(task_columns)), found.df, alpha)
+    judged = zip(rows, found.implied, table["effect"], table["p_holm"], strict=True)
+    return table.assign(verdict=[_verdict(*one, alpha) for one in judged])
 
 
 def per_configuration(
     trials: pd.DataFrame, factors: Sequence[Factor], metrics: Sequence[str]
 ) -> pd.DataFrame:
-    """One row a configuration that has complete trials: its factors and the means of ``metrics``."""
+    """One row a configuration of ``trials`` that has the first metric: its factors and the means
+    of ``metrics``. Whether the trials' scores can be compared is up to the caller."""
     paths = [factor.path for factor in factors]
-    complete = trials[(trials["state"] == "complete") & trials[metrics[0]].notna()]
-    names = complete["config_id"].where(complete["config_id"].notna(), complete["number"].astype(str))
-    complete = complete.assign(config_id=names)
-    means = complete.groupby("config_id", sort=False)[list(metrics)].mean()
-    settings = complete.drop_duplicates("config_id").set_index("config_id")[paths]
+    known = trials[trials[metrics[0]].notna()]
+    names = known["config_id"].where(known["config_id"].notna(), known["number"].astype(str))
+    known = known.assign(config_id=names)
+    means = known.groupby("config_id", sort=False)[list(metrics)].mean()
+    settings = known.drop_duplicates("config_id").set_index("config_id")[paths]
     return settings.join(means).reset_index()
 
 
@@ -121,116 +132,36 @@ def leaderboard(
     return ranked
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Least squares over all factors; entries follow the table's rows, NaN where not estimated."""
-
-    effects: Floats
-    errors: Floats
-    df: int
-    implied: Mask
-    """Rows that the other factors already determine, such as a level that says only that its
-    parent is off: the parent's row carries their effect."""
-
-
-def _fit(rows: Sequence[Row], target: Floats) -> _Fit | None:
-    """Fit all rows with a column at once; None when too few configurations are left to judge by."""
-    # Inactive rows come last, so that what their parents explain is not taken for their own effect.
-    varied = [index for index, row in enumerate(rows) if row.column is not None]
-    ordered = sorted(varied, key=lambda index: rows[index].inactive)
-    columns, kept = [np.ones(len(target))], []
-    implied = np.zeros(len(rows), bool)
-    for index in ordered:
-        column = rows[index].column
-        assert column is not None
-        if rows[index].inactive and _spanned(columns, column):
-            implied[index] = True
-        else:
-            columns.append(column)
-            kept.append(index)
-    design = np.stack(columns, axis=1)
-    if len(target) == 0:
-        return None
-    _, singular, right = np.linalg.svd(design, full_matrices=False)
-    rank = int((singular > singular[0] * max(design.shape) * np.finfo(float).eps).sum())
-    df = len(target) - rank
-    if df < MIN_DF:
-        return None
-    inverse = np.linalg.pinv(design)
-    solution = inverse @ target
-    variance = float(np.sum((target - design @ solution) ** 2)) / df
-    errors = np.sqrt(variance * np.sum(inverse**2, axis=1))
-    # A coefficient can be told apart from the others when its unit vector lies in the row space.
-    estimable = np.sum(right[:rank] ** 2, axis=0) > 1 - 1e-8
-    effects, spread = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    for position, index in enumerate(kept, start=1):
-        if estimable[position]:
-            effects[index], spread[index] = solution[position], errors[position]
-    return _Fit(effects, spread, df, implied)
-
-
-def _spanned(columns: Sequence[Floats], column: Floats) -> bool:
-    basis = np.stack(columns, axis=1)
-    solution, *_ = np.linalg.lstsq(basis, column, rcond=None)
-    return bool(np.linalg.norm(column - basis @ solution) <= 1e-8 * np.linalg.norm(column))
-
-
-def _plain_effect(index: int, rows: Sequence[Row], target: Floats) -> float:
-    """Difference of level means, or the slope over this factor alone."""
-    row = rows[index]
-    if row.column is None:
-        return float("nan")
-    if row.slope:
-        return float(np.polyfit(row.column[row.where], target[row.where], 1)[0])
-    same = [other for other in rows if other.factor == row.factor and (other.baseline or other.slope)]
-    return float(target[row.where].mean() - target[same[0].where].mean())
-
-
 def _columns(task_columns: Sequence[str]) -> list[str]:
     first = ["factor", "level", "baseline", "slope", "n", "mean", "sd", "effect", "se", "ci_low", "ci_high"]
     return [*first, "p", "p_holm", "visible", "verdict", "evidence", *task_columns]
 
 
-def _with_tests(table: pd.DataFrame, df: int, alpha: float) -> pd.DataFrame:
-    if df == 0:
-        return table
+def _with_tests(table: pd.DataFrame, df: Floats, alpha: float) -> pd.DataFrame:
     effect, error = table["effect"].to_numpy(np.float64), table["se"].to_numpy(np.float64)
     half_width = stats.t.isf(alpha / 2, df) * error
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stats.t.sf(np.abs(effect / error), df)
     p = np.where((error == 0) & (effect == 0), 1.0, p)
-    comparisons = max(1, int(np.isfinite(effect).sum()))
-    visible = [smallest_visible_difference(one, df, comparisons, alpha) for one in error]
+    comparisons = max(1, int(np.isfinite(p).sum()))
+    visible = [
+        smallest_visible_difference(one, freedom, comparisons, alpha)
+        for one, freedom in zip(error, df, strict=True)
+    ]
     return table.assign(
         ci_low=effect - half_width, ci_high=effect + half_width, p=p, p_holm=holm(p), visible=visible
     )
 
 
-def _verdicts(rows: Sequence[Row], table: pd.DataFrame, fit: _Fit | None, alpha: float) -> list[str]:
-    return [
-        _unjudged(index, row, fit) or _judged(row.slope, effect, p_holm < alpha)
-        for index, (row, effect, p_holm) in enumerate(
-            zip(rows, table["effect"], table["p_holm"], strict=True)
-        )
-    ]
-
-
-def _unjudged(index: int, row: Row, fit: _Fit | None) -> str:
-    """Why a row has no test, or an empty string when it has one."""
+def _verdict(row: Row, implied: bool, effect: float, p: float, alpha: float) -> str:
     if row.baseline:
         return "baseline"
     if row.column is None:
         return "not varied" if row.where.any() else "never ran"
-    if fit is None:
-        return "too few trials"
-    if fit.implied[index]:
-        return "set by other factors"
-    return "not separable" if np.isnan(fit.effects[index]) else ""
-
-
-def _judged(slope: bool, effect: float, sure: bool) -> str:
-    if not sure:
-        return "undecided"
-    if slope:
-        return "higher is better" if effect > 0 else "lower is better"
-    return "better" if effect > 0 else "worse"
+    if implied:
+        return "implied"
+    if np.isnan(effect):
+        return "inseparable"
+    if np.isnan(p):
+        return "too few"
+    return "unsure" if p >= alpha else "better" if effect > 0 else "worse"

@@ -12,7 +12,15 @@ from analysis.ablation import per_configuration
 from analysis.scoring import Floats, influence, stack
 from analysis.significance import combined_interval
 from analysis.study import Study
-from analysis.tables import StudyTables, interval, points, score, settings_text, short_names
+from analysis.tables import (
+    StudyTables,
+    interval,
+    points,
+    score,
+    settings_text,
+    short_names,
+    unadjusted,
+)
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,9 @@ def _how_sure(study: Study, tables: StudyTables) -> str:
     if len(tables.leaders) < 2:
         return "only one configuration is complete, so there is nothing to compare it with."
     own = tables.leaders["select" if tables.metric == "select/score" else "report"].iloc[0]
-    middle = per_configuration(study.trials, study.factors, [tables.metric])[tables.metric].median()
-    typical = f"{points(own - middle)} points of score against the median configuration"
+    complete = study.trials[study.trials["state"] == "complete"]
+    middle = per_configuration(complete, study.factors, [tables.metric])[tables.metric].median()
+    typical = f"{points(own - middle)} points of score against the median complete configuration"
     margin = margin_of_first(study, tables.leaders)
     if margin is None:
         return f"{typical}; without stored predictions no interval can be given."
@@ -108,8 +117,9 @@ def _how_sure(study: Study, tables: StudyTables) -> str:
 def _what_matters(tables: StudyTables, names: dict[str, str]) -> str:
     effects = tables.effects
     sure = effects[effects["p_holm"] < 0.05]
+    when = f"{tables.compared.when}: " if tables.compared.when else ""
     if sure.empty:
-        return "no factor's effect can be told from noise yet."
+        return f"{when}no factor's effect can be told from noise yet."
     ranked = sure.reindex(sure["effect"].abs().sort_values(ascending=False).index).head(3)
     baseline = effects[effects["baseline"]]
     baselines = dict(zip(baseline["factor"], baseline["level"], strict=True))
@@ -122,7 +132,8 @@ def _what_matters(tables: StudyTables, names: dict[str, str]) -> str:
         )
     ]
     tests = int(effects["p"].notna().sum())
-    return f"{'; '.join(said)}. Observational, corrected for {_count(tests, 'test')}."
+    kind = "Not adjusted for other factors" if unadjusted(effects) else "Observational"
+    return f"{when}{'; '.join(said)}. {kind}, corrected for {_count(tests, 'test')}."
 
 
 def _ensemble(tables: StudyTables) -> str:

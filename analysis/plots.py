@@ -28,9 +28,10 @@ MANY_CURVES = 40
 def score_by_level(
     trials: pd.DataFrame, factor: Factor, metric: str, name: str | None = None
 ) -> Figure | None:
-    """Draw the metric of every complete configuration by level of one factor, with level means.
+    """Draw the metric of every configuration of ``trials`` by level of one factor, with level means.
 
-    None when no complete configuration ran it.
+    ``trials`` are the trials to compare, as ``common_epoch.at_common_epoch`` gives them. None
+    when there are none.
     """
     seen = per_configuration(trials, [factor], [metric])
     if seen.empty:

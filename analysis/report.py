@@ -25,8 +25,12 @@ from analysis.tables import (
     StudyTables,
     compute_tables,
     effects_note,
+    effects_title,
     markdown_table,
     short_names,
+    show_effects,
+    show_ensemble,
+    show_leaders,
     summary_tables,
 )
 from minbert.errors import UserError
@@ -123,26 +127,26 @@ def _template(name: str, autoescape: bool) -> jinja2.Template:
 
 
 def _sections(study: Study, tables: StudyTables) -> list[Section]:
-    shown = summary_tables(study, tables)
-    leaders, effects, ensemble = (
-        shown.get(title) for title in ("Top configurations", "Main effects", "Ensemble")
-    )
+    leaders = show_leaders(tables.leaders, study)
+    effects = show_effects(tables.effects, study.factors)
+    ensemble = show_ensemble(tables.ensemble, tables.members)
     none_complete = "No trial is complete yet."
+    none_compared = "No trial is complete or was stopped early yet."
     return [
         Section(
-            "Top configurations", _leaders_note(study) if leaders is not None else none_complete, leaders
+            "Top configurations",
+            _leaders_note(study) if len(leaders) else none_complete,
+            leaders if len(leaders) else None,
         ),
         Section(
-            "Main effects of every factor",
-            f"{effects_note(tables.effects)} The pictures show scores as they are, not adjusted."
-            if leaders is not None
-            else none_complete,
-            effects if leaders is not None else None,
+            effects_title(tables),
+            effects_note(tables) if len(tables.compared.trials) else none_compared,
+            effects if len(tables.compared.trials) and len(effects) else None,
             _factor_pictures(study, tables),
         ),
-        Section("Ensemble", _ensemble_note(tables), ensemble),
+        Section("Ensemble", _ensemble_note(tables), ensemble if len(ensemble) else None),
         Section("Training", "", None, _training_pictures(study, tables)),
-        Section("Trials that did not complete", *_unfinished(study)),
+        Section("Trials that did not complete", *_unfinished(study, tables)),
         Section("Behind the numbers", "", facts=facts(study, tables.metric), command=continue_command(study)),
     ]
 
@@ -177,7 +181,7 @@ def _ensemble_note(tables: StudyTables) -> str:
     )
 
 
-def _unfinished(study: Study) -> tuple[str, pd.DataFrame | None]:
+def _unfinished(study: Study, tables: StudyTables) -> tuple[str, pd.DataFrame | None]:
     trials = study.trials[study.trials["state"] != "complete"]
     if trials.empty:
         return "None." if len(study.trials) else "No trial has started.", None
@@ -191,15 +195,17 @@ def _unfinished(study: Study) -> tuple[str, pd.DataFrame | None]:
             "numbers": [_listed(numbers.tolist()) for _, numbers in counts],
         }
     )
-    return "Pruned trials were stopped early because they were behind; no table above counts them.", table
+    counted = "only the main effects count them" if tables.compared.when else "no table above counts them"
+    return f"Pruned trials were stopped early because they were behind; {counted}.", table
 
 
 def _factor_pictures(study: Study, tables: StudyTables) -> list[Picture]:
     names = short_names(study.factors)
+    when = f" {tables.compared.when}" if tables.compared.when else ""
     drawn = [
-        (f"factor_{place:02d}", f"{tables.metric} by {factor.path}", figure)
+        (f"factor_{place:02d}", f"{tables.metric}{when} by {factor.path}", figure)
         for place, factor in enumerate(study.factors)
-        if (figure := plots.score_by_level(study.trials, factor, tables.metric, names[factor.path]))
+        if (figure := plots.score_by_level(tables.compared.trials, factor, tables.metric, names[factor.path]))
     ]
     return [_picture(*one) for one in drawn]
 

@@ -82,6 +82,11 @@ class Study:
     def name(self) -> str:
         return str(self.meta["name"])
 
+    @property
+    def metric_columns(self) -> list[str]:
+        """``{select,report,dev}/{task,score}``."""
+        return [f"{half}/{name}" for half in ("select", "report", "dev") for name in (*self.tasks, "score")]
+
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row a trial: number, state, config_id, replicate, seed, score, best_epoch, epochs,
@@ -165,7 +170,7 @@ class Study:
             "score": _score(trial, metrics) if trial else None,
             "best_epoch": attributes.get("best_epoch"),
             "epochs": attributes.get("epochs"),
-            **{column: metrics.get(column) for column in self._metric_columns()},
+            **{column: metrics.get(column) for column in self.metric_columns},
             "cost_alone": attributes.get("cost_alone"),
             "cost_paid": attributes.get("cost_paid"),
             "cause": attributes.get("cause"),
@@ -175,15 +180,12 @@ class Study:
             **{factor.path: trial.params.get(factor.path) if trial else None for factor in self.factors},
         }
 
-    def _metric_columns(self) -> list[str]:
-        return [f"{half}/{name}" for half in ("select", "report", "dev") for name in (*self.tasks, "score")]
-
     def _column_types(self) -> dict[str, str]:
         numbers = ("score", "best_epoch", "epochs", "cost_alone", "cost_paid", "seconds")
         continuous = [factor.path for factor in self.factors if factor.levels is None]
         listed = [factor.path for factor in self.factors if factor.levels is not None]
         return {
-            **dict.fromkeys((*numbers, *self._metric_columns(), *continuous), "float64"),
+            **dict.fromkeys((*numbers, *self.metric_columns, *continuous), "float64"),
             **dict.fromkeys(("config_id", "cause", "seed", *listed), "object"),
             **dict.fromkeys(("started", "finished"), "datetime64[us]"),
             "number": "int64",

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.ablation import LEVEL_MEANS, leaderboard, main_effects
+from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
 from analysis.coding import level_text
+from analysis.common_epoch import FINISHED, Compared, at_common_epoch
 from analysis.ensemble import TaskEnsemble, ensemble_table, greedy, members_table
 from analysis.study import Factor, Study
 
@@ -29,6 +30,8 @@ class StudyTables:
     metric: str
     """The column that tables quote: report/score, or the best there is instead."""
     leaders: pd.DataFrame
+    compared: Compared
+    """The trials and scores behind ``effects``."""
     effects: pd.DataFrame
     ensembles: dict[str, TaskEnsemble]
     ensemble: pd.DataFrame
@@ -39,13 +42,15 @@ def compute_tables(study: Study, top: int = TOP) -> StudyTables:
     """Compute the leaderboard, the main effects and the ensembles of a study."""
     trials = study.trials
     metric = quoted_metric(trials)
+    compared = at_common_epoch(study)
     complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
     pool = complete.sort_values("score", ascending=False, kind="stable")["number"].head(POOL).tolist()
     ensembles = greedy({task: study.predictions(task, pool) for task in study.tasks}, study.tasks)
     return StudyTables(
         metric=metric,
         leaders=leaderboard(trials, study.tasks, top, study.factors),
-        effects=main_effects(trials, study.factors, study.tasks, metric),
+        compared=compared,
+        effects=main_effects(compared.trials, study.factors, study.tasks, metric),
         ensembles=ensembles,
         ensemble=ensemble_table(ensembles, study.tasks),
         members=members_table(ensembles),
@@ -62,7 +67,7 @@ def summary_tables(
     tables = tables or compute_tables(study, top)
     shown = {
         "Top configurations": show_leaders(tables.leaders, study),
-        "Main effects": show_effects(tables.effects, study.factors),
+        effects_title(tables): show_effects(tables.effects, study.factors),
         "Ensemble": show_ensemble(tables.ensemble, tables.members),
     }
     return {title: frame for title, frame in shown.items() if len(frame)}
@@ -70,9 +75,9 @@ def summary_tables(
 
 def quoted_metric(trials: pd.DataFrame) -> str:
     """``report/score``, or what is there when the study has no report half."""
-    complete = trials[trials["state"] == "complete"]
-    found = [name for name in ("report/score", "dev/score") if complete[name].notna().any()]
-    return found[0] if found else "report/score" if complete["score"].isna().all() else "select/score"
+    finished = trials[trials["state"].isin(FINISHED)]
+    found = [name for name in ("report/score", "dev/score") if finished[name].notna().any()]
+    return found[0] if found else "report/score" if finished["score"].isna().all() else "select/score"
 
 
 def short_names(factors: Sequence[Factor]) -> dict[str, str]:
@@ -141,28 +146,35 @@ def show_ensemble(ensemble: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame
     )
 
 
-def effects_note(effects: pd.DataFrame) -> str:
-    """What the effects table can and cannot say, in one paragraph."""
+def unadjusted(effects: pd.DataFrame) -> bool:
+    """Whether the effects are plain differences of level means."""
+    return bool((effects["evidence"] == LEVEL_MEANS).any())
+
+
+def effects_title(tables: StudyTables) -> str:
+    """``Main effects``, and what a reader must know of them before the first number."""
+    when = f" {tables.compared.when}" if tables.compared.when else ""
+    return f"Main effects{when}{', not adjusted for other factors' if unadjusted(tables.effects) else ''}"
+
+
+def effects_note(tables: StudyTables) -> str:
+    """What the effects table says and what it cannot, in one paragraph."""
+    effects = tables.effects
     if effects.empty:
         return "The space has no factors to compare."
-    if (effects["evidence"] == LEVEL_MEANS).all():
-        return (
-            "Too few complete configurations for a model of all factors at once: effects are plain "
-            "differences of level means, without intervals, and mix the factors up."
-        )
-    visible = effects.loc[~effects["slope"], "visible"].dropna()
-    smallest = (
-        f" Smallest true effect that this table would have shown (80% power after the correction): "
-        f"{100 * visible.min():.1f} points for the best-covered level, {100 * visible.median():.1f} for the "
-        "middle one; read 'undecided' with that in mind."
-        if len(visible)
-        else ""
+    against = "Effect: points of score against the factor's baseline level"
+    method = (
+        f"{against}, the plain difference of level means with Welch's interval, not adjusted for other "
+        "factors, as there are too few configurations for a model of all of them at once: factors that "
+        "went along with each other share their effects."
+        if unadjusted(effects)
+        else f"{against}, adjusted for all other factors (least squares; the effect of a factor that switches "
+        "another one off is measured at the other's baseline or mean)."
     )
     return (
-        "Effect: points of score against the factor's baseline level, adjusted for all other factors "
-        "(least squares over complete trials, replicates averaged; n = configurations; pruned trials do "
-        "not count). Observational: the search chose what to try, so confirm an effect by runs that "
-        f"differ in that factor only.{_implied_note(effects)}{smallest}"
+        f"{tables.compared.description} {method} n = configurations, replicates averaged. Observational: the "
+        "search chose what to try, so confirm an effect by runs that differ in that factor only. "
+        f"{_verdicts_note(effects)}{_visible_note(effects)} Pictures show the same scores, never adjusted."
     )
 
 
@@ -207,13 +219,20 @@ def settings_text(row: pd.Series, names: dict[str, str]) -> str:
     return ", ".join(f"{name}={level}" for name, level in cells if level != "inactive")
 
 
-def _implied_note(effects: pd.DataFrame) -> str:
-    """What the verdict of inactive rows means, where a table has some."""
-    if not (effects["verdict"] == "set by other factors").any():
+def _verdicts_note(effects: pd.DataFrame) -> str:
+    """What the verdicts that occur mean."""
+    said = [f"{word} = {meaning}" for word, meaning in VERDICTS.items() if (effects["verdict"] == word).any()]
+    return f"Verdicts: {'; '.join(said)}."
+
+
+def _visible_note(effects: pd.DataFrame) -> str:
+    visible = effects.loc[~effects["slope"], "visible"].dropna()
+    if visible.empty:
         return ""
     return (
-        " Where a factor is inactive because of another one, the other one's row carries the effect, "
-        "measured at this factor's baseline (or mean)."
+        " Smallest true effect that this table would have shown (80% power after the correction): "
+        f"{100 * visible.min():.1f} points for the best-covered level, {100 * visible.median():.1f} for the "
+        "middle one; read 'unsure' with that in mind."
     )
 
 

@@ -1,1 +1,8 @@
 """Multitask minBERT: the model and how one configuration is trained; knows nothing of Ray or Optuna."""
+
+import os
+
+# On a CPU, torch keeps a compiled product for every shape it meets (1,024 of them by default). Packed
+# batches hardly ever repeat a shape, so memory grew by gigabytes for nothing. Read at the first product.
+for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_name, "64")

@@ -136,6 +136,33 @@ class StudyWriter:
         self.journal.add_trial(trial)
         return number
 
+    def add_curve(
+        self, state: TrialState, parameters: dict[str, Any], scores: list[float], **attributes: Any
+    ) -> int:
+        """Write a trial that scored ``scores`` (in every task and half) after its epochs, without files
+        but its history."""
+        number = len(self.journal.get_trials(deepcopy=False))
+        folder = self.path / "trials" / f"{number:05d}"
+        folder.mkdir(parents=True)
+        curve = [
+            {half: dict.fromkeys((*TASKS, "score"), score) for half in ("select", "report", "dev")}
+            for score in scores
+        ]
+        records = [{"stage": "finetune", "epoch": epoch, **one} for epoch, one in enumerate(curve, 1)]
+        (folder / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        best = max(curve, key=lambda one: one["select"]["score"])
+        metrics = {f"{half}/{name}": value for half, one in best.items() for name, value in one.items()}
+        trial = create_trial(
+            state=state,
+            params=parameters,
+            distributions={f["path"]: distribution(f) for f in FACTORS if f["path"] in parameters},
+            value=max(scores) if state == TrialState.COMPLETE else None,
+            intermediate_values=dict(enumerate(scores, 1)),
+            user_attrs={"config_id": f"c{number}", "replicate": 0, "metrics": metrics, **attributes},
+        )
+        self.journal.add_trial(trial)
+        return number
+
     def _predict(self, folder: Path, quality: float) -> dict[str, float]:
         half = np.where(np.arange(self.examples) % 2 == 0, "select", "report")
         metrics: dict[str, float] = {}

@@ -139,9 +139,9 @@ def test_tasks_without_stored_predictions_are_left_out() -> None:
     assert members_table({}).empty
 
 
-def test_a_hundred_trials_of_twenty_thousand_examples_take_seconds() -> None:
-    values, labels = outputs_of("binary", 100, 20_000, seed=2)
+def test_fifty_trials_of_ten_thousand_examples_take_seconds() -> None:
+    values, labels = outputs_of("binary", 50, 10_000, seed=2)
     frame = predictions(values, labels)
     started = time.perf_counter()
     greedy({"qqp": frame}, KINDS)
-    assert time.perf_counter() - started < 20  # about 2 s on an idle core
+    assert time.perf_counter() - started < 10  # about 0.5 s on an idle core

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.ablation import main_effects
+from analysis.ablation import VERDICTS, main_effects
 from analysis.study import Factor
 
 HEAD = Factor(path="head", levels=("cosine", "concat", "cross"))
@@ -90,7 +90,7 @@ def test_effects_are_adjusted_for_a_factor_that_went_along() -> None:
     assert at(table, "switch", "true")["effect"] == pytest.approx(0, abs=0.005)
     assert at(table, "head", "cross")["effect"] == pytest.approx(0.1, abs=0.005)
     assert at(table, "head", "cross")["verdict"] == "better"
-    assert at(table, "switch", "true")["verdict"] == "undecided"
+    assert at(table, "switch", "true")["verdict"] == "unsure"
     assert at(table, "head", "concat")["verdict"] == "never ran"
 
 
@@ -109,7 +109,7 @@ def test_a_conditional_factor_is_compared_where_it_was_active() -> None:
     assert at(table, "pcgrad", "true")["effect"] == pytest.approx(-0.05, abs=0.005)
     assert at(table, "sampler", "concurrent")["effect"] == pytest.approx(0.03, abs=0.005)
     inactive = at(table, "pcgrad", "inactive")
-    assert inactive["verdict"] == "set by other factors"
+    assert inactive["verdict"] == "implied"
     assert np.isnan(inactive["effect"])
     assert inactive["n"] == (~active).sum()
 
@@ -127,10 +127,10 @@ def test_a_conditional_range_has_its_slope_over_active_configurations_only() -> 
     slope = at(table, "rate", "per doubling")
     assert slope["effect"] == pytest.approx(0.02, abs=0.002)
     assert slope["n"] == (epochs == 1).sum()
-    assert slope["verdict"] == "higher is better"
+    assert slope["verdict"] == "better"
 
 
-def test_factors_that_only_moved_together_are_called_not_separable() -> None:
+def test_factors_that_only_moved_together_are_called_inseparable() -> None:
     random = np.random.default_rng(6)
     on = np.arange(20) % 2 == 1
     other = random.choice(["cosine", "cross"], 20)
@@ -138,7 +138,7 @@ def test_factors_that_only_moved_together_are_called_not_separable() -> None:
     score = 0.1 * (other == "cross") + 0.01 * random.normal(size=20)
     trials = frame(score, switch=on, twin=np.where(on, "b", "a"), head=other)
     table = main_effects(trials, factors, [])
-    assert at(table, "switch", "true")["verdict"] == at(table, "twin", "b")["verdict"] == "not separable"
+    assert at(table, "switch", "true")["verdict"] == at(table, "twin", "b")["verdict"] == "inseparable"
     assert np.isnan(at(table, "twin", "b")["ci_low"])
     assert at(table, "head", "cross")["effect"] == pytest.approx(0.1, abs=0.02)
 
@@ -147,8 +147,57 @@ def test_too_few_trials_give_level_means_without_intervals() -> None:
     table = main_effects(frame([0.5, 0.6, 0.7], head=["cosine", "concat", "cross"]), [HEAD], [])
     assert at(table, "head", "cross")["effect"] == pytest.approx(0.2)
     assert table["ci_low"].isna().all()
-    assert set(table["verdict"]) == {"baseline", "too few trials"}
+    assert set(table["verdict"]) == {"baseline", "too few"}
     assert set(table["evidence"]) == {"level means"}
+
+
+def crowded(score: Any) -> pd.DataFrame:
+    """Eight configurations of seven factors: too few for one model of all of them."""
+    switches = {f"switch{place}": np.random.default_rng(place).permutation(8) % 2 == 1 for place in range(5)}
+    head = ["cosine"] * 4 + ["cross"] * 3 + ["concat"]
+    inactive = [None, None, True, True, False, False, False, False]
+    return frame(score, head=head, dropout=np.linspace(0, 0.5, 8), switch=inactive, **switches)
+
+
+CROWD = [HEAD, DROPOUT, SWITCH, *(Factor(path=f"switch{place}", levels=(False, True)) for place in range(5))]
+
+
+def test_without_a_model_levels_are_compared_by_welchs_test_and_ranges_by_regression() -> None:
+    score = np.array([0.50, 0.51, 0.52, 0.50, 0.70, 0.73, 0.69, 0.9])
+    table = main_effects(crowded(score), CROWD, [])
+    row = at(table, "head", "cross")
+    reference = stats.ttest_ind(score[4:7], score[:4], equal_var=False)
+    low, high = reference.confidence_interval()
+    assert (row["effect"], row["p"]) == pytest.approx(
+        (score[4:7].mean() - score[:4].mean(), reference.pvalue)
+    )
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high))
+    assert row["verdict"] == "better"
+    slope, line = at(table, "dropout", "per +0.1"), stats.linregress(np.linspace(0, 5, 8), score)
+    assert (slope["effect"], slope["se"], slope["p"]) == pytest.approx((line.slope, line.stderr, line.pvalue))
+    assert set(table["evidence"]) == {"level means"}
+
+
+def test_without_a_model_a_level_seen_once_or_set_by_another_factor_is_not_judged() -> None:
+    table = main_effects(crowded([0.50, 0.51, 0.52, 0.50, 0.70, 0.73, 0.69, 0.9]), CROWD, [])
+    once, inactive = at(table, "head", "concat"), at(table, "switch", "inactive")
+    assert (once["n"], once["verdict"]) == (1, "too few")
+    assert once["effect"] == pytest.approx(0.9 - 0.5075)
+    assert np.isnan(once["p"])
+    assert (inactive["n"], inactive["verdict"]) == (2, "implied")
+    assert np.isnan(inactive["effect"])
+
+
+def test_equal_scores_on_both_sides_are_no_certainty() -> None:
+    table = main_effects(crowded([0.5] * 4 + [0.7] * 4), CROWD, [])
+    row = at(table, "head", "cross")
+    assert row["effect"] == pytest.approx(0.2)
+    assert row["verdict"] == "too few"
+
+
+def test_every_verdict_is_explained() -> None:
+    table = main_effects(crowded([0.50, 0.51, 0.52, 0.50, 0.70, 0.73, 0.69, 0.9]), CROWD, [])
+    assert set(table["verdict"]) <= set(VERDICTS)
 
 
 def test_no_trials_give_a_table_of_levels_that_never_ran() -> None:
@@ -157,14 +206,13 @@ def test_no_trials_give_a_table_of_levels_that_never_ran() -> None:
     assert (table["n"] == 0).all()
 
 
-def test_pruned_trials_do_not_count_and_replicates_count_once() -> None:
+def test_replicates_count_once() -> None:
     random = np.random.default_rng(7)
     on = np.arange(16) % 2 == 1
     trials = frame(random.normal(size=16), switch=on)
     plain = main_effects(trials, [SWITCH], [])
-    pruned = frame([-9.0] * 4, switch=[True] * 4).assign(state="pruned", config_id="p")
     replicate = trials.iloc[:4].copy()
-    same = main_effects(pd.concat([trials, pruned, replicate]), [SWITCH], [])
+    same = main_effects(pd.concat([trials, replicate]), [SWITCH], [])
     pd.testing.assert_frame_equal(same, plain)
 
 
@@ -178,7 +226,7 @@ def test_the_baseline_is_the_first_level_unless_it_hardly_ran() -> None:
 
 def test_holm_correction_covers_the_whole_table_and_false_positives_stay_rare() -> None:
     random = np.random.default_rng(8)
-    factors, wrong, repeats = [HEAD, SWITCH, DROPOUT], 0, 200
+    factors, wrong, repeats = [HEAD, SWITCH, DROPOUT], 0, 100
     for _ in range(repeats):
         trials = frame(
             random.normal(size=30),
@@ -194,7 +242,7 @@ def test_holm_correction_covers_the_whole_table_and_false_positives_stay_rare() 
 
 def test_the_smallest_visible_effect_is_found_about_four_times_in_five() -> None:
     random = np.random.default_rng(9)
-    on, repeats, found = np.arange(20) % 2 == 1, 200, 0
+    on, repeats, found = np.arange(20) % 2 == 1, 100, 0
     noise_error = np.sqrt(2 / 10)
     visible = (stats.t.isf(0.025, 18) + stats.t.isf(0.2, 18)) * noise_error
     reported = []
@@ -203,5 +251,5 @@ def test_the_smallest_visible_effect_is_found_about_four_times_in_five() -> None
         row = at(main_effects(frame(score, switch=on), [SWITCH], []), "switch", "true")
         reported.append(row["visible"])
         found += int(row["p_holm"] < 0.05)
-    assert found / repeats == pytest.approx(0.8, abs=0.09)
+    assert found / repeats == pytest.approx(0.8, abs=0.12)
     assert np.mean(reported) == pytest.approx(visible, rel=0.05)

@@ -18,6 +18,7 @@ from analysis.study import Factor, load
 from analysis.tables import markdown_table, short_names
 
 PLAIN = {"tasks.sts.head.kind": "cross", "stages.finetune.sampler.kind": "sequential"}
+HEAD_ONLY = [{"path": "tasks.sts.head.kind", "levels": ["cosine", "concat", "cross"]}]
 
 
 class Page(HTMLParser):
@@ -61,13 +62,14 @@ def test_the_first_lines_say_what_was_searched_what_won_and_how_sure(written: tu
     assert "sts.head=cross" in top
     assert re.search(r"points against the second best \(95% interval [+-]\d", top)
     assert "sts.head cross instead of cosine" in top
+    assert "What matters:** after epoch 3 of 3: " in top
     assert "bundled miniature" in top
     assert "not the papers'" in top
 
 
 def test_the_report_holds_every_section_and_picture(written: tuple[Path, str, Page]) -> None:
     out, markdown, page = written
-    for title in ("Top configurations", "Main effects of every factor", "Ensemble", "Behind the numbers"):
+    for title in ("Top configurations", "Main effects after epoch 3 of 3", "Ensemble", "Behind the numbers"):
         assert f"## {title}" in markdown
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
     assert len(pictures) == 8  # six factors, learning curves, cost
@@ -87,10 +89,32 @@ def test_the_page_needs_no_network(written: tuple[Path, str, Page]) -> None:
     assert "http" not in re.sub(r"base64,[^\"]*", "", (out / "report.html").read_text())
 
 
+def test_title_headline_note_and_pictures_name_the_epoch_that_effects_are_taken_at(
+    new_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    writer = new_study(factors=HEAD_ONLY)
+    for place in range(12):
+        settings = {**PLAIN, "tasks.sts.head.kind": ("cosine", "cross")[place % 2]}
+        first = 0.5 + 0.1 * (place % 2) + 0.001 * place
+        if place < 4:
+            writer.add_curve(TrialState.COMPLETE, settings, [first, first + 0.1])
+        else:
+            writer.add_curve(TrialState.PRUNED, settings, [first])
+    assert list(summary_tables(load(writer.path)))[1] == "Main effects after epoch 1 of 2"
+    markdown, _ = report(writer.path, tmp_path / "out")
+    assert "What matters:** after epoch 1 of 2: sts.head cross instead of cosine +10.1 points" in markdown
+    assert "## Main effects after epoch 1 of 2\n\nScores after epoch 1 of 2 of all 12 trials" in markdown
+    assert "at full length the effects may differ" in markdown
+    assert "better = sure" in markdown
+    assert "worse =" not in markdown
+    assert "![report score after epoch 1 of 2 by tasks.sts.head.kind]" in markdown
+    assert "only the main effects count them" in markdown
+
+
 def test_replicates_turn_the_winners_interval_into_one_over_seeds(
     new_study: Callable[..., Any], tmp_path: Path
 ) -> None:
-    writer = new_study()
+    writer = new_study(factors=HEAD_ONLY)
     for replicate in range(3):
         for head in ("cosine", "cross"):
             settings = {**PLAIN, "tasks.sts.head.kind": head}
@@ -104,21 +128,24 @@ def test_replicates_turn_the_winners_interval_into_one_over_seeds(
     ("trials", "said"),
     [
         ([], "no trial has run yet"),
-        ([TrialState.RUNNING], "no trial is complete yet"),
-        ([TrialState.PRUNED, TrialState.PRUNED], "no trial is complete yet"),
+        (
+            [TrialState.PRUNED, TrialState.PRUNED],
+            "no trial is complete yet|Scores after epoch 1 of 1 of all 2 trials",
+        ),
+        ([TrialState.RUNNING], "no trial is complete yet|No trial is complete or was stopped early yet."),
         ([TrialState.FAIL, TrialState.FAIL], "every trial failed. Causes: oom (2)"),
         ([TrialState.COMPLETE], "only one configuration is complete"),
-        ([TrialState.COMPLETE, TrialState.COMPLETE], "differences of level means, without intervals"),
+        ([TrialState.COMPLETE, TrialState.COMPLETE], "difference of level means"),
     ],
 )
 def test_unfinished_empty_and_failed_studies_say_so(
     new_study: Callable[..., Any], tmp_path: Path, trials: list[TrialState], said: str
 ) -> None:
-    writer = new_study()
+    writer = new_study(factors=HEAD_ONLY)
     for state in trials:
         writer.add(state, PLAIN, **({"cause": "oom"} if state == TrialState.FAIL else {}))
     markdown, page = report(writer.path, tmp_path / "out")
-    assert said in markdown
+    assert all(sentence in markdown for sentence in said.split("|"))
     assert page.open == []
 
 
@@ -139,7 +166,7 @@ def test_own_data_and_encoder_carry_no_warning_and_stand_in_the_command(
     new_study: Callable[..., Any],
 ) -> None:
     source = {"fingerprint": "f", "bundled": False}
-    writer = new_study(data={"path": "/my data", **source}, encoder={"path": "/bert", **source})
+    writer = new_study(data={"path": "/my data", **source}, encoder={"path": "/bert", **source}, factors=[])
     study = load(writer.path)
     assert continue_command(study).endswith(
         "--data '/my data' --encoder /bert --trials 30 --replicates 1 --seed 7"
@@ -173,29 +200,31 @@ def test_text_from_a_study_cannot_break_the_page(new_study: Callable[..., Any], 
     assert page.open == []
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "analysis.report", str(tmp_path / "nowhere")],
-        capture_output=True,
-        text=True,
-        check=False,
+def test_a_users_mistake_is_one_line_and_exit_code_2_without_torch_or_ray(tmp_path: Path) -> None:
+    code = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print(sorted({'torch', 'ray', 'trainables'} & set(sys.modules))))\n"
+        "runpy.run_module('analysis.report', run_name='__main__', alter_sys=True)"
     )
+    command = [sys.executable, "-c", code, str(tmp_path / "nowhere")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
+    assert ran.stdout == "[]\n"
     assert ran.stderr == f"error: {tmp_path / 'nowhere'}: no such folder\n"
 
 
 def test_an_unwritable_folder_is_named(
-    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    new_study: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert main([str(searched), "--out", str(blocked / "out")]) == 2
+    assert main([str(new_study().path), "--out", str(blocked / "out")]) == 2
     assert re.fullmatch(r"error: .*file.*cannot be written.*\n", capsys.readouterr().err)
 
 
 def test_summary_tables_are_strings_for_a_terminal(searched: Path) -> None:
     tables = summary_tables(load(searched), top=3)
-    assert list(tables) == ["Top configurations", "Main effects", "Ensemble"]
+    assert list(tables) == ["Top configurations", "Main effects after epoch 3 of 3", "Ensemble"]
     assert len(tables["Top configurations"]) == 3
     assert all(isinstance(cell, str) for frame in tables.values() for cell in frame.to_numpy().ravel())
     assert not any("nan" in cell for frame in tables.values() for cell in frame.to_numpy().ravel())

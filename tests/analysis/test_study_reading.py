@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,9 +157,3 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="not a study folder"):
         load(tmp_path)
-
-
-def test_analysis_imports_neither_torch_nor_ray() -> None:
-    code = "import analysis.report, sys; print(sorted({'torch', 'ray', 'trainables'} & set(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
