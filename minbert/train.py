@@ -13,10 +13,11 @@ from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.devices import pin
 from minbert.errors import UserError
+from minbert.history import Record, summarise
 from minbert.sources import BUNDLED_NOTICE, Sources, resolve
 from minbert.stages import LocalStageStore
 from minbert.training import TrainingFailure
-from minbert.trial import Materials, Record, Trial, summarise
+from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,12 +37,11 @@ from minbert.durable import (
     write_text,
 )
 from minbert.evaluation import Evaluator
+from minbert.history import Record, cost_paid
 from minbert.model import MultitaskModel, build_model
 from minbert.stages import StageState, StageStore, prefixed, split_prefixed
 from minbert.training import EpochResult, StageTrainer, TrainingFailure
 from minbert.yaml_reader import dump_yaml
-
-Record = dict[str, Any]
 
 _PATIENCE_SECONDS = 60  # for a worker whose driver died to die too
 
@@ -217,8 +215,8 @@ class Trial:
             key: value for key, value in model.state_dict().items() if multitask or key.startswith("encoder.")
         }
         moments = trainer.optimiser.state() if extends_itself(stage) else {}
-        seconds = _cost_paid(record) + sum(
-            _cost_paid(earlier) + earlier.get("seconds_saved", 0.0)
+        seconds = cost_paid(record) + sum(
+            cost_paid(earlier) + earlier.get("seconds_saved", 0.0)
             for earlier in self._history
             if earlier["stage"] == name
         )
@@ -278,37 +276,6 @@ class _Checkpoint:
         trainer.optimiser.load(self.moments, self.step_number)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a trial's history says at its best epoch so far.
-
-    Attributes:
-        best_epoch: epoch of the last stage with the best score on the select examples.
-        epochs: evaluated epochs.
-        metrics: ``select/sst`` … ``dev/score`` at the best epoch.
-        cost_paid: seconds of training and evaluation that this trial spent.
-        cost_alone: the same plus what the stages taken from the store had cost.
-    """
-
-    best_epoch: int
-    epochs: int
-    metrics: dict[str, float]
-    cost_paid: float
-    cost_alone: float
-
-
-def summarise(records: list[Record]) -> Summary:
-    """Summarise a history that holds at least one evaluated epoch."""
-    evaluated = [record for record in records if "select" in record]
-    best = max(evaluated, key=lambda record: (record["select"]["score"], -record["epoch"]))
-    metrics = {
-        f"{part}/{name}": value for part in ("select", "report", "dev") for name, value in best[part].items()
-    }
-    paid = sum(map(_cost_paid, records))
-    saved = sum(record.get("seconds_saved", 0.0) for record in records)
-    return Summary(best["epoch"], len(evaluated), metrics, paid, paid + saved)
-
-
 def load_best(model: MultitaskModel, folder: Path) -> None:
     """Load the weights of a ``best/`` folder into a model of the same configuration."""
     encoder = load_file(folder / "encoder" / WEIGHTS)
@@ -327,10 +294,6 @@ def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:
         "train_loss": result.train_loss,
         "train_seconds": result.seconds,
     }
-
-
-def _cost_paid(record: Record) -> float:
-    return float(record.get("train_seconds", 0.0) + record.get("eval_seconds", 0.0))
 
 
 def _head_weights(model: MultitaskModel) -> dict[str, Tensor]:

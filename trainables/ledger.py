@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from minbert.canonical import config_id
 from minbert.config import TrainConfig
+from minbert.history import Record, summarise
 from minbert.seeds import stream_seed
-from minbert.trial import Record, summarise
 from trainables.spaces import Space
 
 EQUAL_FAILURES = 5

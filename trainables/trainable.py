@@ -19,9 +19,10 @@ from ray import tune
 from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
+from minbert.history import Record
 from minbert.stages import LocalStageStore
 from minbert.training import TrainingFailure
-from minbert.trial import Materials, Record, Trial
+from minbert.trial import Materials, Trial
 
 
 class TrialTrainable(tune.Trainable):

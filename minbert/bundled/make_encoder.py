@@ -98,7 +98,10 @@ def disturb(words: Words, rng: random.Random) -> tuple[Words, list[bool]]:
         one, two = rng.sample(rng.choice(alike), 2)
         changed[one], changed[two] = changed[two], changed[one]
     elif manner < 0.6:
-        changed = [rng.choice(KINDS[KIND_OF[word]]) if word in KIND_OF and rng.random() < 0.2 else word for word in words]
+        changed = [
+            rng.choice(KINDS[KIND_OF[word]]) if word in KIND_OF and rng.random() < 0.2 else word
+            for word in words
+        ]
     return changed, [new != old for new, old in zip(changed, words, strict=True)]
 
 

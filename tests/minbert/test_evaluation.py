@@ -15,7 +15,7 @@ from minbert.corpora.batching import Batcher
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.evaluation import Evaluator, metric, probabilities, score
 from minbert.model import MultitaskModel, build_model
-from minbert.training import training_rows
+from minbert.objectives import training_rows
 from minbert.trial import Materials
 
 RNG = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from minbert.losses import task_loss
 from minbert.model import build_model
 from minbert.seeds import stream
 from minbert.surgery import combine
-from minbert.training import build_objective
+from minbert.objectives import build_objective
 from minbert.trial import Materials
 
 

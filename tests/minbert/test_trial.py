@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from minbert.canonical import stage_key
 from minbert.config import TrainConfig
+from minbert.history import Record, summarise
 from minbert.training import TrainingFailure
-from minbert.trial import Materials, Record, Trial, summarise
+from minbert.trial import Materials, Trial
 
 MakeConfig = Callable[..., TrainConfig]
 MakeMaterials = Callable[[Path], Materials]
