@@ -2,16 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test test-long check format clean
+.PHONY: search test check format clean
 
 search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
-
-test-long: .venv/installed
-	$(BIN)/python -m pytest -n 1 -m long
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

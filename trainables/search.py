@@ -69,12 +69,16 @@ def _search(
 
 def print_results(console: Console, study: Path) -> None:
     """Print top configurations, main effects, the ensemble, and where the files are."""
-    from analysis.report import summary_tables, write_report  # noqa: PLC0415 - only at the end
+    from analysis.report import write_report  # noqa: PLC0415 - only at the end
     from analysis.study import load  # noqa: PLC0415
+    from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
 
     loaded = load(study)
-    for title, frame in summary_tables(loaded).items():
+    tables = compute_tables(loaded)
+    for title, frame in summary_tables(loaded, tables).items():
         _print_table(console, title, frame)
+        if title.startswith("Main effects"):
+            console.print(effects_note(tables), style="dim", highlight=False, markup=False)
     markdown, page = write_report(loaded, study)
     console.print(f"report: {page} and {markdown}", highlight=False)
     console.print(f"trials, predictions and the best models: {study / 'trials'}", highlight=False)
