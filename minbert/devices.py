@@ -16,13 +16,18 @@ from minbert.encoder import BertEncoder, EncoderConfig, pack
 from minbert.errors import UserError
 
 
+_BF16_TOKENS = 64
+"""On a CPU each new shape of a bf16 product is compiled, which costs more than a few more tokens."""
+
+
 @dataclass(frozen=True)
 class Compute:
-    """Resolved numerics of a run."""
+    """Resolved numerics of a run; tokens of a batch are rounded up to ``token_multiple``."""
 
     device: torch.device
     dtype: torch.dtype
     backend: AttentionBackend
+    token_multiple: int = 1
 
 
 def pin(config: TrainConfig, shape: EncoderConfig, threads: int | None = None) -> TrainConfig:
@@ -74,7 +79,13 @@ def compute(config: TrainConfig) -> Compute:
     assert config.threads != "auto"
     torch.set_num_threads(config.threads)
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    return Compute(torch.device(config.device), dtype, "sdpa" if config.device == "cuda" else "bmm")
+    device = torch.device(config.device)
+    return Compute(device, dtype, "sdpa" if config.device == "cuda" else "bmm", token_multiple(device, dtype))
+
+
+def token_multiple(device: torch.device, dtype: torch.dtype) -> int:
+    """What the number of tokens of a batch is rounded up to."""
+    return _BF16_TOKENS if device.type == "cpu" and dtype == torch.bfloat16 else 1
 
 
 def bf16_is_faster(device: torch.device, threads: int, shape: EncoderConfig) -> bool:
@@ -93,14 +104,15 @@ def bf16_is_faster(device: torch.device, threads: int, shape: EncoderConfig) -> 
 
 
 def _layer_seconds(device: torch.device, dtype: torch.dtype, shape: EncoderConfig) -> float:
-    """Best time of one forward and backward pass of one layer on 32 sequences of 20 tokens."""
+    """Median time of a forward and backward pass of one layer, on batches that differ in size as real ones do."""
     encoder = BertEncoder(dataclasses.replace(shape, num_hidden_layers=1, vocab_size=100)).to(device)
-    batch = pack([np.arange(20)] * 32, [20] * 32, device)
-    fastest = float("inf")
-    for _ in range(5):
+    sizes = (26, 30, 34, 38)
+    times = []
+    for size in sizes * 3:
+        batch = pack([np.arange(20)] * size, [20] * size, device, token_multiple(device, dtype))
         begin = time.perf_counter()
         encoder(batch, dtype=dtype).float().sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        fastest = min(fastest, time.perf_counter() - begin)
-    return fastest
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times[len(sizes) :]))  # the first round compiles

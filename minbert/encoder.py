@@ -44,6 +44,7 @@ class Packed:
         ids, segments, positions: (tokens,) token ids, token types and positions, int64.
         lengths: tokens of each sequence, ascending.
         rows: (sequences,) where the k-th sequence given stands in the ascending order.
+        filler: tokens of a sequence that was added to round up their number; no row names it.
     """
 
     ids: Tensor
@@ -51,6 +52,12 @@ class Packed:
     positions: Tensor
     lengths: tuple[int, ...]
     rows: Tensor
+    filler: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens given, without the filler."""
+        return len(self.ids) - self.filler
 
     @cached_property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -70,14 +77,23 @@ class Packed:
 
 
 def pack(
-    sequences: Sequence[np.ndarray], second_starts: Sequence[int], device: torch.device | str = "cpu"
+    sequences: Sequence[np.ndarray],
+    second_starts: Sequence[int],
+    device: torch.device | str = "cpu",
+    multiple: int = 1,
 ) -> Packed:
     """Lay token sequences end to end.
 
     Args:
         sequences: token ids of each sequence, special tokens included.
         second_starts: where token type 1 begins in each (its length for a single sentence).
+        device: where the tensors go.
+        multiple: the number of tokens is rounded up to a multiple of this.
     """
+    given = len(sequences)
+    filler = -sum(map(len, sequences)) % multiple
+    if filler:
+        sequences, second_starts = [*sequences, np.zeros(filler, np.int32)], [*second_starts, filler]
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     order = np.argsort(lengths, kind="stable")
     rows = np.empty_like(order)
@@ -90,7 +106,9 @@ def pack(
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.int64)).to(device, non_blocking=True)
 
-    return Packed(tensor(ids), tensor(segments), tensor(positions), tuple(sizes.tolist()), tensor(rows))
+    return Packed(
+        tensor(ids), tensor(segments), tensor(positions), tuple(sizes.tolist()), tensor(rows[:given]), filler
+    )
 
 
 class _Linear(nn.Linear):

@@ -9,6 +9,7 @@ from minbert.attention import AttentionBackend
 from minbert.checkpoint import load_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.batching import Batch
+from minbert.devices import Compute
 from minbert.dropout import DropoutStream
 from minbert.encoder import BertEncoder, EncoderConfig, Packed
 from minbert.heads import Head, build_head
@@ -24,6 +25,7 @@ class MultitaskModel(nn.Module):
         shared: dense + tanh that every head reads the pooled vectors through, or None.
         heads: one per task.
         dropout: stream of all dropout masks; seeded by the training loop for every step.
+        token_multiple: what the tokens of a batch are best rounded up to.
     """
 
     def __init__(self, config: TrainConfig, encoder: BertEncoder) -> None:
@@ -35,13 +37,15 @@ class MultitaskModel(nn.Module):
         self._pooling = config.pooling
         self._dtype = torch.float32
         self._backend: AttentionBackend = "bmm"
+        self.token_multiple = 1
         self.dropout = DropoutStream(torch.device("cpu"))
 
-    def on(self, device: torch.device, dtype: torch.dtype, backend: AttentionBackend) -> MultitaskModel:
+    def on(self, compute: Compute) -> MultitaskModel:
         """Move to a device and set compute precision and attention back end."""
-        self._dtype, self._backend = dtype, backend
-        self.dropout = DropoutStream(device)
-        return self.to(device)
+        self._dtype, self._backend = compute.dtype, compute.backend
+        self.token_multiple = compute.token_multiple
+        self.dropout = DropoutStream(compute.device)
+        return self.to(compute.device)
 
     def embed(self, packed: Packed, rate: float) -> Tensor:
         """Pooled vectors (sequences, hidden) fp32, in the order given, under encoder dropout ``rate``."""

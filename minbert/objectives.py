@@ -79,7 +79,7 @@ class MultitaskObjective:
             torch.stack(
                 [self._config.tasks[task].weight * loss for task, loss in losses.items()]
             ).sum().backward()
-            tokens = len(batch.packed.ids)
+            tokens = batch.packed.tokens
         detached = {task: loss.detach() for task, loss in losses.items()}
         return StepResult(detached, sum(len(rows) for _, rows in requests), tokens)
 
@@ -108,7 +108,7 @@ class MultitaskObjective:
             (self._config.tasks[task].weight * losses[task]).backward()
             _copy_gradients(shared, rows[number])
             self._model.clear_shared_gradients()
-            tokens += len(batch.packed.ids)
+            tokens += batch.packed.tokens
         combined = combine(rows, stream(self._config.seed, self._stream, "pcgrad", *where))
         for parameter, part in zip(shared, combined.split([p.numel() for p in shared]), strict=True):
             parameter.grad = part.view_as(parameter)
@@ -179,14 +179,15 @@ class SimCSEObjective:
         size = self._stage.batch_size
         start = ((epoch - 1) * self.steps(epoch) + index) * size
         sentences = [self._sentences[i] for i in self._order.take(start, size)]
-        packed = pack(sentences * 2, [len(sentence) for sentence in sentences] * 2, self._device)
+        seconds = [len(sentence) for sentence in sentences] * 2
+        packed = pack(sentences * 2, seconds, self._device, self._model.token_multiple)
         self._model.dropout.seed(stream_seed(self._seed, self._stream, "dropout", epoch, index))
         vectors = self._model.dropout(
             self._model.embed(packed, self._stage.encoder_dropout), self._stage.dropout
         )
         loss = simcse_loss(vectors[:size], vectors[size:], self._stage.temperature)
         loss.backward()
-        return StepResult({"simcse": loss.detach()}, size, len(packed.ids))
+        return StepResult({"simcse": loss.detach()}, size, packed.tokens)
 
 
 def build_objective(
@@ -196,7 +197,7 @@ def build_objective(
     if isinstance(config.stages[name], SimCSEStage):
         return SimCSEObjective(model, config, name, corpus, device)
     inputs = {task: model.head(task).inputs for task in config.tasks}
-    batcher = Batcher(corpus, inputs, config.max_length, device)
+    batcher = Batcher(corpus, inputs, config.max_length, device, model.token_multiple)
     return MultitaskObjective(model, config, name, batcher, corpus)
 
 

@@ -117,7 +117,7 @@ class Trial:
 
     def _new_model(self) -> MultitaskModel:
         model = build_model(self.config, self._materials.encoder.config, dict(self._materials.weights))
-        return model.on(self._compute.device, self._compute.dtype, self._compute.backend)
+        return model.on(self._compute)
 
     def _train(
         self, model: MultitaskModel, trainer: StageTrainer, name: str, epochs: int, last: bool
@@ -136,7 +136,8 @@ class Trial:
     def _evaluator(self, model: MultitaskModel) -> Evaluator:
         inputs = {task: model.head(task).inputs for task in self.config.tasks}
         corpus = self._materials.corpus
-        batcher = Batcher(corpus, inputs, self.config.max_length, self._compute.device)
+        multiple = model.token_multiple
+        batcher = Batcher(corpus, inputs, self.config.max_length, self._compute.device, multiple)
         return Evaluator(corpus, batcher, self.config.tasks, self.config.selection)
 
     def _evaluate(self, model: MultitaskModel, evaluator: Evaluator, record: Record, final: bool) -> None:

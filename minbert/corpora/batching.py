@@ -46,13 +46,19 @@ class Batcher:
         inputs: how each task's texts are encoded (see :mod:`minbert.heads`).
         max_length: tokens a sequence, special tokens included.
         device: where batches go.
+        multiple: tokens of a batch are rounded up to a multiple of this.
     """
 
     def __init__(
-        self, corpus: TokenisedCorpus, inputs: Mapping[str, Inputs], max_length: int, device: torch.device
+        self,
+        corpus: TokenisedCorpus,
+        inputs: Mapping[str, Inputs],
+        max_length: int,
+        device: torch.device,
+        multiple: int = 1,
     ) -> None:
         self._corpus, self._inputs = corpus, inputs
-        self._max_length, self._device = max_length, device
+        self._max_length, self._device, self._multiple = max_length, device, multiple
         self._cls = np.array([corpus.cls_id], dtype=np.int32)
         self._sep = np.array([corpus.sep_id], dtype=np.int32)
 
@@ -72,7 +78,7 @@ class Batcher:
             if data.labels is not None:
                 labels = torch.from_numpy(data.labels[indices]).to(self._device, non_blocking=True)
             parts.append(Part(task, tuple(slices), labels))
-        return Batch(pack(sequences, seconds, self._device), tuple(parts))
+        return Batch(pack(sequences, seconds, self._device, self._multiple), tuple(parts))
 
     def in_order_of_length(
         self, task: str, split: str, rows: np.ndarray, budget: int
