@@ -11,7 +11,9 @@ import torch
 from minbert.config import default_tasks
 from minbert.corpora.batching import Batch, Batcher, plain_sentences, truncate_pair
 from minbert.corpora.tokenised import TokenisedCorpus
+from minbert.encoder import BertEncoder, EncoderConfig, pack
 from minbert.heads import Inputs
+from minbert.pooling import pool
 
 CLS, SEP = 2, 3
 CPU = torch.device("cpu")
@@ -122,3 +124,15 @@ def test_plain_sentences_are_distinct_cut_and_in_file_order(small_corpus: Tokeni
                     expected.append(sentence)
     assert found == expected
     assert set(small_corpus.splits) == set(default_tasks())
+
+
+def test_rounding_up_the_tokens_changes_no_vector() -> None:
+    torch.manual_seed(0)
+    encoder = BertEncoder(EncoderConfig(50, 32, 2, 4, 64, max_position_embeddings=64))
+    sequences = [np.arange(1, n) for n in (5, 9, 6, 20)]
+    ends = [len(sequence) for sequence in sequences]
+    plain, rounded = pack(sequences, ends), pack(sequences, ends, multiple=64)
+    assert (plain.tokens, rounded.tokens, len(rounded.ids)) == (36, 36, 64)
+    vectors = [pool(encoder(batch), batch, "mean", encoder) for batch in (plain, rounded)]
+    assert vectors[1].shape == (4, 32)
+    torch.testing.assert_close(vectors[0], vectors[1])
