@@ -340,55 +340,11 @@ def opposite(concepts: tuple[Concept, ...], concept: Concept) -> Concept:
 
 
 VALUES: dict[int, Words] = {
-    2: [
-        "brilliant",
-        "wonderful",
-        "superb",
-        "magnificent",
-        "marvellous",
-        "outstanding",
-        "dazzling",
-        "masterful",
-        "excellent",
-        "glorious",
-    ],
-    1: [
-        "pleasant",
-        "decent",
-        "likeable",
-        "charming",
-        "engaging",
-        "solid",
-        "enjoyable",
-        "amusing",
-        "fine",
-        "warm",
-    ],
-    0: [
-        "ordinary",
-        "average",
-        "typical",
-        "usual",
-        "familiar",
-        "plain",
-        "standard",
-        "unremarkable",
-        "conventional",
-        "routine",
-    ],
-    -1: ["dull", "tired", "clumsy", "bland", "forgettable", "thin", "tedious", "uneven", "stale", "lifeless"],
-    -2: [
-        "dreadful",
-        "awful",
-        "terrible",
-        "horrible",
-        "atrocious",
-        "appalling",
-        "wretched",
-        "unbearable",
-        "disastrous",
-        "abysmal",
-    ],
+    2: "brilliant wonderful superb magnificent outstanding masterful excellent glorious".split(),
+    1: "pleasant decent likeable charming solid enjoyable amusing fine".split(),
+    0: "ordinary average typical usual familiar plain standard conventional".split(),
+    -1: "dull tired clumsy bland forgettable tedious uneven stale".split(),
+    -2: "dreadful awful terrible horrible atrocious appalling unbearable disastrous".split(),
 }
 """What critics call a film, from best to worst."""
 DEGREES = {
@@ -469,7 +425,7 @@ def draw_review(rng: random.Random) -> Review:
 
 
 def _draw_clause(rng: random.Random) -> Clause:
-    return Clause(rng.choice((-2, -2, -1, -1, 0, 1, 1, 2, 2)), rng.choice(("", "", "", *DEGREES)))
+    return Clause(rng.choice((-2, -2, -1, -1, 0, 1, 1, 2, 2)), maybe(rng, 0.45, tuple(DEGREES)) or "")
 
 
 def judge(review: Review, rng: random.Random) -> Words:

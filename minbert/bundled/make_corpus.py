@@ -38,9 +38,9 @@ from minbert.bundled.grammar import (
 
 SEED = 224
 SIZES = {
-    "sst": {"train": 1600, "dev": 400, "test": 200},
-    "qqp": {"train": 3000, "dev": 600, "test": 300},
-    "sts": {"train": 1500, "dev": 400, "test": 200},
+    "sst": {"train": 1200, "dev": 400, "test": 200},
+    "qqp": {"train": 1600, "dev": 400, "test": 200},
+    "sts": {"train": 1200, "dev": 400, "test": 200},
 }
 """Examples by task and split."""
 STEMS = {"sst": "ids-sst", "qqp": "quora", "sts": "sts"}
