@@ -26,21 +26,24 @@ def write_text(path: Path, text: str) -> None:
 
 def append_json(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line; a line torn by a crash is cut off first."""
-    with path.open("ab+") as file:
-        _cut_torn_line(file)
+    cut_torn_line(path)
+    with path.open("ab") as file:
         file.write(json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _cut_torn_line(file: Any) -> None:
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
+def cut_torn_line(path: Path) -> None:
+    """Cut off a last line that a crash left without its end; a missing file is left missing."""
+    if not path.is_file():
         return
-    file.seek(0)
-    content = file.read()
-    if not content.endswith(b"\n"):
-        file.truncate(content.rfind(b"\n") + 1)
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if size == 0 or file.read() == b"\n":
+            return
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import platform
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,24 +93,28 @@ class _Interrupts:
         self.console.print("Ending; finished epochs are kept. Ctrl-C again ends at once.")
 
 
-def run_study(plan: Plan, resources: TrialResources, console: Console) -> Ending:
+Connect = Callable[[], TrialResources]
+"""Connects to the cluster, once, and says what a trial gets; a study with nothing to run needs none."""
+
+
+def run_study(plan: Plan, connect: Connect, console: Console) -> Ending:
     """Run a study until its target, its time budget or an interrupt.
 
     Raises:
         UserError: the folder cannot be used for this study.
     """
-    folder, pinned = _prepare(plan, resources)
-    return _run(plan, folder, pinned, resources, console)
+    folder, pinned = _prepare(plan, connect)
+    return _run(plan, folder, pinned, connect, console)
 
 
-def _prepare(plan: Plan, resources: TrialResources) -> tuple[StudyFolder, dict[str, Any]]:
+def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]:
     """Open or make the study folder; numerics once pinned stay."""
     wanted = _spec(plan)
     stored = refuse_another_study(plan.study, wanted)
     if stored is not None:
         numerics = {name: stored[name] for name in ("device", "precision", "threads")}
     else:
-        numerics = _probe(plan, resources)
+        numerics = _probe(plan, connect())
     folder = make_folder(plan.study, {**wanted, **numerics})
     sources = plan.sources
     pinned = {
@@ -137,7 +141,7 @@ def _pin_on_worker(config: dict[str, Any], shape: EncoderConfig, threads: int) -
 
 
 def _run(
-    plan: Plan, folder: StudyFolder, pinned: dict[str, Any], resources: TrialResources, console: Console
+    plan: Plan, folder: StudyFolder, pinned: dict[str, Any], connect: Connect, console: Console
 ) -> Ending:
     settings, tasks = plan.space.settings, plan.space.example().tasks
     corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
@@ -161,6 +165,7 @@ def _run(
         return interrupts.asked or late or bool(ledger.stopped_by)
 
     if ledger.unfinished > 0:
+        resources = connect()
         slots = _slots(plan, resources)
         with Progress(ledger, list(tasks), slots, console) as progress, interrupts.watched():
             searcher = LedgerSearcher(ledger, job, progress)

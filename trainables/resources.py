@@ -42,6 +42,12 @@ def trial_resources(cpus: int | None, gpus: float | None, cluster: dict[str, flo
     return TrialResources(cpus, gpus)
 
 
+def quieten_ray() -> None:
+    """Set what keeps Ray quiet; before it is imported."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
 def start_ray(address: str | None) -> dict[str, float]:
     """Connect to a cluster, or start a private one on loopback; returns its resources.
 
@@ -51,8 +57,6 @@ def start_ray(address: str | None) -> dict[str, float]:
     Raises:
         UserError: no cluster answers at the address.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
     import ray  # noqa: PLC0415 - reads the environment when imported
 
     address = address or os.environ.get("RAY_ADDRESS")

@@ -6,6 +6,7 @@ The same command again continues the study where it stopped.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import sys
@@ -18,7 +19,7 @@ from rich.table import Table
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, run
 from minbert.errors import UserError
 from minbert.sources import BUNDLED_NOTICE, Sources, resolve
-from trainables.resources import start_ray, trial_resources
+from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
 from trainables.spaces import Space, available_spaces, load_space
 
 if TYPE_CHECKING:
@@ -50,14 +51,17 @@ def _search(
     command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
     with locked(study):
         refuse_another_study(study, identity(space, sources, arguments.seed))
-        console.print("starting Ray …")
-        cluster = start_ray(arguments.address)
-        from trainables.driver import Plan, run_study  # noqa: PLC0415 - needs Ray's environment set
+        quieten_ray()
+        from trainables.driver import Plan, run_study  # noqa: PLC0415 - imports Ray
 
-        resources = trial_resources(arguments.cpus_per_trial, gpus, cluster)
+        @functools.cache
+        def connect() -> TrialResources:
+            console.print("starting Ray …")
+            return trial_resources(arguments.cpus_per_trial, gpus, start_ray(arguments.address))
+
         limits = (arguments.max_concurrent, arguments.time_budget)
         plan = Plan(space, sources, study, arguments.seed, command, *limits)
-        ending = run_study(plan, resources, console)
+        ending = run_study(plan, connect, console)
         print_results(console, study)
     if ending.stopped_by:
         console.print(f"stopped: the last trials all failed ({ending.stopped_by})", style="red")

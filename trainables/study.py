@@ -22,8 +22,9 @@ import optuna
 import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 
-from minbert.durable import write_text
+from minbert.durable import cut_torn_line, write_text
 from minbert.errors import UserError
 from minbert.sources import Sources
 from minbert.yaml_reader import dump_yaml
@@ -31,6 +32,7 @@ from trainables.spaces import Space
 
 SCHEMA_VERSION = 1
 LOCK = ".lock"
+STUDY = "study"
 Spec = dict[str, Any]
 
 # What must not change between two starts of a study, and how to name it.
@@ -59,14 +61,15 @@ class StudyFolder:
         return self.path / "stages"
 
     def journal(self, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
-        """Optuna's study in the folder's journal."""
-        return optuna.create_study(
-            storage=open_journal(self.path),
-            study_name="study",
-            sampler=sampler,
-            direction="maximize",
-            load_if_exists=True,
-        )
+        """Optuna's study in the folder's journal; a record torn by a crash is cut off."""
+        cut_torn_line(self.path / "journal.log")
+        storage = open_journal(self.path)
+        try:
+            return optuna.load_study(study_name=STUDY, storage=storage, sampler=sampler)
+        except KeyError:
+            return optuna.create_study(
+                storage=storage, study_name=STUDY, sampler=sampler, direction="maximize"
+            )
 
     def keep_models(self, numbers: set[int], finished: set[int]) -> None:
         """Of the finished trials, keep the models of ``numbers`` only; no finished trial needs its checkpoint."""
@@ -81,7 +84,17 @@ def open_journal(path: Path) -> JournalStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return JournalStorage(JournalFileBackend(str(path / "journal.log")))
+        return JournalStorage(JournalFileBackend(str(path / "journal.log"), lock_obj=_NoLock()))
+
+
+class _NoLock(BaseJournalFileLock):
+    """The study's own lock admits one writer; Optuna's would outlive a killed driver and hang the next one."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
 
 
 def read_spec(path: Path) -> Spec | None:
@@ -163,6 +176,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         UserError: another driver holds it; the message names host and process.
     """
+    made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         file = (path / LOCK).open("a+", encoding="utf-8")
@@ -181,14 +195,15 @@ def locked(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _remove_if_unused(path)
+            _leave_no_trace(path, made)
 
 
-def _remove_if_unused(path: Path) -> None:
-    """A start that was refused leaves no folder behind."""
-    if [entry.name for entry in path.iterdir()] == [LOCK]:
-        (path / LOCK).unlink()
-        path.rmdir()
+def _leave_no_trace(path: Path, made: bool) -> None:
+    """A start that was refused leaves no lock, and no folder that it made."""
+    if not (path / "study.yaml").is_file():
+        (path / LOCK).unlink(missing_ok=True)
+        if made:
+            path.rmdir()
 
 
 def _get(spec: Spec, dotted: str) -> Any:

@@ -51,15 +51,15 @@ from minbert.bundled.grammar import (
 )
 
 SEED = 1234
-STEPS = 5000
+STEPS = 6000
 BATCH = 32
 LEARNING_RATE = 1e-3
 MASKED = 0.3
 """Share of the paraphrase's words that have to be guessed; a quarter as many of those without a meaning."""
 FREE_AFTER = 1000
 """Step from which on paraphrases are as free as they get."""
-STRANGE = 0.15
-"""Share of the pairs whose sentences have nothing to do with each other."""
+STRANGE, SINGLE = 0.15, 0.2
+"""Shares of the passages that are a pair of unrelated sentences, and a sentence alone."""
 VERDICTS = {
     2: "love adore",
     1: "praise commend",
@@ -67,7 +67,7 @@ VERDICTS = {
     -1: "criticise condemn",
     -2: "hate detest",
 }
-"""What the public does with a film of some worth."""
+"""What the public does with a film, by the film's worth."""
 REPORT_EVERY = 250
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -100,28 +100,33 @@ LIKES = {
 """Words of the same kind, which can stand in each other's place and say something else, by word."""
 
 
-class Pair(NamedTuple):
-    """Two sentences, whether the second follows from the first, and which of its words are foreign."""
+class Passage(NamedTuple):
+    """What is read at once: words that are given, words that are asked about, and which of these are foreign.
 
-    first: Words
-    second: Words
-    related: bool
+    ``given`` is the first sentence of a pair or empty; ``related`` is false when the second one is strange.
+    """
+
+    given: Words
+    asked: Words
     foreign: list[bool]
+    related: bool = True
 
 
-def draw_pair(rng: random.Random, freedom: float) -> Pair:
-    """Draw a pair; ``freedom`` goes from 0 (a paraphrase repeats the sentence) to 1."""
-    say = rng.choices((_two_events, _two_questions, _two_reviews), (0.4, 0.3, 0.3))[0]
-    first, again = say(rng)
-    if rng.random() < STRANGE:
-        _, stranger = say(rng)
-        return Pair(first, stranger, False, [False] * len(stranger))
-    free = rng.random() < 0.6 * freedom
-    second = (
-        again if free else [_synonym(word, rng) if rng.random() < 0.6 * freedom else word for word in first]
-    )
-    disturbed = disturb(second, rng)
-    return Pair(first, disturbed, True, [new != old for new, old in zip(disturbed, second, strict=True)])
+def draw_passage(rng: random.Random, freedom: float) -> Passage:
+    """Draw a passage; ``freedom`` goes from 0 (a paraphrase repeats its sentence) to 1."""
+    say = rng.choices((_say_event, _say_question, _say_review), (0.4, 0.3, 0.3))[0]
+    sentence, paraphrase, alone = say(rng)
+    manner = rng.random()
+    if manner < STRANGE:
+        strange, _, _ = say(rng)
+        return Passage(sentence, strange, [False] * len(strange), related=False)
+    given, original = sentence, paraphrase
+    if manner < STRANGE + SINGLE:
+        given, original = [], alone
+    elif rng.random() > 0.6 * freedom:
+        original = [rng.choice(SYNONYMS.get(word, (word,))) if rng.random() < 0.6 * freedom else word for word in sentence]
+    asked = disturb(original, rng)
+    return Passage(given, asked, [new != old for new, old in zip(asked, original, strict=True)])
 
 
 def disturb(words: Words, rng: random.Random) -> Words:
@@ -137,35 +142,33 @@ def disturb(words: Words, rng: random.Random) -> Words:
     return words
 
 
-def _synonym(word: str, rng: random.Random) -> str:
-    return rng.choice(SYNONYMS.get(word, (word,)))
-
-
-def _two_events(rng: random.Random) -> tuple[Words, Words]:
+def _say_event(rng: random.Random) -> tuple[Words, Words, Words]:
     event = draw_event(rng)
-    return [*tell(event, rng), "."], [*tell(event, rng), "."]
+    first, second = [*tell(event, rng), "."], [*tell(event, rng), "."]
+    return first, second, first
 
 
-def _two_questions(rng: random.Random) -> tuple[Words, Words]:
+def _say_question(rng: random.Random) -> tuple[Words, Words, Words]:
     question = draw_question(rng)
-    return [*ask(question, rng), "?"], [*ask(question, rng), "?"]
+    first, second = [*ask(question, rng), "?"], [*ask(question, rng), "?"]
+    return first, second, first
 
 
-def _two_reviews(rng: random.Random) -> tuple[Words, Words]:
+def _say_review(rng: random.Random) -> tuple[Words, Words, Words]:
+    """Alone, a review is followed by what the public does with the film."""
     review = draw_review(rng)
-    if rng.random() < 0.5:
-        return [*judge(review, rng), "."], [*judge(review, rng), "."]
+    first, second = [*judge(review, rng), "."], [*judge(review, rng), "."]
     public = plural(rng.choice(rng.choice(rng.choice(SCENES).people)))
     verdict = VERDICTS[max(-2, min(2, round(review.worth)))]
-    return [*judge(review, rng), "."], [public, rng.choice(verdict.split()), "it", "."]
+    return first, second, [*first, public, rng.choice(verdict.split()), "it", "."]
 
 
 def build_vocabulary(rng: random.Random) -> list[str]:
     """Return the word-pieces: every word of the grammar, and characters to spell any other word with."""
     counts = Counter(["an"])
     for _ in range(40_000):
-        pair = draw_pair(rng, 1.0)
-        counts.update([*pair.first, *pair.second])
+        passage = draw_passage(rng, 1.0)
+        counts.update([*passage.given, *passage.asked])
     words = sorted(counts, key=lambda word: (-counts[word], word))
     characters = [*string.ascii_lowercase, *string.digits]
     pieces = [*string.punctuation, *characters, *(f"##{character}" for character in characters)]
@@ -173,7 +176,7 @@ def build_vocabulary(rng: random.Random) -> list[str]:
 
 
 class Batch(NamedTuple):
-    """Masked pairs and what is asked about them; (pairs, tokens), ``related`` (pairs,).
+    """Masked passages and what is asked about them; (passages, tokens), ``related`` (passages,).
 
     ``words`` holds the words to guess and −100 elsewhere, ``foreign`` 0 or 1 where that is
     asked and −1 elsewhere.
@@ -187,15 +190,16 @@ class Batch(NamedTuple):
     related: Tensor
 
 
-def make_batch(pairs: list[Pair], vocabulary: list[str], generator: torch.Generator) -> Batch:
-    """Turn pairs into tokens and mask some words of the paraphrases."""
+def make_batch(passages: list[Passage], vocabulary: list[str], generator: torch.Generator) -> Batch:
+    """Turn passages into tokens and mask some of the words that are asked about."""
     index = {piece: number for number, piece in enumerate(vocabulary)}
     content = torch.tensor([piece in LIKES for piece in vocabulary])
     ids, segments, foreign = [], [], []
-    for first, second, _, flags in pairs:
-        ids.append([index[word] for word in ("[CLS]", *first, "[SEP]", *second, "[SEP]")])
-        segments.append([0] * (len(first) + 2) + [1] * (len(second) + 1))
-        foreign.append([-1] * (len(first) + 2) + [int(flag) for flag in flags] + [-1])
+    for given, asked, flags, _ in passages:
+        before = ["[CLS]", *given, "[SEP]"] if given else ["[CLS]"]
+        ids.append([index[word] for word in (*before, *asked, "[SEP]")])
+        segments.append([0] * len(before) + [int(bool(given))] * (len(asked) + 1))
+        foreign.append([-1] * len(before) + [int(flag) for flag in flags] + [-1])
     tokens, flags = _padded(ids, 0), _padded(foreign, -1)
     chance = torch.where(content[tokens], MASKED, MASKED / 4)
     hidden = (torch.rand(tokens.shape, generator=generator) < chance) & (flags == 0)
@@ -205,7 +209,7 @@ def make_batch(pairs: list[Pair], vocabulary: list[str], generator: torch.Genera
         token_type_ids=_padded(segments, 0),
         words=torch.where(hidden, tokens, -100),
         foreign=torch.where(hidden, -1, flags).float(),
-        related=torch.tensor([float(pair.related) for pair in pairs]),
+        related=torch.tensor([float(passage.related) for passage in passages]),
     )
 
 
@@ -289,8 +293,8 @@ def pretrain(vocabulary: list[str], steps: int) -> BertModel:
     )
     begin, sums = time.monotonic(), torch.zeros(3)
     for step in range(1, steps + 1):
-        pairs = [draw_pair(rng, min(1.0, step / FREE_AFTER)) for _ in range(BATCH)]
-        losses = model(make_batch(pairs, vocabulary, generator))
+        passages = [draw_passage(rng, min(1.0, step / FREE_AFTER)) for _ in range(BATCH)]
+        losses = model(make_batch(passages, vocabulary, generator))
         optimizer.zero_grad()
         (losses * LOSS_WEIGHTS).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from minbert.config import Source
 from trainables.ledger import EQUAL_FAILURES, Ledger, build_sampler
 from trainables.spaces import Space, load_space
-from trainables.study import open_journal
+from trainables.study import StudyFolder, open_journal
 
 PINNED: dict[str, Any] = {
     "data": Source(path="d", fingerprint="a"),
@@ -168,3 +168,18 @@ def test_a_restart_draws_new_points(tmp_path: Path, space: Space) -> None:
         complete(ledger, issue(ledger), 0.5)
         seen.append(ledger.trials()[-1].params["stages.finetune.learning_rate"])
     assert len(set(seen)) == 4
+
+
+def test_a_journal_left_locked_and_torn_by_a_killed_driver_is_continued(tmp_path: Path, space: Space) -> None:
+    first = open_ledger(tmp_path, space)
+    complete(first, issue(first), 0.5)
+    journal = tmp_path / "journal.log"
+    (tmp_path / "journal.log.lock").symlink_to(journal)  # what Optuna's own lock leaves behind
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":8,"worker_id":"x","tri')
+    folder = StudyFolder(tmp_path, {})
+    study = folder.journal(build_sampler(space, 0, 0))
+    assert journal.read_bytes() == whole
+    second = Ledger(study, space, PINNED, seed=0, trials=2, replicates=1)
+    complete(second, issue(second), 0.6)
+    assert [trial.value for trial in second.trials()] == [0.5, 0.6]
