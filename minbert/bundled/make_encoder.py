@@ -51,15 +51,16 @@ from minbert.bundled.grammar import (
 )
 
 SEED = 1234
-STEPS = 6000
+STEPS = 7000
+GAIN = 2.5
 BATCH = 32
 LEARNING_RATE = 1e-3
 MASKED = 0.3
 """Share of the paraphrase's words that have to be guessed; a quarter as many of those without a meaning."""
 FREE_AFTER = 1000
 """Step from which on paraphrases are as free as they get."""
-STRANGE, SINGLE = 0.15, 0.2
-"""Shares of the passages that are a pair of unrelated sentences, and a sentence alone."""
+STRANGE = 0.15
+"""Share of the pairs whose sentences have nothing to do with each other."""
 VERDICTS = {
     2: "love adore",
     1: "praise commend",
@@ -100,33 +101,29 @@ LIKES = {
 """Words of the same kind, which can stand in each other's place and say something else, by word."""
 
 
-class Passage(NamedTuple):
-    """What is read at once: words that are given, words that are asked about, and which of these are foreign.
+class Pair(NamedTuple):
+    """Two sentences, which words of the second are foreign, and whether it has to do with the first at all."""
 
-    ``given`` is the first sentence of a pair or empty; ``related`` is false when the second one is strange.
-    """
-
-    given: Words
-    asked: Words
+    first: Words
+    second: Words
     foreign: list[bool]
     related: bool = True
 
 
-def draw_passage(rng: random.Random, freedom: float) -> Passage:
-    """Draw a passage; ``freedom`` goes from 0 (a paraphrase repeats its sentence) to 1."""
-    say = rng.choices((_say_event, _say_question, _say_review), (0.4, 0.3, 0.3))[0]
-    sentence, paraphrase, alone = say(rng)
-    manner = rng.random()
-    if manner < STRANGE:
-        strange, _, _ = say(rng)
-        return Passage(sentence, strange, [False] * len(strange), related=False)
-    given, original = sentence, paraphrase
-    if manner < STRANGE + SINGLE:
-        given, original = [], alone
-    elif rng.random() > 0.6 * freedom:
-        original = [rng.choice(SYNONYMS.get(word, (word,))) if rng.random() < 0.6 * freedom else word for word in sentence]
-    asked = disturb(original, rng)
-    return Passage(given, asked, [new != old for new, old in zip(asked, original, strict=True)])
+def draw_pair(rng: random.Random, freedom: float) -> Pair:
+    """Draw a pair; ``freedom`` goes from 0 (a paraphrase repeats its sentence) to 1."""
+    say = rng.choices((_two_events, _two_questions, _two_reviews), (0.4, 0.3, 0.3))[0]
+    first, second = say(rng)
+    if rng.random() < STRANGE:
+        _, strange = say(rng)
+        return Pair(first, strange, [False] * len(strange), related=False)
+    if rng.random() > 0.6 * freedom:
+        second = [
+            rng.choice(SYNONYMS.get(word, (word,))) if rng.random() < 0.6 * freedom else word
+            for word in first
+        ]
+    disturbed = disturb(second, rng)
+    return Pair(first, disturbed, [new != old for new, old in zip(disturbed, second, strict=True)])
 
 
 def disturb(words: Words, rng: random.Random) -> Words:
@@ -142,33 +139,33 @@ def disturb(words: Words, rng: random.Random) -> Words:
     return words
 
 
-def _say_event(rng: random.Random) -> tuple[Words, Words, Words]:
+def _two_events(rng: random.Random) -> tuple[Words, Words]:
     event = draw_event(rng)
-    first, second = [*tell(event, rng), "."], [*tell(event, rng), "."]
-    return first, second, first
+    return [*tell(event, rng), "."], [*tell(event, rng), "."]
 
 
-def _say_question(rng: random.Random) -> tuple[Words, Words, Words]:
+def _two_questions(rng: random.Random) -> tuple[Words, Words]:
     question = draw_question(rng)
-    first, second = [*ask(question, rng), "?"], [*ask(question, rng), "?"]
-    return first, second, first
+    return [*ask(question, rng), "?"], [*ask(question, rng), "?"]
 
 
-def _say_review(rng: random.Random) -> tuple[Words, Words, Words]:
-    """Alone, a review is followed by what the public does with the film."""
+def _two_reviews(rng: random.Random) -> tuple[Words, Words]:
+    """Put a review into words twice, or once followed by what the public does with the film."""
     review = draw_review(rng)
-    first, second = [*judge(review, rng), "."], [*judge(review, rng), "."]
-    public = plural(rng.choice(rng.choice(rng.choice(SCENES).people)))
-    verdict = VERDICTS[max(-2, min(2, round(review.worth)))]
-    return first, second, [*first, public, rng.choice(verdict.split()), "it", "."]
+    again = judge(review, rng)
+    if rng.random() < 0.5:
+        public = plural(rng.choice(rng.choice(rng.choice(SCENES).people)))
+        verbs = VERDICTS[max(-2, min(2, round(review.worth)))]
+        again = [public, rng.choice(verbs.split()), "it"]
+    return [*judge(review, rng), "."], [*again, "."]
 
 
 def build_vocabulary(rng: random.Random) -> list[str]:
     """Return the word-pieces: every word of the grammar, and characters to spell any other word with."""
     counts = Counter(["an"])
     for _ in range(40_000):
-        passage = draw_passage(rng, 1.0)
-        counts.update([*passage.given, *passage.asked])
+        pair = draw_pair(rng, 1.0)
+        counts.update([*pair.first, *pair.second])
     words = sorted(counts, key=lambda word: (-counts[word], word))
     characters = [*string.ascii_lowercase, *string.digits]
     pieces = [*string.punctuation, *characters, *(f"##{character}" for character in characters)]
@@ -176,7 +173,7 @@ def build_vocabulary(rng: random.Random) -> list[str]:
 
 
 class Batch(NamedTuple):
-    """Masked passages and what is asked about them; (passages, tokens), ``related`` (passages,).
+    """Masked pairs and what is asked about them; (pairs, tokens), ``related`` (pairs,).
 
     ``words`` holds the words to guess and −100 elsewhere, ``foreign`` 0 or 1 where that is
     asked and −1 elsewhere.
@@ -190,16 +187,13 @@ class Batch(NamedTuple):
     related: Tensor
 
 
-def make_batch(passages: list[Passage], vocabulary: list[str], generator: torch.Generator) -> Batch:
-    """Turn passages into tokens and mask some of the words that are asked about."""
+def make_batch(pairs: list[Pair], vocabulary: list[str], generator: torch.Generator) -> Batch:
+    """Turn pairs into tokens and mask some words of the second sentences."""
     index = {piece: number for number, piece in enumerate(vocabulary)}
     content = torch.tensor([piece in LIKES for piece in vocabulary])
-    ids, segments, foreign = [], [], []
-    for given, asked, flags, _ in passages:
-        before = ["[CLS]", *given, "[SEP]"] if given else ["[CLS]"]
-        ids.append([index[word] for word in (*before, *asked, "[SEP]")])
-        segments.append([0] * len(before) + [int(bool(given))] * (len(asked) + 1))
-        foreign.append([-1] * len(before) + [int(flag) for flag in flags] + [-1])
+    ids = [[index[word] for word in ("[CLS]", *pair.first, "[SEP]", *pair.second, "[SEP]")] for pair in pairs]
+    segments = [[0] * (len(pair.first) + 2) + [1] * (len(pair.second) + 1) for pair in pairs]
+    foreign = [[-1] * (len(pair.first) + 2) + [int(flag) for flag in pair.foreign] + [-1] for pair in pairs]
     tokens, flags = _padded(ids, 0), _padded(foreign, -1)
     chance = torch.where(content[tokens], MASKED, MASKED / 4)
     hidden = (torch.rand(tokens.shape, generator=generator) < chance) & (flags == 0)
@@ -209,7 +203,7 @@ def make_batch(passages: list[Passage], vocabulary: list[str], generator: torch.
         token_type_ids=_padded(segments, 0),
         words=torch.where(hidden, tokens, -100),
         foreign=torch.where(hidden, -1, flags).float(),
-        related=torch.tensor([float(passage.related) for passage in passages]),
+        related=torch.tensor([float(pair.related) for pair in pairs]),
     )
 
 
@@ -293,8 +287,8 @@ def pretrain(vocabulary: list[str], steps: int) -> BertModel:
     )
     begin, sums = time.monotonic(), torch.zeros(3)
     for step in range(1, steps + 1):
-        passages = [draw_passage(rng, min(1.0, step / FREE_AFTER)) for _ in range(BATCH)]
-        losses = model(make_batch(passages, vocabulary, generator))
+        pairs = [draw_pair(rng, min(1.0, step / FREE_AFTER)) for _ in range(BATCH)]
+        losses = model(make_batch(pairs, vocabulary, generator))
         optimizer.zero_grad()
         (losses * LOSS_WEIGHTS).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -307,6 +301,26 @@ def pretrain(vocabulary: list[str], steps: int) -> BertModel:
             print(f"step {step}/{steps}  {report}  {time.monotonic() - begin:.0f} s", flush=True)
             sums.zero_()
     return model.bert
+
+
+def spread(bert: BertModel, vocabulary: list[str]) -> None:
+    """Move the mean of the pooled output vectors to zero and lengthen them by ``GAIN``.
+
+    Vectors this short, all with one large component in common, would have fresh heads learn next
+    to nothing at the learning rates that larger encoders like.
+    """
+    rng, generator = random.Random(SEED), torch.Generator().manual_seed(SEED)
+    pairs = [draw_pair(rng, 1.0) for _ in range(512)]
+    with torch.inference_mode():
+        batch = make_batch(pairs, vocabulary, generator)
+        alone = batch.attention_mask * (1 - batch.token_type_ids)
+        means = []
+        for mask in (batch.attention_mask, alone):
+            states = bert(batch.input_ids, mask, batch.token_type_ids).last_hidden_state
+            means.append((states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
+    last = bert.encoder.layer[-1].output.LayerNorm
+    last.bias.data.sub_(torch.cat(means).mean(dim=0)).mul_(GAIN)
+    last.weight.data.mul_(GAIN)
 
 
 def save(bert: BertModel, vocabulary: list[str], folder: Path) -> None:
@@ -330,7 +344,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps (default: %(default)s)")
     arguments = parser.parse_args()
     vocabulary = build_vocabulary(random.Random(SEED))
-    save(pretrain(vocabulary, arguments.steps), vocabulary, arguments.out)
+    bert = pretrain(vocabulary, arguments.steps)
+    spread(bert, vocabulary)
+    save(bert, vocabulary, arguments.out)
 
 
 if __name__ == "__main__":

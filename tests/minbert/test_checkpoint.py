@@ -184,7 +184,7 @@ def test_a_bad_checkpoint_is_refused_in_one_line(
         (folder / name).unlink(missing_ok=True)
     spoil(folder)
     with pytest.raises(UserError) as caught:
-        open_encoder(folder).weights()
+        open_encoder(folder)
     assert told in str(caught.value) and str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
 

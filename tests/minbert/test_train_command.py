@@ -201,6 +201,11 @@ def test_a_missing_source_is_one_line_with_exit_code_2(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_missing_option_is_one_line_too(called: Callable[[list[str]], tuple[int, str, str]]) -> None:
+    code, _, error = called(["--out", "here"])
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1 and "--config" in error
+
+
 def test_a_training_that_explodes_ends_with_exit_code_3_and_its_cause(
     arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def test_a_share_of_a_gpu_is_kept() -> None:
         (0, None, LAPTOP, "--cpus-per-trial 0"),
         (9, None, LAPTOP, "the cluster has 8 CPUs"),
         (1, 1.5, WORKSTATION, "--gpus-per-trial 1.5"),
+        (1, float("nan"), WORKSTATION, "--gpus-per-trial nan"),
         (1, -1, WORKSTATION, "--gpus-per-trial -1"),
         (1, 1, LAPTOP, "the cluster has 0 GPUs"),
         (1, 4, WORKSTATION, "the cluster has 2 GPUs"),

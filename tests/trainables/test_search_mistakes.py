@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from minbert.errors import UserError
 from minbert.sources import BUNDLED
 from tests.trainables.commands import CommandLine
+from trainables.study import locked
 
 FULL = ("--space", "full_ablation")
 
@@ -27,6 +30,13 @@ MISTAKES = {
     "missing data folder": ([*FULL, "--data", "nowhere"], ["nowhere"]),
     "missing encoder": ([*FULL, "--encoder", "./nowhere"], ["nowhere"]),
     "no trials": ([*FULL, "--trials", "0"], ["trials", "0"]),
+    "trials at a time": ([*FULL, "--max-concurrent", "0"], ["--max-concurrent", "'0'", "at least 1"]),
+    "no replicates": ([*FULL, "--replicates", "0"], ["--replicates", "at least 1"]),
+    "no CPU": ([*FULL, "--cpus-per-trial", "0"], ["--cpus-per-trial", "at least 1"]),
+    "no share of a GPU": ([*FULL, "--gpus-per-trial", "nan"], ["--gpus-per-trial", "'nan'", "at least 0"]),
+    "no time": ([*FULL, "--time-budget", "-1"], ["--time-budget", "'-1'", "above 0"]),
+    "data as a setting": ([*FULL, "--set", "data.path=nowhere"], ["data", "choose it with --data"]),
+    "seed as a setting": ([*FULL, "--set", "seed=5"], ["seed", "choose it with --seed"]),
     "trials not a number": ([*FULL, "--trials", "many"], ["--trials", "many"]),
     "unknown option": ([*FULL, "--trails", "3"], ["--trails"]),
     "no space": ([], ["--space"]),
@@ -69,6 +79,24 @@ def test_a_checkpoint_that_is_not_bert_is_refused(
     assert code == 2
     assert "gpt2" in errors
     assert "bert" in errors
+
+
+def test_a_checkpoint_whose_weights_do_not_fit_its_config_is_refused_before_anything_starts(
+    search_command: CommandLine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = shutil.copytree(BUNDLED / "encoder", tmp_path_factory.mktemp("spoilt") / "encoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 7}))
+    code, errors = search_command(*FULL, "--encoder", str(folder))
+    assert code == 2
+    assert "config.json asks for (7" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_start_leaves_none_of_the_folders_it_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError), locked(tmp_path / "results" / "deeper" / "study"):
+        raise UserError("refused")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_other_things_is_not_taken_for_a_study(
