@@ -5,7 +5,6 @@ report.md (with its pictures in report_pictures/) and report.html, one file that
 
 from __future__ import annotations
 
-import argparse
 import base64
 import sys
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from analysis.tables import (
     show_leaders,
     summary_tables,
 )
+from minbert.command_line import EXIT_USER, Parser
 from minbert.errors import UserError
 
 __all__ = ["main", "summary_tables", "write_report"]
@@ -96,21 +96,21 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis.report",
         description="Write report.md and a self-contained report.html for a study folder. Works on finished, "
         "running and empty studies, and never changes the study's own files.",
     )
     parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: the study folder)")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         study = load(options.study)
         for path in write_report(study, options.out or study.path):
             print(path)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return EXIT_USER
     return 0
 
 

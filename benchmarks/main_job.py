@@ -51,8 +51,12 @@ def show(trials: pd.DataFrame, wall: float, slots: int) -> None:
     gaps = _gaps(done, slots)
     busy = float(warm["cost_paid"].sum())
     print(f"\n{len(done)} trials on {slots} slots: {wall:.1f} s for the whole command")
-    print(f"training and evaluation: {work:.1f} s, {work / (wall * slots):.0%} of the whole command's slot time")
-    print(f"on warm workers: {busy:.1f} s of {slot_seconds + gaps:.1f} s slot time, {busy / (slot_seconds + gaps):.0%}")
+    print(
+        f"training and evaluation: {work:.1f} s, {work / (wall * slots):.0%} of the whole command's slot time"
+    )
+    print(
+        f"on warm workers: {busy:.1f} s of {slot_seconds + gaps:.1f} s slot time, {busy / (slot_seconds + gaps):.0%}"
+    )
     print(f"from one trial's end to the next one's start: {gaps / max(1, len(warm)):.2f} s a trial")
 
 

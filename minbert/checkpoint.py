@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -27,6 +28,7 @@ from minbert.seeds import stream_seed
 WEIGHTS = "model.safetensors"
 _LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
 _UNUSED = re.compile(r"(^cls\.|position_ids$|^classifier\.)")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,14 @@ class EncoderFiles:
         from a fixed seed.
 
         Raises:
-            UserError: names or shapes are not those of the configured BERT.
+            UserError: the file changed since it was checked and is not the configured BERT's any more.
         """
         tensors = _read_tensors(self.folder / WEIGHTS)
-        expected = {
-            name: tuple(tensor.shape) for name, tensor in empty_encoder(self.config).state_dict().items()
-        }
-        if not any(name.startswith("pooler.") for name in tensors):
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        _check_shapes(self.folder / WEIGHTS, shapes, self.config)
+        if not _has_pooler(tensors):
             tensors |= _fresh_pooler(self.config)
-        _check_names(self.folder / WEIGHTS, tensors, expected)
-        return {name: tensors[name].float() for name in expected}
+        return {name: tensors[name].float() for name in empty_encoder(self.config).state_dict()}
 
     def tokenizer(self) -> Tokenizer | BertWordPieceTokenizer:
         """The checkpoint's WordPiece tokenizer."""
@@ -75,12 +75,13 @@ def open_encoder(folder: Path) -> EncoderFiles:
             f" ({others[0]} is a pickle, which is never loaded: convert it to safetensors)" if others else ""
         )
         raise UserError(f"{folder}: no {WEIGHTS}{hint}")
-    _check_whole(folder / WEIGHTS)
+    shapes = _read_shapes(folder / WEIGHTS)
     words = _read_tokenizer(folder).get_vocab_size()
     if words > config.vocab_size:
         raise UserError(
             f"{folder}: the vocabulary has {words} words, but vocab_size in config.json is {config.vocab_size}"
         )
+    _check_shapes(folder / WEIGHTS, shapes, config)
     return EncoderFiles(folder, config, _fingerprint(folder))
 
 
@@ -166,8 +167,12 @@ def _checked_config(path: Path, values: dict[str, Any]) -> EncoderConfig:
     return config
 
 
-def _check_whole(path: Path) -> None:
-    """Refuse a file that is not safetensors or is cut short; reads only its JSON header."""
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of BERT's parameters in a file, from its JSON header alone.
+
+    Raises:
+        UserError: the file is not safetensors or is cut short.
+    """
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
@@ -179,6 +184,7 @@ def _check_whole(path: Path) -> None:
         )
         if 8 + size + end != path.stat().st_size:
             raise ValueError(f"{path.stat().st_size} bytes where the header promises {8 + size + end}")
+        return _by_own_name({name: tuple(header[name]["shape"]) for name in header.keys() - {"__metadata__"}})
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{path}: not a whole safetensors file: {error}") from None
 
@@ -188,27 +194,37 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raw = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a whole safetensors file: {error}") from None
-    tensors = {}
-    for name, tensor in raw.items():
+    return _by_own_name(raw)
+
+
+def _by_own_name(stored: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Name parameters as our encoder does, and leave out what it has no use for."""
+    named = {}
+    for name, value in stored.items():
         clean = name.removeprefix("bert.")
         for old, new in _LEGACY:
             clean = clean.replace(old, new)
         if not _UNUSED.search(clean):
-            tensors[clean] = tensor
-    return tensors
+            named[clean] = value
+    return named
 
 
-def _check_names(path: Path, tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
-    missing = sorted(set(expected) - set(tensors))
-    unknown = sorted(set(tensors) - set(expected))
+def _has_pooler(names: Iterable[str]) -> bool:
+    return any(name.startswith("pooler.") for name in names)
+
+
+def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], config: EncoderConfig) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in empty_encoder(config).state_dict().items()}
+    if not _has_pooler(found):
+        expected = {name: shape for name, shape in expected.items() if not _has_pooler([name])}
+    missing = sorted(set(expected) - set(found))
+    unknown = sorted(set(found) - set(expected))
     if missing or unknown:
         kind, names = ("lacks", missing) if missing else ("has unknown", unknown)
         raise UserError(f"{path}: {kind} {len(names)} parameter(s) of BERT, the first is {names[0]!r}")
     for name, shape in expected.items():
-        if tuple(tensors[name].shape) != shape:
-            raise UserError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)}; config.json asks for {shape}"
-            )
+        if found[name] != shape:
+            raise UserError(f"{path}: {name} has shape {found[name]}; config.json asks for {shape}")
 
 
 def _fresh_pooler(config: EncoderConfig) -> dict[str, Tensor]:

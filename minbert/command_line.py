@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import sys
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 from minbert.errors import UserError
 
@@ -24,3 +27,41 @@ def run(main: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away
         return 0
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, as everywhere here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """The type of an option that takes an integer of at least ``least``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return value
+
+    return read
+
+
+def number(least: float, allowed: bool) -> Callable[[str], float]:
+    """The type of an option that takes a finite number above ``least``, or ``least`` itself where allowed."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (least < value < math.inf or (allowed and value == least)):
+            bound = f"of at least {least:g}" if allowed else f"above {least:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {bound}")
+        return value
+
+    return read

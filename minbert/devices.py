@@ -15,7 +15,6 @@ from minbert.config import SimCSEStage, TrainConfig
 from minbert.encoder import BertEncoder, EncoderConfig, pack
 from minbert.errors import UserError
 
-
 _BF16_TOKENS = 64
 """On a CPU each new shape of a bf16 product is compiled, which costs more than a few more tokens."""
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from minbert.canonical import canonical
-from minbert.command_line import EXIT_FAILED, run
+from minbert.command_line import EXIT_FAILED, Parser, run
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.devices import pin
@@ -131,7 +131,7 @@ def _print_result(records: list[Record], out: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m minbert.train", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m minbert.train", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML file: a TrainConfig, or a part of one"
     )

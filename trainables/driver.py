@@ -23,6 +23,7 @@ from minbert.config import Source, TrainConfig
 from minbert.corpora.tokenised import tokenised
 from minbert.devices import pin
 from minbert.encoder import EncoderConfig
+from minbert.errors import UserError
 from minbert.sources import Sources
 from trainables.distributions import Factor
 from trainables.ledger import Issue, Ledger, build_sampler
@@ -129,9 +130,13 @@ def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
     """Resolve device, precision and threads on a worker with a trial's resources."""
     config = plan.space.example()
     remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_pin_on_worker)
-    pinned: dict[str, Any] = ray.get(
-        remote.remote(config.model_dump(mode="json"), plan.sources.encoder.config, resources.cpus)
-    )
+    promise = remote.remote(config.model_dump(mode="json"), plan.sources.encoder.config, resources.cpus)
+    try:
+        pinned: dict[str, Any] = ray.get(promise)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):  # without the worker's traceback
+            raise error.cause from None
+        raise
     return pinned
 
 

@@ -29,7 +29,7 @@ def trial_resources(cpus: int | None, gpus: float | None, cluster: dict[str, flo
         UserError: a GPU share that Ray cannot place, or more than the cluster has.
     """
     gpus = gpus if gpus is not None else float(cluster.get("GPU", 0) > 0)
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+    if not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
         raise UserError(f"--gpus-per-trial {gpus:g}: a share of at most 1 or a whole number is needed")
     cpus = cpus if cpus is not None else 1
     if cpus < 1:

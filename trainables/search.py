@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, run
+from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, number, run, whole_number
 from minbert.errors import UserError
 from minbert.sources import BUNDLED_NOTICE, Sources, resolve
 from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
@@ -24,6 +25,8 @@ from trainables.spaces import Space, available_spaces, load_space
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_WIDEST_TABLE = 200
 
 
 def main() -> int:
@@ -80,7 +83,7 @@ def print_results(console: Console, study: Path) -> None:
     loaded = load(study)
     tables = compute_tables(loaded)
     for title, frame in summary_tables(loaded, tables).items():
-        _print_table(console, title, frame)
+        print_table(console, title, frame)
         if title.startswith("Main effects"):
             console.print(effects_note(tables), style="dim", highlight=False, markup=False)
     markdown, page = write_report(loaded, study)
@@ -88,7 +91,7 @@ def print_results(console: Console, study: Path) -> None:
     console.print(f"trials, predictions and the best models: {study / 'trials'}", highlight=False)
 
 
-def _print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
+def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     """Print a table of strings; long settings go below it, a line each."""
     console.print(f"\n{title}", style="bold")
     settings = frame.pop("settings") if "settings" in frame else None
@@ -100,10 +103,16 @@ def _print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
         first, *rest = map(str, row)
         table.add_row("" if first == previous else first, *rest)
         previous = first
+    console.width = max(console.width, _natural_width(console, table))
     console.print(table)
     if settings is not None:
         for rank, text in enumerate(settings, 1):
             console.print(f"{rank}: {text}", highlight=False, markup=False)
+
+
+def _natural_width(console: Console, table: Table) -> int:
+    """Columns that a table needs: on a narrow terminal it wraps, where rich would cut figures off."""
+    return Measurement.get(console, console.options.update(max_width=_WIDEST_TABLE), table).maximum
 
 
 def _space(arguments: argparse.Namespace) -> Space:
@@ -117,7 +126,18 @@ def _space(arguments: argparse.Namespace) -> Space:
         value = getattr(arguments, option)
         if value is not None:
             space = space.fix(f"search.{option}", str(value))
+    _refuse_what_options_choose(space)
     return space
+
+
+def _refuse_what_options_choose(space: Space) -> None:
+    """Data, encoder and seed are the study's, so a space's would be passed over in silence."""
+    used = {*space.base, *(factor.path.partition(".")[0] for factor in space.factors)}
+    for name in ("data", "encoder", "seed"):
+        if name in used:
+            raise UserError(
+                f"{space.written.where(name)}: {name} is not for a space: choose it with --{name}"
+            )
 
 
 def _say_sources(console: Console, sources: Sources, data: str) -> None:
@@ -168,15 +188,8 @@ def _gpus_per_trial(arguments: argparse.Namespace) -> float | None:
         raise UserError(f"MINBERT_GPUS_PER_TRIAL {text!r}: a number is needed, such as 0.25 or 1") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, as everywhere here."""
-
-    def error(self, message: str):  # type: ignore[no-untyped-def]
-        raise UserError(f"{message} (see --help)")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m trainables.search", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m trainables.search", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add(
         "--space",
@@ -190,12 +203,31 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)",
     )
-    add("--trials", type=int, help="runs in all, replicates counted (default: the space's)")
-    add("--replicates", type=int, help="runs of each configuration with other seeds (default: the space's)")
-    add("--max-concurrent", type=int, metavar="N", help="trials at a time (default: as many as fit)")
-    add("--cpus-per-trial", type=int, metavar="N", help="default: 1")
-    add("--gpus-per-trial", type=float, metavar="SHARE", help="0.25, 1, 2 …; default: 1 where there is a GPU")
-    add("--time-budget", type=float, metavar="SECONDS", help="end this start after so long; continue later")
+    add("--trials", type=whole_number(1), help="runs in all, replicates counted (default: the space's)")
+    add(
+        "--replicates",
+        type=whole_number(1),
+        help="runs of each configuration with other seeds (default: the space's)",
+    )
+    add(
+        "--max-concurrent",
+        type=whole_number(1),
+        metavar="N",
+        help="trials at a time (default: as many as fit)",
+    )
+    add("--cpus-per-trial", type=whole_number(1), metavar="N", help="default: 1")
+    add(
+        "--gpus-per-trial",
+        type=number(0, allowed=True),
+        metavar="SHARE",
+        help="0.25, 1, 2 …; default: 1 where there is a GPU",
+    )
+    add(
+        "--time-budget",
+        type=number(0, allowed=False),
+        metavar="SECONDS",
+        help="end this start after so long; continue later",
+    )
     add("--seed", type=int, default=0, help="of the study; every replicate's seed comes from it (default: 0)")
     add(
         "--set",

@@ -13,7 +13,7 @@ import shutil
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         UserError: another driver holds it; the message names host and process.
     """
-    made = not path.exists()
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         file = (path / LOCK).open("a+", encoding="utf-8")
@@ -198,12 +198,13 @@ def locked(path: Path) -> Iterator[None]:
             _leave_no_trace(path, made)
 
 
-def _leave_no_trace(path: Path, made: bool) -> None:
-    """A start that was refused leaves no lock, and no folder that it made."""
+def _leave_no_trace(path: Path, made: list[Path]) -> None:
+    """A start that was refused leaves no lock, and no folder that it made (innermost first)."""
     if not (path / "study.yaml").is_file():
         (path / LOCK).unlink(missing_ok=True)
-        if made:
-            path.rmdir()
+        with suppress(OSError):  # not empty: something else was put there meanwhile
+            for folder in made:
+                folder.rmdir()
 
 
 def _get(spec: Spec, dotted: str) -> Any:

@@ -340,11 +340,20 @@ def opposite(concepts: tuple[Concept, ...], concept: Concept) -> Concept:
 
 
 VALUES: dict[int, Words] = {
-    2: "brilliant wonderful superb magnificent outstanding masterful excellent glorious".split(),
-    1: "pleasant decent likeable charming solid enjoyable amusing fine".split(),
-    0: "ordinary average typical usual familiar plain standard conventional".split(),
-    -1: "dull tired clumsy bland forgettable tedious uneven stale".split(),
-    -2: "dreadful awful terrible horrible atrocious appalling unbearable disastrous".split(),
+    2: [
+        "brilliant",
+        "wonderful",
+        "superb",
+        "magnificent",
+        "outstanding",
+        "masterful",
+        "excellent",
+        "glorious",
+    ],
+    1: ["pleasant", "decent", "likeable", "charming", "solid", "enjoyable", "amusing", "fine"],
+    0: ["ordinary", "average", "typical", "usual", "familiar", "plain", "standard", "conventional"],
+    -1: ["dull", "tired", "clumsy", "bland", "forgettable", "tedious", "uneven", "stale"],
+    -2: ["dreadful", "awful", "terrible", "horrible", "atrocious", "appalling", "unbearable", "disastrous"],
 }
 """What critics call a film, from best to worst."""
 DEGREES = {

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ REPORT_EVERY = 250
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def _kinds() -> list[list[Iterable[str]]]:
+def _kinds() -> list[Sequence[Iterable[str]]]:
     people = [concept for scene in SCENES for concept in scene.people]
     things = [concept for scene in SCENES for concept in scene.objects]
     deeds = [verb.words for verb in (*TO_PEOPLE, *TO_THINGS)]
@@ -85,8 +85,8 @@ def _kinds() -> list[list[Iterable[str]]]:
         [*deeds],
         [[inflect(word) for word in concept] for inflect in (past, participle) for concept in deeds],
         [concept for scene in SCENES for concept in scene.places],
-        *([*concepts] for concepts in (TRAITS, COMPARISONS, TOWNS, VEHICLES, VALUES.values())),
-        *([[word] for word in words if word] for words in (DEGREES, NUMBERS)),
+        *[[*concepts] for concepts in (TRAITS, COMPARISONS, TOWNS, VEHICLES, VALUES.values())],
+        *[[[word] for word in words if word] for words in (DEGREES, NUMBERS)],
     ]
 
 
@@ -233,7 +233,8 @@ class PreTraining(nn.Module):
         a pair belong together. Source: Trockman and Kolter 2023, mimetic initialisation.
         """
         self.bert.embeddings.position_embeddings.weight.data.mul_(0.5)
-        attention = self.bert.encoder.layer[0].attention.self
+        layer: Any = self.bert.encoder.layer[0]
+        attention = layer.attention.self
         attention.key.weight.data.copy_(attention.query.weight.data)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -318,7 +319,8 @@ def spread(bert: BertModel, vocabulary: list[str]) -> None:
         for mask in (batch.attention_mask, alone):
             states = bert(batch.input_ids, mask, batch.token_type_ids).last_hidden_state
             means.append((states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
-    last = bert.encoder.layer[-1].output.LayerNorm
+    layer: Any = bert.encoder.layer[-1]
+    last = layer.output.LayerNorm
     last.bias.data.sub_(torch.cat(means).mean(dim=0)).mul_(GAIN)
     last.weight.data.mul_(GAIN)
 

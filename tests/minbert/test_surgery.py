@@ -14,9 +14,9 @@ from minbert.corpora.batching import Batcher
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.losses import task_loss
 from minbert.model import build_model
+from minbert.objectives import build_objective
 from minbert.seeds import stream
 from minbert.surgery import combine
-from minbert.objectives import build_objective
 from minbert.trial import Materials
 
 

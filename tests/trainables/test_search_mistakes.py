@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from minbert.errors import UserError
 from minbert.sources import BUNDLED
-from tests.trainables.commands import CommandLine
+from tests.trainables.commands import CommandLine, start_search
+from trainables.search import print_table
 from trainables.study import locked
 
 FULL = ("--space", "full_ablation")
@@ -90,6 +94,25 @@ def test_a_checkpoint_whose_weights_do_not_fit_its_config_is_refused_before_anyt
     code, errors = search_command(*FULL, "--encoder", str(folder))
     assert code == 2
     assert "config.json asks for (7" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_wider_than_the_terminal_loses_no_column() -> None:
+    written = io.StringIO()
+    frame = pd.DataFrame(
+        [["level " * 8, "0.1234 " * 4, "verdict"]], columns=["factor", "effect (pts)", "last column"]
+    )
+    print_table(Console(file=written, width=40, soft_wrap=True), "Main effects", frame)
+    for text in ("effect (pts)", "last column", "verdict", "0.1234 " * 3):
+        assert text in written.getvalue()
+
+
+def test_lengths_beyond_the_encoder_are_refused_without_a_workers_traceback(tmp_path: Path) -> None:
+    process = start_search(tmp_path, "--set", "max_length=512")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors.startswith("error: max_length: 512 is more than the encoder's")
+    assert errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
