@@ -18,7 +18,7 @@ import random
 import string
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -262,6 +262,7 @@ LOSS_WEIGHTS = torch.tensor([1.0, 3.0, 0.5])
 
 def tiny_config(vocabulary: list[str]) -> BertConfig:
     """Return the configuration of the tiny BERT."""
+    eager: dict[str, Any] = {"attn_implementation": "eager"}
     return BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=96,
@@ -272,7 +273,7 @@ def tiny_config(vocabulary: list[str]) -> BertConfig:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         initializer_range=0.08,
-        attn_implementation="eager",
+        **eager,
     )
 
 
