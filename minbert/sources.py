@@ -14,9 +14,8 @@ from minbert.errors import UserError
 
 BUNDLED = Path(__file__).parent / "bundled"
 HUB_ENCODER = "bert-base-uncased"
-BUNDLED_NOTICE = (
-    "No data/ folder and no MINBERT_DATA: using the bundled miniature corpus and encoder. "
-    "Their scores are not comparable with the papers' numbers."
+_NOTICE = (
+    "No data/ folder and no MINBERT_DATA: using the bundled miniature {what}; its scores are not the papers'."
 )
 
 
@@ -28,6 +27,10 @@ class Sources:
     encoder: EncoderFiles
     data_bundled: bool
     encoder_bundled: bool
+
+    def notice(self) -> str:
+        """The line that tells a user who named no data what is used instead."""
+        return _NOTICE.format(what="corpus and encoder" if self.encoder_bundled else "corpus")
 
 
 def resolve(
@@ -46,12 +49,12 @@ def resolve(
     Raises:
         UserError: something is missing or not of its format.
     """
-    folder = _data_folder(data, default_data)
+    folder = _data_folder(data, default_data).absolute()
     bundled = folder == BUNDLED / "corpus"
     corpus = read_corpus(folder, tasks)
     if encoder == "auto":
         encoder = str(BUNDLED / "encoder") if bundled else HUB_ENCODER
-    files = open_encoder(_encoder_folder(encoder))
+    files = open_encoder(_encoder_folder(encoder).absolute())
     return Sources(corpus, files, bundled, files.folder == BUNDLED / "encoder")
 
 

@@ -14,7 +14,7 @@ from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.devices import pin
 from minbert.errors import UserError
 from minbert.history import Record, summarise
-from minbert.sources import BUNDLED_NOTICE, Sources, resolve
+from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
 from minbert.training import TrainingFailure
 from minbert.trial import Materials, Trial
@@ -31,7 +31,7 @@ def main() -> int:
     stored = _stored(arguments.out)
     config = pin(with_sources(_pinned_as(config, stored), sources), sources.encoder.config)
     if sources.data_bundled and data == "auto":
-        print(BUNDLED_NOTICE)
+        print(sources.notice())
     for note in sources.corpus.notes:
         print(note)
     trial = _open_trial(config, stored, sources, arguments.out)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, number, run, whole_number
 from minbert.errors import UserError
-from minbert.sources import BUNDLED_NOTICE, Sources, resolve
+from minbert.sources import Sources, resolve
 from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
 from trainables.spaces import Space, available_spaces, load_space
 
@@ -81,6 +81,9 @@ def print_results(console: Console, study: Path) -> None:
     from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
 
     loaded = load(study)
+    if not loaded.trials["score"].notna().any():
+        console.print("no trial has a score yet")
+        return
     tables = compute_tables(loaded)
     for title, frame in summary_tables(loaded, tables).items():
         print_table(console, title, frame)
@@ -142,7 +145,7 @@ def _refuse_what_options_choose(space: Space) -> None:
 
 def _say_sources(console: Console, sources: Sources, data: str) -> None:
     if sources.data_bundled and data == "auto":
-        console.print(BUNDLED_NOTICE)
+        console.print(sources.notice())
     for note in sources.corpus.notes:
         console.print(f"data: {note}", markup=False, highlight=False)
     shared = [

@@ -181,11 +181,12 @@ def test_an_unwritable_study_folder_is_refused(
     assert str(blocked) in errors
 
 
-def test_a_dry_run_shows_the_factors_and_writes_nothing(
-    search_command: CommandLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, errors = search_command(*FULL, "--dry-run")
-    assert (code, errors) == (0, "")
+def test_a_dry_run_shows_the_factors_and_writes_nothing(tmp_path: Path) -> None:
+    process = start_search(tmp_path, "--dry-run")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    for text in ("tasks.sts.head.kind", "cosine, concat, cross", "combinations", "trials: 24"):
+        assert text in output
     assert list(tmp_path.iterdir()) == []
 
 
