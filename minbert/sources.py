@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from minbert.bundled import CORPUS, ENCODER
 from minbert.checkpoint import EncoderFiles, open_encoder
 from minbert.config import TaskConfig
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.errors import UserError
 
-BUNDLED = Path(__file__).parent / "bundled"
 HUB_ENCODER = "bert-base-uncased"
 _NOTICE = (
     "No data/ folder and no MINBERT_DATA: using the bundled miniature {what}; its scores are not the papers'."
@@ -50,12 +50,12 @@ def resolve(
         UserError: something is missing or not of its format.
     """
     folder = _data_folder(data, default_data).absolute()
-    bundled = folder == BUNDLED / "corpus"
+    bundled = folder == CORPUS
     corpus = read_corpus(folder, tasks)
     if encoder == "auto":
-        encoder = str(BUNDLED / "encoder") if bundled else HUB_ENCODER
+        encoder = str(ENCODER) if bundled else HUB_ENCODER
     files = open_encoder(_encoder_folder(encoder).absolute())
-    return Sources(corpus, files, bundled, files.folder == BUNDLED / "encoder")
+    return Sources(corpus, files, bundled, files.folder == ENCODER)
 
 
 def _data_folder(data: str, default: str | None) -> Path:
@@ -64,7 +64,7 @@ def _data_folder(data: str, default: str | None) -> Path:
     if default:
         return Path(default)
     local = Path("data")
-    return local if local.is_dir() else BUNDLED / "corpus"
+    return local if local.is_dir() else CORPUS
 
 
 def _encoder_folder(name: str) -> Path:

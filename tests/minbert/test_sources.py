@@ -27,7 +27,7 @@ def test_auto_prefers_the_environments_folder_then_a_local_one_then_the_bundled(
     assert resolve("auto", str(tiny_encoder), TASKS).data_bundled
     shutil.copytree(corpus_folder, tmp_path / "data")
     local = resolve("auto", str(tiny_encoder), TASKS)
-    assert local.corpus.path == Path("data") and not local.data_bundled
+    assert local.corpus.path == Path("data").absolute() and not local.data_bundled
     assert resolve("auto", str(tiny_encoder), TASKS, str(corpus_folder)).corpus.path == corpus_folder
 
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from rich.console import Console
 
+from minbert.bundled import CORPUS, ENCODER
 from minbert.errors import UserError
-from minbert.sources import BUNDLED
 from tests.trainables.commands import CommandLine, start_search
 from trainables.search import print_table
 from trainables.study import locked
@@ -62,7 +62,7 @@ def test_a_file_that_is_not_of_the_layout_is_named_with_its_line(
     search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     data = tmp_path_factory.mktemp("data")
-    shutil.copytree(BUNDLED / "corpus", data, dirs_exist_ok=True)
+    shutil.copytree(CORPUS, data, dirs_exist_ok=True)
     path = data / "ids-sst-train.csv"
     lines = path.read_text().splitlines()
     lines[9] = lines[9].rsplit("\t", 1)[0] + "\tgood"
@@ -88,7 +88,7 @@ def test_a_checkpoint_that_is_not_bert_is_refused(
 def test_a_checkpoint_whose_weights_do_not_fit_its_config_is_refused_before_anything_starts(
     search_command: CommandLine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = shutil.copytree(BUNDLED / "encoder", tmp_path_factory.mktemp("spoilt") / "encoder")
+    folder = shutil.copytree(ENCODER, tmp_path_factory.mktemp("spoilt") / "encoder")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 7}))
     code, errors = search_command(*FULL, "--encoder", str(folder))
@@ -152,7 +152,7 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
     from trainables.spaces import load_space  # noqa: PLC0415
 
     space = load_space("full_ablation")
-    sources = resolve(str(BUNDLED / "corpus"), str(BUNDLED / "encoder"), space.example().tasks)
+    sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
     folder = tmp_path_factory.mktemp("study")
     spec = {
         "schema_version": 1,

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minbert.bundled import CORPUS, ENCODER
 from minbert.config import build_config, merge
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.devices import pin
 from minbert.history import summarise
-from minbert.sources import BUNDLED, resolve
+from minbert.sources import resolve
 from minbert.stages import LocalStageStore
 from minbert.train import with_sources
 from minbert.trial import Materials, Trial
@@ -52,7 +53,7 @@ def dev_metrics(job: tuple[str, int]) -> dict[str, float]:
     """Train one variant with one seed; metrics on the whole dev set after the last epoch."""
     name, seed = job
     config = build_config(merge(merge(BASE, VARIANTS[name]), {"seed": seed}))
-    sources = resolve(str(BUNDLED / "corpus"), str(BUNDLED / "encoder"), config.tasks)
+    sources = resolve(str(CORPUS), str(ENCODER), config.tasks)
     config = pin(with_sources(config, sources), sources.encoder.config)
     with tempfile.TemporaryDirectory() as folder:
         corpus = open_tokenised(tokenised(sources.corpus, config.tasks, sources.encoder, Path(folder)))
