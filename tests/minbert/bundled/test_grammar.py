@@ -118,11 +118,12 @@ def test_every_word_of_the_corpus_is_one_piece_and_any_other_word_can_be_spelt()
 
 @pytest.mark.parametrize(
     ("word", "many"),
+    [("thief", "thieves"), ("coach", "coaches"), ("policeman", "policemen")],
 )
 def test_plurals(word: str, many: str) -> None:
     assert plural(word) == many
 
 
-@pytest.mark.parametrize()
+@pytest.mark.parametrize(("verb", "form"), [("steal", "stole"), ("hug", "hugged"), ("love", "loved")])
 def test_past_tense(verb: str, form: str) -> None:
     assert past(verb) == form
