@@ -84,6 +84,6 @@ def at_common_epoch(study: Study) -> Compared:
 
 def _evaluated(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
     """The epochs of ``trials`` that have scores, each once."""
-    history = study.history.reindex(columns=["number", "epoch", *study.metric_columns])
-    known = history[history["number"].isin(trials["number"]) & history["select/score"].notna()]
+    history = study.scored_epochs.reindex(columns=["number", "epoch", *study.metric_columns])
+    known = history[history["number"].isin(trials["number"])]
     return known.drop_duplicates(["number", "epoch"], keep="last")

@@ -211,7 +211,7 @@ def _factor_pictures(study: Study, tables: StudyTables) -> list[Picture]:
 
 
 def _training_pictures(study: Study, tables: StudyTables) -> list[Picture]:
-    curves = plots.learning_curves(study.history, study.trials)
+    curves = plots.learning_curves(study.scored_epochs, study.trials)
     cost = plots.score_against_cost(study.trials, tables.metric)
     drawn = [
         ("learning_curves", "Select score by epoch, one line a trial", curves),

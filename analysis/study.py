@@ -109,6 +109,14 @@ class Study:
         frame = pd.DataFrame(rows)
         return frame.drop_duplicates(["number", "stage", "epoch"], keep="last", ignore_index=True)
 
+    @cached_property
+    def scored_epochs(self) -> pd.DataFrame:
+        """The rows of ``history`` that count for the score: evaluated epochs of a trial's last stage."""
+        if "final_stage" not in self.history or "select/score" not in self.history:
+            return self.history.head(0)
+        counts = self.history["final_stage"].eq(True) & self.history["select/score"].notna()
+        return self.history[counts]
+
     def predictions(self, task: str, numbers: Iterable[int] | None = None) -> pd.DataFrame:
         """One row an example and trial: number, split, half, id, label, output_0 … output_{C-1}.
 
@@ -154,6 +162,7 @@ class Study:
             except ValueError:  # torn by a killed worker; the epoch is trained and written again
                 continue
             if isinstance(record, dict):
+                record.pop("chosen", None)  # repeats figures of other epochs
                 yield {"number": number, **_flat(record)}
 
     def _trial_row(self, trial: FrozenTrial | None) -> dict[str, Any]:

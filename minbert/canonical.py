@@ -10,9 +10,21 @@ import hashlib
 import json
 from typing import Any
 
-from minbert.config import MultitaskStage, SimCSEStage, StageConfig, TaskConfig, TrainConfig
+from minbert.config import (
+    ONE_VALUE,
+    MultitaskStage,
+    SamplerConfig,
+    SimCSEStage,
+    SmartConfig,
+    StageConfig,
+    SupervisedSimCSEStage,
+    TaskConfig,
+    TrainConfig,
+    sentence_tasks,
+    text_of,
+)
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised whenever the same configuration would give other numbers than before."""
 
 
@@ -20,7 +32,7 @@ def canonical(config: TrainConfig) -> dict[str, Any]:
     """The configuration as plain data without anything that has no effect on the result."""
     return {
         "sources": [config.data.fingerprint, config.encoder.fingerprint],
-        "selection": config.selection,
+        "selection": [config.selection, config.checkpoint],
         "numerics": [NUMERICS_VERSION, config.device, config.precision, config.threads],
         "model": _model(config),
         "stages": [[name, _stage(config, stage)] for name, stage in config.running_stages()],
@@ -32,7 +44,7 @@ def config_id(config: TrainConfig) -> str:
     return digest(canonical(config))[:12]
 
 
-def stage_key(config: TrainConfig, name: str, epochs: int) -> str:
+def stage_key(config: TrainConfig, name: str, epochs: float) -> str:
     """Key of the state after ``epochs`` epochs of stage ``name`` and all stages before it.
 
     Equal keys mean bit-identical weights on the same machine: the key covers the sources,
@@ -45,7 +57,7 @@ def stage_key(config: TrainConfig, name: str, epochs: int) -> str:
     for position, (_, stage) in enumerate(running[: index + 1]):
         count = epochs if position == index else stage.epochs
         chain.append([_model_seen_by(config, stage), {**_stage(config, stage), "epochs": count}])
-    parts = [whole["sources"], whole["selection"], whole["numerics"], config.seed, chain]
+    parts = [whole["sources"], config.selection, whole["numerics"], config.seed, chain]
     return digest(parts)[:24]
 
 
@@ -63,8 +75,10 @@ def stream_name(config: TrainConfig, name: str) -> str:
 def extends_itself(stage: StageConfig) -> bool:
     """Whether a shorter run of the stage is the beginning of a longer one (nothing in it knows its end)."""
     warmup_is_fixed = stage.warmup_steps is not None or stage.warmup_share == 0
-    annealed = isinstance(stage, MultitaskStage) and stage.sampler.kind == "annealed"
-    return stage.schedule == "constant" and warmup_is_fixed and not annealed
+    knows_its_end = isinstance(stage, MultitaskStage) and (
+        stage.sampler.kind == "annealed" or (bool(stage.mnr.tasks) and stage.mnr.share < 1)
+    )
+    return stage.schedule == "constant" and warmup_is_fixed and not knows_its_end
 
 
 def digest(data: Any) -> str:
@@ -78,13 +92,15 @@ def _model(config: TrainConfig) -> dict[str, Any]:
     tasks = [[name, _task(task)] for name, task in config.tasks.items()]
     return {
         "pooling": config.pooling,
-        "shared_layer": config.shared_layer,
+        "shared_layer": [config.shared_layer, config.shared_dropout],
         "max_length": config.max_length,
         "tasks": tasks,
     }
 
 
-def _model_seen_by(config: TrainConfig, stage: MultitaskStage | SimCSEStage) -> dict[str, Any]:
+def _model_seen_by(
+    config: TrainConfig, stage: MultitaskStage | SimCSEStage | SupervisedSimCSEStage
+) -> dict[str, Any]:
     if isinstance(stage, MultitaskStage):
         return _model(config)
     return {"pooling": config.pooling}
@@ -96,20 +112,93 @@ def _task(task: TaskConfig) -> dict[str, Any]:
         data.pop("classes")
     if task.kind != "regression":
         data.pop("label_range")
+        data.pop("targets")
     data.pop("files")  # part of the data's fingerprint
+    data["head"] = {"kind": task.head.kind, **_head(task)}
     return data
 
 
-def _stage(config: TrainConfig, stage: MultitaskStage | SimCSEStage) -> dict[str, Any]:
+def _head(task: TaskConfig) -> dict[str, Any]:
+    """What has an effect on the head, unset leaves at the value that they mean."""
+    head = task.head
+    data: dict[str, Any] = {}
+    if head.kind in ("linear", "cross", "concat"):
+        data["hidden"] = [head.hidden_layers, head.dropout_of_hidden if head.hidden_layers else 0]
+    if head.kind in ("concat", "two_order"):
+        data["difference"] = head.compared_by
+    if head.kind not in ONE_VALUE:
+        data["activation"] = head.activation
+    if head.kind == "cosine" and task.kind == "binary":
+        data["learned_scale"] = head.learned_scale is not False
+    return data
+
+
+def _stage(
+    config: TrainConfig, stage: MultitaskStage | SimCSEStage | SupervisedSimCSEStage
+) -> dict[str, Any]:
     data = stage.model_dump(mode="json", exclude_none=True)
-    data["tasks"] = [name for name in config.tasks if stage.tasks is None or name in stage.tasks]
+    if config.fidelity < 1:
+        data["fidelity"] = config.fidelity
     if stage.warmup_steps is not None or stage.warmup_share == 0:
         data.pop("warmup_share")
         data["warmup_steps"] = stage.warmup_steps or 0
     if isinstance(stage, MultitaskStage):
-        nothing_shared = stage.freeze_encoder and not config.shared_layer
-        if nothing_shared or len(data["tasks"]) == 1 or stage.sampler.kind != "concurrent":
-            data.pop("pcgrad")
-        if stage.freeze_encoder:
-            data.pop("encoder_dropout")
+        _drop_idle_multitask(config, stage, data)
+    else:
+        _name_texts(config, stage, data)
     return data
+
+
+def _drop_idle_multitask(config: TrainConfig, stage: MultitaskStage, data: dict[str, Any]) -> None:
+    tasks = data["tasks"] = config.trained_tasks(stage)
+    alone = len(tasks) == 1
+    data.pop("conflict_batches")  # looks only
+    data["sampler"] = "alone" if alone and stage.sampler.unit != "pass" else _sampler(stage.sampler, tasks)
+    data["smart"] = _smart(stage.smart)
+    if not stage.mnr.tasks:
+        data.pop("mnr")
+    if alone or stage.sampler.kind != "concurrent":
+        data.pop("combine")
+    if alone and stage.weighting == "adaptive":
+        data["weighting"] = "fixed"
+    nothing_shared = stage.freeze_encoder and config.shared_layer == "none"
+    if nothing_shared or alone or stage.sampler.kind != "concurrent":
+        data.pop("pcgrad")
+    if stage.freeze_encoder:
+        data.pop("encoder_dropout")
+
+
+def _sampler(sampler: SamplerConfig, tasks: list[str]) -> dict[str, Any]:
+    data = sampler.model_dump(mode="json", exclude_none=True)
+    if sampler.kind in ("sequential", "round_robin"):
+        data["order"] = list(sampler.order or tasks)
+    if sampler.kind == "round_robin":
+        data["unit"] = sampler.unit or "batch"
+    if sampler.kind == "random":
+        weights = [(sampler.weights or {}).get(task, 1.0) for task in tasks]
+        data["weights"] = [weight / sum(weights) for weight in weights]
+    return data
+
+
+def _smart(smart: SmartConfig) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    if smart.weight:
+        data |= smart.model_dump(mode="json", exclude={"bregman", "momentum"})
+    if smart.bregman:
+        data |= {"bregman": smart.bregman, "momentum": smart.momentum}
+    return data
+
+
+def _name_texts(
+    config: TrainConfig, stage: SimCSEStage | SupervisedSimCSEStage, data: dict[str, Any]
+) -> None:
+    """Name a stage's texts by their content."""
+    if isinstance(stage, SimCSEStage):
+        data["tasks"] = [task for task in config.tasks if task in sentence_tasks(config, stage)]
+        if not stage.mlm_weight:
+            data.pop("mlm_share")
+    name = text_of(stage)
+    data.pop("text", None)
+    data.pop("triplets", None)
+    if name is not None:
+        data["text"] = config.data.texts.get(name, name)

@@ -8,24 +8,58 @@ dotted paths (``stages.finetune.learning_rate``). A configuration is immutable;
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-TaskKind = Literal["classification", "binary", "regression"]
-PairHeadKind = Literal["cross", "concat", "cosine"]
-HeadKind = Literal["linear", "cross", "concat", "cosine"]
-SamplerKind = Literal["sequential", "round_robin", "proportional", "annealed", "concurrent"]
+from minbert.schema import Frozen
+from minbert.stage_config import (
+    ContrastiveStage,
+    MnrConfig,
+    MultitaskStage,
+    SamplerConfig,
+    SamplerKind,
+    Schedule,
+    SimCSEStage,
+    SmartConfig,
+    Stage,
+    StageConfig,
+    SupervisedSimCSEStage,
+    default_stages,
+)
+from minbert.task_config import ONE_VALUE, HeadConfig, HeadKind, TaskConfig, TaskKind, default_tasks
+
+__all__ = [
+    "ONE_VALUE",
+    "ContrastiveStage",
+    "Frozen",
+    "HeadConfig",
+    "HeadKind",
+    "MnrConfig",
+    "MultitaskStage",
+    "Pooling",
+    "SamplerConfig",
+    "SamplerKind",
+    "Schedule",
+    "Selection",
+    "SimCSEStage",
+    "SmartConfig",
+    "Source",
+    "Stage",
+    "StageConfig",
+    "SupervisedSimCSEStage",
+    "TaskConfig",
+    "TaskKind",
+    "TrainConfig",
+    "build_config",
+    "merge",
+    "sentence_tasks",
+    "text_of",
+]
+
 Pooling = Literal["mean", "cls", "pooler"]
 Selection = Literal["dev_half", "train_holdout", "dev"]
-Schedule = Literal["linear", "cosine", "constant"]
-
-
-class Frozen(BaseModel):
-    """Base of every part of the schema: unknown keys are refused, values cannot change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
 class Source(Frozen):
@@ -35,144 +69,8 @@ class Source(Frozen):
     """Local folder, hub id (encoder), or ``auto``."""
     fingerprint: str = ""
     """Hash of the content; empty until the source has been resolved. Keys use only this."""
-
-
-class HeadConfig(Frozen):
-    """How a task's output is computed from pooled sentence vectors."""
-
-    kind: HeadKind
-    """linear: one sentence · cross: both sentences in one joint pass · concat: [u; v; |u−v|]
-    of two separate passes · cosine: scaled cosine of two separate passes."""
-
-
-class TaskConfig(Frozen):
-    """One task: what its files look like and which head reads it."""
-
-    kind: TaskKind
-    head: HeadConfig
-    text: tuple[str, ...] = Field(min_length=1, max_length=2)
-    """Names of the text columns: one for sentence tasks, two for pair tasks."""
-    label: str
-    """Name of the label column."""
-    classes: int = Field(default=2, ge=2)
-    """Number of classes (classification only)."""
-    label_range: tuple[float, float] = (0.0, 5.0)
-    """Lowest and highest label (regression only)."""
-    files: dict[Literal["train", "dev", "test"], str] = Field(default_factory=dict)
-    """File names inside the data folder by split; empty: recognised by content."""
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Fixed weight of the task's loss."""
-    batch_size: int | None = Field(default=None, ge=1)
-    """Batch size of this task; unset: the stage's."""
-
-    @model_validator(mode="after")
-    def _head_fits(self) -> Self:
-        if (self.head.kind == "linear") != (len(self.text) == 1):
-            needed = "linear" if len(self.text) == 1 else "cross, concat or cosine"
-            raise ValueError(
-                f"head.kind {self.head.kind!r} does not fit a task with {len(self.text)} text column(s): use {needed}"
-            )
-        if self.head.kind == "cosine" and self.kind == "classification":
-            raise ValueError(
-                "head.kind 'cosine' gives one value and does not fit a classification task: use cross or concat"
-            )
-        if self.label_range[0] >= self.label_range[1]:
-            raise ValueError(f"label_range {self.label_range} is empty")
-        return self
-
-
-class SamplerConfig(Frozen):
-    """Which task's batch comes next (see :mod:`minbert.samplers`)."""
-
-    kind: SamplerKind = "concurrent"
-
-
-class StageConfig(Frozen):
-    """What every stage has: how long it runs and how it is optimised (AdamW)."""
-
-    epochs: int = Field(default=1, ge=0)
-    """Passes over ``epoch_examples``; 0 leaves the stage out."""
-    epoch_examples: int | None = Field(default=None, ge=1)
-    """Training examples per epoch, the same for every sampler; unset: all there are."""
-    batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
-    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Gradients are clipped to this global norm."""
-    schedule: Schedule = "linear"
-    """Learning rate after the warm-up: linear or cosine decay to zero, or constant."""
-    warmup_share: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the stage's steps that warm up linearly; not used when ``warmup_steps`` is set."""
-    warmup_steps: int | None = Field(default=None, ge=0)
-    """Steps that warm up linearly."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout on the pooled sentence vectors."""
-    encoder_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout inside the encoder: embeddings, attention probabilities and sublayer outputs."""
-
-
-class MultitaskStage(StageConfig):
-    """Supervised training of the heads and the encoder on the tasks' labels."""
-
-    kind: Literal["multitask"] = "multitask"
-    epochs: int = Field(default=3, ge=0)
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Names of the tasks trained; unset: all."""
-    sampler: SamplerConfig = SamplerConfig()
-    pcgrad: bool = False
-    """Project conflicting task gradients (Yu et al. 2020); needs the concurrent sampler."""
-    freeze_encoder: bool = False
-    """Train only the heads and the shared layer."""
-
-    @model_validator(mode="after")
-    def _pcgrad_needs_concurrent(self) -> Self:
-        if self.pcgrad and self.sampler.kind != "concurrent":
-            raise ValueError(
-                f"pcgrad true does not go with sampler.kind {self.sampler.kind!r}: "
-                "a step must see several tasks, use sampler.kind 'concurrent' or pcgrad false"
-            )
-        return self
-
-
-class SimCSEStage(StageConfig):
-    """Unsupervised SimCSE on the tasks' training sentences (Gao et al. 2021)."""
-
-    kind: Literal["simcse"] = "simcse"
-    epochs: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=3e-5, gt=0, allow_inf_nan=False)
-    schedule: Schedule = "constant"
-    warmup_share: float = Field(default=0.0, ge=0, lt=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Tasks whose training sentences are used; unset: all."""
-    temperature: float = Field(default=0.05, gt=0, allow_inf_nan=False)
-    max_length: int = Field(default=32, ge=4, le=512)
-    """Tokens a sentence, special tokens included."""
-
-
-Stage = Annotated[MultitaskStage | SimCSEStage, Field(discriminator="kind")]
-
-
-def default_tasks() -> dict[str, TaskConfig]:
-    """The three tasks of the CS224N default project."""
-    pair = ("sentence1", "sentence2")
-    return {
-        "sst": TaskConfig(
-            kind="classification",
-            classes=5,
-            head=HeadConfig(kind="linear"),
-            text=("sentence",),
-            label="sentiment",
-        ),
-        "qqp": TaskConfig(kind="binary", head=HeadConfig(kind="cross"), text=pair, label="is_duplicate"),
-        "sts": TaskConfig(kind="regression", head=HeadConfig(kind="cross"), text=pair, label="similarity"),
-    }
-
-
-def default_stages() -> dict[str, Stage]:
-    """A contrastive stage that is off (0 epochs) and the multitask fine-tuning."""
-    return {"simcse": SimCSEStage(), "finetune": MultitaskStage()}
+    texts: dict[str, str] = Field(default_factory=dict)
+    """Hashes of the data folder's further text files that stages read, by the name they use."""
 
 
 class TrainConfig(Frozen):
@@ -184,14 +82,22 @@ class TrainConfig(Frozen):
     selection: Selection = "dev_half"
     """What chooses epochs and configurations: half of dev (the other half is reported),
     a tenth of train (all of dev is reported), or all of dev, as the papers did (optimistic)."""
+    checkpoint: Literal["score", "task", "last"] = "score"
+    """Which epoch of the last stage counts: the one with the best score, for every task its own best
+    one, or the last."""
+    fidelity: float = Field(default=1.0, gt=0, le=1)
+    """Share of every epoch's steps that is trained, in the same mix of tasks: a cheaper version of the same run."""
     max_length: int = Field(default=128, ge=8, le=512)
     """Tokens a sequence, special tokens included; a pair is cut at its longer sentence first."""
     pooling: Pooling = "mean"
-    shared_layer: bool = False
-    """A dense layer with tanh that every head reads the pooled vectors through."""
+    shared_layer: Literal["none", "all", "pairs"] = "none"
+    """all: a dense layer with tanh that every input of every head goes through · pairs: the pair
+    heads' first hidden layer (ReLU, on their joined inputs) is one for all of them."""
+    shared_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the shared layer's output."""
     tasks: dict[str, TaskConfig] = Field(default_factory=default_tasks, min_length=1)
     stages: dict[str, Stage] = Field(default_factory=default_stages, min_length=1)
-    recipe: tuple[str, ...] = ("simcse", "finetune")
+    recipe: tuple[str, ...] = ("simcse", "supervised", "finetune")
     """Names of the stages that run, in order."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -200,9 +106,10 @@ class TrainConfig(Frozen):
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         for name in self.tasks:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name == "score":
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name in ("score", "plain"):
                 raise ValueError(
-                    f"tasks: {name!r} cannot be a task's name: use letters, digits, - and _, and not 'score'"
+                    f"tasks: {name!r} cannot be a task's name: use letters, digits, - and _, "
+                    "and neither 'score' nor 'plain'"
                 )
         for name in self.recipe:
             if name not in self.stages:
@@ -211,18 +118,96 @@ class TrainConfig(Frozen):
             raise ValueError("recipe names a stage twice; give the second one a name of its own under stages")
         running = self.running_stages()
         if not running or not isinstance(running[-1][1], MultitaskStage):
-            raise ValueError("recipe must end with a multitask stage of at least one epoch")
+            raise ValueError("recipe must end with a multitask stage of more than 0 epochs")
         for name, stage in running:
-            for task in stage.tasks or ():
-                if task not in self.tasks:
-                    raise ValueError(
-                        f"stages.{name}.tasks names {task!r}; the tasks are {', '.join(self.tasks)}"
-                    )
+            self._check_stage(name, stage)
+        self._check_shared_layer()
         return self
 
-    def running_stages(self) -> list[tuple[str, MultitaskStage | SimCSEStage]]:
+    def running_stages(self) -> list[tuple[str, MultitaskStage | SimCSEStage | SupervisedSimCSEStage]]:
         """The stages of the recipe that really run (epochs above 0), in order."""
         return [(name, self.stages[name]) for name in self.recipe if self.stages[name].epochs > 0]
+
+    def trained_tasks(self, stage: MultitaskStage) -> list[str]:
+        """Names of the tasks that a stage trains, in the order of ``tasks``."""
+        return [name for name in self.tasks if stage.tasks is None or name in stage.tasks]
+
+    def _check_stage(self, name: str, stage: MultitaskStage | SimCSEStage | SupervisedSimCSEStage) -> None:
+        for leaf, tasks in _tasks_named(stage):
+            for named in tasks:
+                if named not in self.tasks:
+                    raise ValueError(
+                        f"stages.{name}.{leaf} names {named!r}; the tasks are {', '.join(self.tasks)}"
+                    )
+        if isinstance(stage, SupervisedSimCSEStage) and stage.task is not None:
+            task = self.tasks[stage.task]
+            if task.kind != "binary" or len(task.text) != 2:
+                raise ValueError(
+                    f"stages.{name}.task {stage.task!r} is no binary pair task: it has no positive pairs"
+                )
+        if isinstance(stage, MultitaskStage):
+            self._check_ranking(name, stage)
+
+    def _check_ranking(self, name: str, stage: MultitaskStage) -> None:
+        for task in stage.mnr.tasks:
+            head, kind = self.tasks[task].head.kind, self.tasks[task].kind
+            if head not in ("concat", *ONE_VALUE):
+                raise ValueError(
+                    f"stages.{name}.mnr.tasks {task!r} does not go with tasks.{task}.head.kind {head!r}: ranking "
+                    "needs the sentences' own vectors, use concat, cosine or dot"
+                )
+            if kind == "classification":
+                raise ValueError(
+                    f"stages.{name}.mnr.tasks {task!r} has classes: ranking needs positive pairs"
+                )
+
+    def _check_shared_layer(self) -> None:
+        if self.shared_layer == "none" and self.shared_dropout:
+            raise ValueError(
+                f"shared_dropout {self.shared_dropout} has no effect here: it needs shared_layer all or pairs"
+            )
+        if self.shared_layer != "pairs":
+            return
+        heads = {name: task.head for name, task in self.tasks.items() if len(task.text) == 2}
+        forms = {(head.kind, head.compared_by) for head in heads.values()}
+        if len(heads) < 2 or len(forms) > 1 or any(kind not in ("cross", "concat") for kind, _ in forms):
+            told = (
+                ", ".join(f"tasks.{name}.head.kind {head.kind}" for name, head in heads.items())
+                or "no pair task"
+            )
+            raise ValueError(
+                f"shared_layer 'pairs' does not go with {told}: at least two pair heads of one kind, cross or "
+                "concat, with the same difference can share a layer"
+            )
+
+
+def _tasks_named(
+    stage: MultitaskStage | SimCSEStage | SupervisedSimCSEStage,
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Leaves of a stage that name tasks."""
+    if isinstance(stage, SupervisedSimCSEStage):
+        yield "task", () if stage.task is None else (stage.task,)
+        return
+    yield "tasks", stage.tasks or ()
+    if isinstance(stage, MultitaskStage):
+        yield "sampler.order", stage.sampler.order or ()
+        yield "sampler.weights", tuple(stage.sampler.weights or ())
+        yield "mnr.tasks", stage.mnr.tasks
+
+
+def text_of(stage: Stage) -> str | None:
+    """Name of the further text file that a stage reads; None where it reads none."""
+    if isinstance(stage, SimCSEStage):
+        return stage.text
+    if isinstance(stage, SupervisedSimCSEStage) and stage.task is None:
+        return stage.triplets or "triplets"
+    return None
+
+
+def sentence_tasks(config: TrainConfig, stage: SimCSEStage) -> list[str]:
+    """Tasks whose training sentences a stage reads, in the order of ``tasks``."""
+    wanted = stage.tasks if stage.tasks is not None else () if stage.text else tuple(config.tasks)
+    return [name for name in config.tasks if name in wanted]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from minbert.attention import AttentionBackend
-from minbert.config import SimCSEStage, TrainConfig
+from minbert.config import ContrastiveStage, TrainConfig
 from minbert.encoder import BertEncoder, EncoderConfig, pack
 from minbert.errors import UserError
 
@@ -56,15 +56,18 @@ def pin(config: TrainConfig, shape: EncoderConfig, threads: int | None = None) -
 def _check_lengths(config: TrainConfig, shape: EncoderConfig) -> None:
     lengths = {"max_length": config.max_length}
     for name, stage in config.running_stages():
-        if isinstance(stage, SimCSEStage):
+        if isinstance(stage, ContrastiveStage):
             lengths[f"stages.{name}.max_length"] = stage.max_length
     for leaf, length in lengths.items():
         if length > shape.max_position_embeddings:
             raise UserError(
                 f"{leaf}: {length} is more than the encoder's {shape.max_position_embeddings} positions"
             )
-    if shape.type_vocab_size < 2 and any(task.head.kind == "cross" for task in config.tasks.values()):
-        raise UserError("the encoder has one token type, but a cross head needs two: use concat or cosine")
+    joint = [task.head.kind for task in config.tasks.values() if task.head.kind in ("cross", "two_order")]
+    if shape.type_vocab_size < 2 and joint:
+        raise UserError(
+            f"the encoder has one token type, but a {joint[0]} head needs two: use concat, cosine or dot"
+        )
 
 
 def compute(config: TrainConfig) -> Compute:

@@ -17,6 +17,7 @@ class DropoutStream:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self.device = device
         self._generator = torch.Generator(device=device)
         self.active = False
 

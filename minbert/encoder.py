@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from minbert.attention import AttentionBackend, Chunk, attend, plan_chunks
 from minbert.dropout import DropoutStream
+from minbert.embeddings import WordEmbeddings
 
 
 @dataclass(frozen=True)
@@ -128,61 +128,18 @@ class _LayerNorm(nn.LayerNorm):
         )
 
 
-class _RowGradients(torch.autograd.Function):
-    """Embedding look-up whose backward pass adds to the rows of a standing gradient.
-
-    The usual backward makes, fills and adds a gradient of the whole vocabulary at every
-    step, which costs more than a layer of a small encoder.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, owner: _WordEmbeddings) -> Tensor:
-        ctx.ids, ctx.owner = ids, owner
-        return F.embedding(ids, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *outputs: Tensor) -> tuple[None, None, None]:
-        ctx.owner.add_gradient(ctx.ids, outputs[0])
-        return None, None, None
-
-
-class _WordEmbeddings(nn.Embedding):
-    """Word embeddings whose gradient is kept between steps and cleared row by row."""
-
-    def __init__(self, rows: int, width: int) -> None:
-        super().__init__(rows, width)
-        self._touched: list[Tensor] = []
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return _RowGradients.apply(self.weight, ids, self)  # type: ignore[no-untyped-call, no-any-return]
-
-    def add_gradient(self, ids: Tensor, gradient: Tensor) -> None:
-        """Add (tokens, width) gradients to the rows of their ids."""
-        if self.weight.grad is None:
-            self.weight.grad = torch.zeros_like(self.weight)
-        self.weight.grad.index_add_(0, ids, gradient.to(self.weight.dtype))
-        self._touched.append(ids)
-
-    def clear_gradient(self) -> None:
-        """Set the rows that have a gradient back to zero; a gradient set from outside is dropped."""
-        if self.weight.grad is None or not self._touched:
-            self.weight.grad = None
-        for ids in self._touched:
-            assert self.weight.grad is not None
-            self.weight.grad.index_fill_(0, ids, 0.0)
-        self._touched.clear()
-
-
 class _Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.word_embeddings = _WordEmbeddings(config.vocab_size, config.hidden_size)
+        self.word_embeddings = WordEmbeddings(config.vocab_size, config.hidden_size)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = _LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, batch: Packed, dtype: torch.dtype) -> Tensor:
-        total = self.word_embeddings(batch.ids) + self.position_embeddings(batch.positions)
+    def forward(self, batch: Packed, dtype: torch.dtype, offset: Tensor | None) -> Tensor:
+        words = self.word_embeddings(batch.ids)
+        words = words if offset is None else words + offset
+        total = words + self.position_embeddings(batch.positions)
         return self.LayerNorm((total + self.token_type_embeddings(batch.segments)).to(dtype))
 
 
@@ -268,6 +225,7 @@ class BertEncoder(nn.Module):
         rate: float = 0.0,
         dtype: torch.dtype = torch.float32,
         backend: AttentionBackend = "bmm",
+        offset: Tensor | None = None,
     ) -> Tensor:
         """Encode a packed batch.
 
@@ -277,12 +235,14 @@ class BertEncoder(nn.Module):
             rate: dropout rate of embeddings, attention probabilities and sublayer outputs.
             dtype: compute precision.
             backend: attention implementation.
+            offset: (tokens, hidden) fp32 in the batch's order, filler included, added to the word
+                embeddings; gradients reach it.
 
         Returns:
             (tokens, hidden) last hidden states in ``dtype``.
         """
         dropout = dropout if dropout is not None else DropoutStream(batch.ids.device)
-        x = dropout(self.embeddings(batch, dtype), rate)
+        x = dropout(self.embeddings(batch, dtype, offset), rate)
         for layer in self.encoder.layer:
             x = layer(x, batch, dropout, rate, backend)
         return x

@@ -17,3 +17,11 @@ def did_you_mean(value: object, allowed: Iterable[object]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest allowed value, or an empty string."""
     matches = difflib.get_close_matches(str(value), [str(name) for name in allowed], n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+class TrainingFailure(Exception):
+    """A trial that cannot go on; ``cause`` is a short name such as ``nan``."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause

@@ -7,105 +7,211 @@ for classification and binary tasks, label units for regression.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert.config import TaskConfig
+from minbert.config import HeadKind, TaskConfig
+from minbert.dropout import DropoutStream
+from minbert.shared_layer import SharedLayer, Sharing
 
-Inputs = Literal["single", "joint", "separate"]
+Inputs = Literal["single", "joint", "both_orders", "separate"]
+
+_INPUTS: dict[HeadKind, Inputs] = {
+    "linear": "single",
+    "cross": "joint",
+    "two_order": "both_orders",
+    "concat": "separate",
+    "cosine": "separate",
+    "dot": "separate",
+}
 
 
 class Head(nn.Module):
     """Base of all heads.
 
     Attributes:
-        inputs: ``single`` sentence, both in one ``joint`` pass, or two ``separate`` passes.
+        inputs: ``single`` sentence, both in one ``joint`` pass, a joint pass in ``both_orders``,
+            or two ``separate`` passes.
     """
-
-    inputs: Inputs
-
-    def forward(self, *vectors: Tensor) -> Tensor:
-        """Map one (joint, single) or two (separate) (batch, hidden) vectors to the task's output."""
-        raise NotImplementedError
-
-
-class LinearHead(Head):
-    """One linear layer on one vector: sentence tasks, and pair tasks in a joint pass (cross-encoder)."""
-
-    def __init__(self, task: TaskConfig, hidden: int, inputs: Inputs) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.output = nn.Linear(hidden, outputs(task))
-        self.scale = _Scale(task)
-
-    def forward(self, *vectors: Tensor) -> Tensor:
-        return self.scale(self.output(vectors[0]))
-
-
-class ConcatHead(Head):
-    """One linear layer on [u; v; |u − v|] of two separate passes (Reimers and Gurevych 2019)."""
-
-    inputs: Inputs = "separate"
-
-    def __init__(self, task: TaskConfig, hidden: int) -> None:
-        super().__init__()
-        self.output = nn.Linear(3 * hidden, outputs(task))
-        self.scale = _Scale(task)
-
-    def forward(self, *vectors: Tensor) -> Tensor:
-        u, v = vectors
-        return self.scale(self.output(torch.cat([u, v, (u - v).abs()], dim=1)))
-
-
-class CosineHead(Head):
-    """Cosine of two separate passes: mapped onto the label range, or a learned affine logit."""
-
-    inputs: Inputs = "separate"
-
-    def __init__(self, task: TaskConfig, hidden: int) -> None:
-        super().__init__()
-        self.scale = _Scale(task)
-        self.binary = task.kind == "binary"
-        if self.binary:
-            self.slope = nn.Parameter(torch.tensor(5.0))
-            self.offset = nn.Parameter(torch.tensor(0.0))
-
-    def forward(self, *vectors: Tensor) -> Tensor:
-        cosine = F.cosine_similarity(vectors[0], vectors[1], dim=1)
-        if self.binary:
-            return self.slope * cosine + self.offset
-        return self.scale(cosine[:, None])
-
-
-class _Scale(nn.Module):
-    """Squeeze (batch, 1) to (batch,); regression outputs −1…1 become lowest…highest label."""
 
     def __init__(self, task: TaskConfig) -> None:
         super().__init__()
-        low, high = task.label_range
-        self.regression = task.kind == "regression"
-        self.middle, self.reach = (low + high) / 2, (high - low) / 2
+        self.inputs = _INPUTS[task.head.kind]
+        self._task = task
 
-    def forward(self, values: Tensor) -> Tensor:
-        if self.regression:
-            return values.squeeze(1) * self.reach + self.middle
-        return values.squeeze(1) if values.shape[1] == 1 else values
+    def forward(self, *vectors: Tensor, dropout: DropoutStream, shared: SharedLayer | None = None) -> Tensor:
+        """Map vectors to the task's output.
+
+        Args:
+            vectors: (batch, hidden) each: one (single, joint) or two (both_orders, separate).
+            dropout: stream of dropout masks.
+            shared: the layer that the heads share.
+
+        Returns:
+            (batch,) values, or (batch, classes) logits.
+        """
+        raise NotImplementedError
 
 
-def outputs(task: TaskConfig) -> int:
-    """Width of the task's output."""
+class LayeredHead(Head):
+    """Dense layers on one vector or on [u; v; difference]: linear, cross and concat heads.
+
+    Sources: cross and concat heads as in Reimers and Gurevych 2019; hidden layers as in
+    "SimCSE on a frozen encoder", section 4.3.
+    """
+
+    def __init__(self, task: TaskConfig, hidden: int, sharing: Sharing) -> None:
+        super().__init__(task)
+        head = task.head
+        shared_first = sharing == "pairs" and self.inputs != "single"
+        width = hidden if shared_first else joined_width(task, hidden)
+        widths = [width] + [hidden] * head.hidden_layers
+        self.hidden = nn.ModuleList(nn.Linear(size, hidden) for size in widths[:-1])
+        self.output = nn.Linear(widths[-1], _outputs(task))
+
+    def forward(self, *vectors: Tensor, dropout: DropoutStream, shared: SharedLayer | None = None) -> Tensor:
+        head = self._task.head
+        read = _through(shared, vectors, dropout)
+        x = read[0] if len(read) == 1 else torch.cat(_compared(read[0], read[1], self._task), dim=1)
+        if shared is not None and self.inputs != "single":
+            x = shared.on_joined(x, dropout)
+        for layer in self.hidden:
+            x = dropout(torch.relu(layer(x)), head.dropout_of_hidden)
+        x = self.output(x)
+        bounded = head.activation == "tanh"
+        return _in_units(self._task, torch.tanh(x) if bounded else x, bounded)
+
+
+class TwoOrderHead(Head):
+    """A linear layer on each order of the pair, and on their difference, joined by another one.
+
+    Source: Robust embeddings, section 4: PH; with a difference DPH; with tanh in between DPHA.
+    Without tanh and without a shared layer, a signed difference adds nothing: all is linear.
+    """
+
+    def __init__(self, task: TaskConfig, hidden: int, sharing: Sharing) -> None:
+        super().__init__(task)
+        parts = 2 if task.head.compared_by == "none" else 3
+        self.parts = nn.ModuleList(nn.Linear(hidden, _outputs(task)) for _ in range(parts))
+        self.join = MeanAtFirst(parts, _outputs(task))
+
+    def forward(self, *vectors: Tensor, dropout: DropoutStream, shared: SharedLayer | None = None) -> Tensor:
+        first, second = vectors
+        read = _through(shared, _compared(first, second, self._task), dropout)
+        z = torch.cat([part(x) for part, x in zip(self.parts, read, strict=True)], dim=1)
+        z = torch.tanh(z) if self._task.head.activation == "tanh" else z
+        return _in_units(self._task, self.join(z), bounded=False)
+
+
+class MeanAtFirst(nn.Module):
+    """A linear layer (batch, parts · outputs) → (batch, outputs) that starts as the mean of the parts.
+
+    With BERT's small random weights on two or three inputs hardly a gradient would come
+    through, and at a fine-tuning rate the weights do not get away from where they start.
+    """
+
+    def __init__(self, parts: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(outputs).repeat(1, parts) / parts)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class CosineHead(Head):
+    """Cosine of two separate passes: mapped onto the label range, the logit itself, or a learned affine one."""
+
+    def __init__(self, task: TaskConfig, hidden: int, sharing: Sharing) -> None:
+        super().__init__(task)
+        self.learned = task.kind == "binary" and task.head.learned_scale is not False
+        if self.learned:
+            # The logit is 10·slope·cos + 10·offset: Adam moves a parameter by about the learning
+            # rate a step, so at 1e-5 a plain slope or offset would stay where it starts.
+            # The start is a steep decision at a cosine of 0.7.
+            self.slope = nn.Parameter(torch.tensor(1.0))
+            self.offset = nn.Parameter(torch.tensor(-0.7))
+
+    def forward(self, *vectors: Tensor, dropout: DropoutStream, shared: SharedLayer | None = None) -> Tensor:
+        u, v = _through(shared, vectors, dropout)
+        cosine = F.cosine_similarity(u, v, dim=1)
+        if self.learned:
+            return 10 * self.slope * cosine + 10 * self.offset
+        return _in_units(self._task, cosine[:, None], bounded=True)
+
+
+class DotHead(Head):
+    """Dot product of two separate passes (baseline of Multi-BERT, section 4.1)."""
+
+    def __init__(self, task: TaskConfig, hidden: int, sharing: Sharing) -> None:
+        super().__init__(task)
+
+    def forward(self, *vectors: Tensor, dropout: DropoutStream, shared: SharedLayer | None = None) -> Tensor:
+        u, v = _through(shared, vectors, dropout)
+        return _in_units(self._task, (u * v).sum(dim=1, keepdim=True), bounded=False)
+
+
+_HEADS: dict[HeadKind, type[LayeredHead | TwoOrderHead | CosineHead | DotHead]] = {
+    "linear": LayeredHead,
+    "cross": LayeredHead,
+    "two_order": TwoOrderHead,
+    "concat": LayeredHead,
+    "cosine": CosineHead,
+    "dot": DotHead,
+}
+
+
+def build_head(task: TaskConfig, hidden: int, sharing: Sharing = "none") -> Head:
+    """Make the head that ``task.head`` names.
+
+    Args:
+        task: the task.
+        hidden: width of the pooled vectors.
+        sharing: the shared layer that it will be called with (pairs: the head's first layer is there).
+    """
+    return _HEADS[task.head.kind](task, hidden, sharing)
+
+
+def joined_width(task: TaskConfig, hidden: int) -> int:
+    """Width of what the layers of a linear, cross or concat head read."""
+    assert _HEADS[task.head.kind] is LayeredHead, task.head.kind
+    if task.head.kind != "concat":
+        return hidden
+    return 2 * hidden if task.head.compared_by == "none" else 3 * hidden
+
+
+def _outputs(task: TaskConfig) -> int:
     return task.classes if task.kind == "classification" else 1
 
 
-def build_head(task: TaskConfig, hidden: int) -> Head:
-    """Make the head that ``task.head`` names for vectors of width ``hidden``."""
-    if task.head.kind == "linear":
-        return LinearHead(task, hidden, "single")
-    if task.head.kind == "cross":
-        return LinearHead(task, hidden, "joint")
-    if task.head.kind == "concat":
-        return ConcatHead(task, hidden)
-    return CosineHead(task, hidden)
+def _through(
+    shared: SharedLayer | None, vectors: Sequence[Tensor], dropout: DropoutStream
+) -> Sequence[Tensor]:
+    return vectors if shared is None else [shared.on_input(vector, dropout) for vector in vectors]
+
+
+def _compared(first: Tensor, second: Tensor, task: TaskConfig) -> list[Tensor]:
+    """Both vectors and, where the head wants one, their difference."""
+    difference = task.head.compared_by
+    if difference == "none":
+        return [first, second]
+    between = first - second
+    return [first, second, between.abs() if difference == "absolute" else between]
+
+
+def _in_units(task: TaskConfig, values: Tensor, bounded: bool) -> Tensor:
+    """(batch, outputs) → logits as they are, (batch,) where there is one; regression in label units.
+
+    What lives in −1…1 (``bounded``) always spans the label range: most labels would be out of its reach.
+    """
+    if task.kind == "classification":
+        return values
+    value = values.squeeze(1)
+    if task.kind == "binary" or not (bounded or task.targets == "scaled"):
+        return value
+    low, high = task.label_range
+    return value * ((high - low) / 2) + (low + high) / 2

@@ -1,24 +1,27 @@
-"""A trial's history: one record an epoch, and what it says at the best epoch."""
+"""A trial's history: one record an epoch, and what it says in the end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Record = dict[str, Any]
-"""Stage, epoch, losses, seconds; an evaluated epoch also has select, report and dev metrics."""
+"""Stage, epoch, losses, seconds. Where the tasks were scored: select, report and dev metrics. In the last
+stage also ``final_stage`` and ``chosen``: epoch and metrics of what would count if training ended there."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a trial's history says at its best epoch so far.
+    """What a trial's history says under the rule that chooses its epoch.
 
     Attributes:
-        best_epoch: epoch of the last stage with the best score on the select examples.
-        epochs: evaluated epochs.
-        metrics: ``select/sst`` … ``dev/score`` at the best epoch.
+        best_epoch: epoch of the last stage that counts; where every task has its own, the one with the best score.
+        epochs: evaluated epochs of the last stage.
+        metrics: ``select/sst`` … ``dev/score`` of what counts.
         cost_paid: seconds of training and evaluation that this trial spent.
         cost_alone: the same plus what the stages taken from the store had cost.
+        measures: by part (select, report, dev) further measures by task, and the plain mean.
+        constant: tasks that get one and the same answer for every example.
     """
 
     best_epoch: int
@@ -26,18 +29,35 @@ class Summary:
     metrics: dict[str, float]
     cost_paid: float
     cost_alone: float
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    constant: tuple[str, ...] = ()
+
+
+def is_evaluated(record: Record) -> bool:
+    """Whether a record holds a score that counts: an evaluated epoch of the last stage."""
+    return bool(record.get("final_stage")) and "select" in record
 
 
 def summarise(records: list[Record]) -> Summary:
-    """Summarise a history that holds at least one evaluated epoch."""
-    evaluated = [record for record in records if "select" in record]
-    best = max(evaluated, key=lambda record: (record["select"]["score"], -record["epoch"]))
+    """Summarise a history that holds at least one evaluated epoch of the last stage."""
+    evaluated = [record for record in records if is_evaluated(record)]
+    chosen = evaluated[-1]["chosen"]
     metrics = {
-        f"{part}/{name}": value for part in ("select", "report", "dev") for name, value in best[part].items()
+        f"{part}/{name}": value
+        for part in ("select", "report", "dev")
+        for name, value in chosen[part].items()
     }
     paid = sum(map(cost_paid, records))
     saved = sum(record.get("seconds_saved", 0.0) for record in records)
-    return Summary(best["epoch"], len(evaluated), metrics, paid, paid + saved)
+    return Summary(
+        chosen["epoch"],
+        len(evaluated),
+        metrics,
+        paid,
+        paid + saved,
+        chosen["measures"],
+        tuple(chosen["constant"]),
+    )
 
 
 def cost_paid(record: Record) -> float:

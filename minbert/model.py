@@ -12,9 +12,10 @@ from minbert.corpora.batching import Batch
 from minbert.devices import Compute
 from minbert.dropout import DropoutStream
 from minbert.encoder import BertEncoder, EncoderConfig, Packed
-from minbert.heads import Head, build_head
+from minbert.heads import Head, build_head, joined_width
 from minbert.pooling import pool
 from minbert.seeds import stream_seed
+from minbert.shared_layer import SharedLayer, build_shared_layer
 
 
 class MultitaskModel(nn.Module):
@@ -22,8 +23,10 @@ class MultitaskModel(nn.Module):
 
     Attributes:
         encoder: the shared BERT.
-        shared: dense + tanh that every head reads the pooled vectors through, or None.
+        shared: the layer that several heads share, or None.
         heads: one per task.
+        auxiliary: parts that a stage trains and nothing else uses, by name; empty between stages.
+        spread: standard deviation of fresh weights, the encoder's own.
         dropout: stream of all dropout masks; seeded by the training loop for every step.
         token_multiple: what the tokens of a batch are best rounded up to.
     """
@@ -32,8 +35,12 @@ class MultitaskModel(nn.Module):
         super().__init__()
         hidden = encoder.config.hidden_size
         self.encoder = encoder
-        self.shared = nn.Linear(hidden, hidden) if config.shared_layer else None
-        self.heads = nn.ModuleDict({name: build_head(task, hidden) for name, task in config.tasks.items()})
+        self.shared = _shared_layer(config, hidden)
+        self.heads = nn.ModuleDict(
+            {name: build_head(task, hidden, config.shared_layer) for name, task in config.tasks.items()}
+        )
+        self.auxiliary = nn.ModuleDict()
+        self.spread = encoder.config.initializer_range
         self._pooling = config.pooling
         self._dtype = torch.float32
         self._backend: AttentionBackend = "bmm"
@@ -47,20 +54,57 @@ class MultitaskModel(nn.Module):
         self.dropout = DropoutStream(compute.device)
         return self.to(compute.device)
 
-    def embed(self, packed: Packed, rate: float) -> Tensor:
-        """Pooled vectors (sequences, hidden) fp32, in the order given, under encoder dropout ``rate``."""
-        states = self.encoder(
-            packed, dropout=self.dropout, rate=rate, dtype=self._dtype, backend=self._backend
-        )
-        return pool(states, packed, self._pooling, self.encoder)
+    def embed(self, packed: Packed, rate: float, offset: Tensor | None = None) -> Tensor:
+        """Pool every sequence.
 
-    def forward(self, batch: Batch, encoder_rate: float = 0.0, head_rate: float = 0.0) -> dict[str, Tensor]:
-        """Outputs of every task in a batch: (batch,) values or (batch, classes) logits."""
-        vectors = self.dropout(self.embed(batch.packed, encoder_rate), head_rate)
-        if self.shared is not None:
-            vectors = torch.tanh(self.shared(vectors))
+        Args:
+            packed: the sequences.
+            rate: dropout inside the encoder.
+            offset: (tokens, hidden) added to the word embeddings.
+
+        Returns:
+            (sequences, hidden) fp32 vectors in the order given.
+        """
+        return pool(self.states(packed, rate, offset), packed, self._pooling, self.encoder)
+
+    def states(self, packed: Packed, rate: float, offset: Tensor | None = None) -> Tensor:
+        """(tokens, hidden) last hidden states of the packed tokens; arguments as for :meth:`embed`."""
+        return self.encoder(  # type: ignore[no-any-return]
+            packed,
+            dropout=self.dropout,
+            rate=rate,
+            dtype=self._dtype,
+            backend=self._backend,
+            offset=offset,
+        )
+
+    def forward(
+        self,
+        batch: Batch,
+        encoder_rate: float = 0.0,
+        head_rate: float = 0.0,
+        offset: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Outputs of every task in a batch.
+
+        Args:
+            batch: the tasks' examples.
+            encoder_rate: dropout inside the encoder.
+            head_rate: dropout on the pooled vectors.
+            offset: (tokens, hidden) added to the word embeddings.
+
+        Returns:
+            (batch,) values or (batch, classes) logits by task.
+        """
+        vectors = self.embed(batch.packed, encoder_rate, offset)
+        return self.outputs(batch, self.dropout(vectors, head_rate))
+
+    def outputs(self, batch: Batch, vectors: Tensor) -> dict[str, Tensor]:
+        """What :meth:`forward` gives, from the batch's (sequences, hidden) pooled vectors."""
         return {
-            part.task: self.heads[part.task](*(vectors[rows] for rows in part.sequences))
+            part.task: self.heads[part.task](
+                *(vectors[rows] for rows in part.sequences), dropout=self.dropout, shared=self.shared
+            )
             for part in batch.parts
         }
 
@@ -73,8 +117,8 @@ class MultitaskModel(nn.Module):
     def clear_gradients(self) -> None:
         """Forget all gradients."""
         self.clear_shared_gradients()
-        for parameter in self.heads.parameters():
-            parameter.grad = None
+        self.heads.zero_grad()
+        self.auxiliary.zero_grad()
 
     def clear_shared_gradients(self) -> None:
         """Forget the gradients of everything that several tasks share."""
@@ -86,17 +130,26 @@ class MultitaskModel(nn.Module):
 def build_model(config: TrainConfig, shape: EncoderConfig, weights: dict[str, Tensor]) -> MultitaskModel:
     """Make a trial's model: pre-trained encoder weights, fresh heads from the trial's own streams."""
     model = MultitaskModel(config, load_encoder(shape, weights))
-    fresh = [("shared", model.shared)] if model.shared is not None else []
-    for name, module in [*fresh, *((f"head-{name}", head) for name, head in model.heads.items())]:
-        assert module is not None
-        _initialise(module, shape.initializer_range, stream_seed(config.seed, "initialisation", name))
+    fresh: dict[str, nn.Module] = {f"head-{name}": head for name, head in model.heads.items()}
+    if model.shared is not None:
+        fresh["shared"] = model.shared
+    for name, module in fresh.items():
+        initialise(module, model.spread, stream_seed(config.seed, "initialisation", name))
     return model
 
 
-def _initialise(module: nn.Module, spread: float, seed: int) -> None:
+def initialise(module: nn.Module, spread: float, seed: int) -> None:
     """Draw weights as BERT does: normal with standard deviation ``spread``, zero biases."""
     generator = torch.Generator().manual_seed(seed)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0.0, spread, generator=generator)
             nn.init.zeros_(layer.bias)
+
+
+def _shared_layer(config: TrainConfig, hidden: int) -> SharedLayer | None:
+    joined = hidden
+    if config.shared_layer == "pairs":
+        widths = {joined_width(task, hidden) for task in config.tasks.values() if len(task.text) == 2}
+        (joined,) = widths  # the configuration refuses pair heads that join their inputs differently
+    return build_shared_layer(config.shared_layer, hidden, joined, config.shared_dropout)

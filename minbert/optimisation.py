@@ -14,7 +14,7 @@ from minbert.config import Schedule, StageConfig
 class StageOptimiser:
     """AdamW over the trainable parameters of a stage.
 
-    Biases and layer norms get no weight decay (Devlin et al. 2019). The learning rate is set
+    Biases and layer norms (Devlin et al. 2019) and learned task weights get no weight decay. The learning rate is set
     before every step from the step's number, so the state is the two moments and that number.
     """
 
@@ -46,9 +46,10 @@ class StageOptimiser:
         return self._stage.learning_rate * share
 
     def step(self) -> None:
-        """Clip the gradients' global norm and take one step."""
-        trained = [parameter for parameter in self.parameters if parameter.grad is not None]
-        nn.utils.clip_grad_norm_(trained, self._stage.max_grad_norm)
+        """Clip the gradients' global norm, unless ``max_grad_norm`` is 0, and take one step."""
+        if self._stage.max_grad_norm:
+            trained = [parameter for parameter in self.parameters if parameter.grad is not None]
+            nn.utils.clip_grad_norm_(trained, self._stage.max_grad_norm)
         for group in self._adamw.param_groups:
             group["lr"] = self.learning_rate()
         self._adamw.step()
@@ -91,4 +92,6 @@ def schedule(kind: Schedule, step: int, total: int, warmup: int) -> float:
 
 
 def _decays(name: str) -> bool:
-    return not name.endswith("bias") and "LayerNorm" not in name
+    return (
+        not name.endswith("bias") and "LayerNorm" not in name and not name.startswith("auxiliary.weighting.")
+    )

@@ -11,6 +11,7 @@ from minbert.bundled import CORPUS, ENCODER
 from minbert.checkpoint import EncoderFiles, open_encoder
 from minbert.config import TaskConfig
 from minbert.corpora.reader import Corpus, read_corpus
+from minbert.corpora.texts import Role
 from minbert.errors import UserError
 
 HUB_ENCODER = "bert-base-uncased"
@@ -34,24 +35,30 @@ class Sources:
 
 
 def resolve(
-    data: str, encoder: str, tasks: Mapping[str, TaskConfig], default_data: str | None = None
+    data: str,
+    encoder: str,
+    tasks: Mapping[str, TaskConfig],
+    default_data: str | None = None,
+    texts: Mapping[str, Role] | None = None,
 ) -> Sources:
     """Find and check data and encoder.
 
     Args:
         data: a folder, or ``auto``: ``default_data`` when given, else ``./data`` when present,
             else the bundled corpus.
-        encoder: a folder, a hub id, or ``auto``: the bundled encoder with the bundled corpus,
-            bert-base-uncased otherwise.
+        encoder: a checkpoint folder, the folder of an earlier run or trial or its ``best/`` (the
+            encoder inside is taken), a hub id, or ``auto``: the bundled encoder with the bundled
+            corpus, bert-base-uncased otherwise.
         tasks: the tasks to read.
         default_data: what the environment names.
+        texts: further text files that stages need (:func:`minbert.corpora.texts.texts_needed`).
 
     Raises:
         UserError: something is missing or not of its format.
     """
     folder = _data_folder(data, default_data).absolute()
     bundled = folder == CORPUS
-    corpus = read_corpus(folder, tasks)
+    corpus = read_corpus(folder, tasks, texts)
     if encoder == "auto":
         encoder = str(ENCODER) if bundled else HUB_ENCODER
     files = open_encoder(_encoder_folder(encoder).absolute())
@@ -70,10 +77,24 @@ def _data_folder(data: str, default: str | None) -> Path:
 def _encoder_folder(name: str) -> Path:
     path = Path(name)
     if path.exists():
-        return path
+        return _inside(path)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
         raise UserError(f"--encoder {name}: no such folder")
     return _download(name)
+
+
+def _inside(path: Path) -> Path:
+    """The encoder of a run's folder or of its ``best/``; any other folder is an encoder's itself."""
+    if (path / "config.json").is_file():
+        return path
+    for inner in (path / "best" / "encoder", path / "encoder"):
+        if (inner / "config.json").is_file():
+            return inner
+    if (path / "config.yaml").is_file():
+        raise UserError(f"--encoder {path}: a run without best/encoder: it has not finished an epoch")
+    if (path / "study.yaml").is_file():
+        raise UserError(f"--encoder {path}: a study; name one of its trials: {path / 'trials'}/…")
+    return path
 
 
 def _download(name: str) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,17 +25,17 @@ class StageState:
 
     Attributes:
         weights: parameters by name that later stages start from.
-        moments: the optimiser's state, empty unless the stage can be extended.
+        moments: what training goes on from, empty unless the stage can be extended.
         step_number: optimiser steps done.
         seconds: cost of making it, earlier stages not included.
-        train_loss: mean losses of the last epoch.
+        facts: losses and scores of the last epoch, as they stand in a history record.
     """
 
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
     step_number: int
     seconds: float
-    train_loss: dict[str, float]
+    facts: dict[str, Any]
 
 
 class StageStore(Protocol):
@@ -64,7 +64,7 @@ class LocalStageStore:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         weights, moments = split_prefixed(tensors)
-        return StageState(weights, moments, meta["step_number"], meta["seconds"], meta["train_loss"])
+        return StageState(weights, moments, meta["step_number"], meta["seconds"], meta["facts"])
 
     def put(self, key: str, state: StageState) -> None:
         if (self._folder / key / "manifest.json").is_file() and self.get(key) is not None:
@@ -81,7 +81,7 @@ class LocalStageStore:
             meta = {
                 "step_number": state.step_number,
                 "seconds": state.seconds,
-                "train_loss": state.train_loss,
+                "facts": state.facts,
                 "checksums": {"state.safetensors": checksum(temporary / "state.safetensors")},
             }
             (temporary / "manifest.json").write_text(json.dumps(meta), encoding="utf-8")

@@ -7,9 +7,32 @@ products; the long vectors are read twice, however many tasks there are.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def project(gradients: Tensor, gram: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Sum of the projected gradients.
+
+    The projection scales with the gradients: those of the losses divided by the number of tasks give the
+    mean of the projected ones.
+
+    Args:
+        gradients: (tasks, parameters).
+        gram: (tasks, tasks) their dot products.
+        rng: order in which the other tasks are visited.
+
+    Returns:
+        (parameters,); the plain sum without a conflict.
+    """
+    weights = torch.from_numpy(pcgrad_weights(gram, rng)).to(gradients)
+    return weights @ gradients
 
 
 def pcgrad_weights(gram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -27,13 +50,44 @@ def pcgrad_weights(gram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for i in range(tasks):
         for j in rng.permutation(tasks):
             dot = coefficients[i] @ gram[:, j]
-            if j != i and dot < 0:
+            # A vanishing gradient's square is rounded to 0 before its dot products are.
+            if j != i and dot < 0 < gram[j, j]:
                 coefficients[i, j] -= dot / gram[j, j]
     return coefficients.sum(axis=0)
 
 
-def combine(gradients: Tensor, rng: np.random.Generator) -> Tensor:
-    """Sum of the projected gradients; ``gradients`` (tasks, parameters) → (parameters,)."""
-    gram = (gradients @ gradients.T).double().cpu().numpy()
-    weights = torch.from_numpy(pcgrad_weights(gram, rng)).to(gradients)
-    return weights @ gradients
+class Conflicts:
+    """How often the gradients of tasks conflict over the steps of an epoch, and how far."""
+
+    def __init__(self) -> None:
+        self._steps = self._conflicting = 0
+        self._cosines: dict[str, list[float]] = {}
+
+    def add(self, names: Sequence[str], gram: np.ndarray) -> None:
+        """Count a step.
+
+        Args:
+            names: the step's tasks, in the order that every step has.
+            gram: (tasks, tasks) dot products of their gradients.
+        """
+        if len(names) < 2:
+            return
+        self._steps += 1
+        pairs = list(combinations(range(len(names)), 2))
+        self._conflicting += any(gram[i, j] < 0 for i, j in pairs)
+        for i, j in pairs:
+            lengths = math.sqrt(gram[i, i]) * math.sqrt(gram[j, j])
+            if lengths > 0 and math.isfinite(gram[i, j] / lengths):  # a zero gradient has no direction
+                self._cosines.setdefault(f"{names[i]}/{names[j]}", []).append(float(gram[i, j] / lengths))
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data: ``steps`` that had at least two tasks, ``conflict_share`` of them with a negative dot
+        product, mean ``cosine`` by pair of tasks. Empty without such a step.
+        """
+        if not self._steps:
+            return {}
+        return {
+            "steps": self._steps,
+            "conflict_share": self._conflicting / self._steps,
+            "cosine": {pair: math.fsum(values) / len(values) for pair, values in self._cosines.items()},
+        }

@@ -10,13 +10,13 @@ from pathlib import Path
 from minbert.canonical import canonical
 from minbert.command_line import EXIT_FAILED, Parser, run
 from minbert.config import TrainConfig
+from minbert.corpora.texts import texts_needed
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.devices import pin
-from minbert.errors import UserError
+from minbert.errors import TrainingFailure, UserError
 from minbert.history import Record, summarise
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
-from minbert.training import TrainingFailure
 from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config
 
@@ -27,7 +27,8 @@ def main() -> int:
     config = load_config(arguments.config)
     data = arguments.data or config.data.path
     encoder = arguments.encoder or config.encoder.path
-    sources = resolve(data, encoder, config.tasks, os.environ.get("MINBERT_DATA"))
+    default_data = os.environ.get("MINBERT_DATA")
+    sources = resolve(data, encoder, config.tasks, default_data, texts_needed(config))
     stored = _stored(arguments.out)
     config = pin(with_sources(_pinned_as(config, stored), sources), sources.encoder.config)
     if sources.data_bundled and data == "auto":
@@ -48,7 +49,7 @@ def main() -> int:
 
 
 def with_sources(config: TrainConfig, sources: Sources) -> TrainConfig:
-    """Name data and encoder by path and fingerprint.
+    """Name data, the texts that the stages read, and the encoder by path and fingerprint.
 
     Raises:
         UserError: the configuration was pinned to another content.
@@ -66,6 +67,7 @@ def with_sources(config: TrainConfig, sources: Sources) -> TrainConfig:
                 f"{source.fingerprint} ({source.path})"
             )
         update[name] = source.model_copy(update={"path": str(path), "fingerprint": fingerprint})
+    update["data"] = update["data"].model_copy(update={"texts": _text_fingerprints(config, sources)})
     return config.model_copy(update=update)
 
 
@@ -80,6 +82,18 @@ def describe(record: Record) -> str:
         scores = " ".join(f"{name} {value:.3f}" for name, value in record["dev"].items())
         line += f" | dev {scores}"
     return line
+
+
+def _text_fingerprints(config: TrainConfig, sources: Sources) -> dict[str, str]:
+    found = {name: sources.corpus.texts[name].fingerprint for name in texts_needed(config)}
+    for name, fingerprint in found.items():
+        pinned = config.data.texts.get(name, fingerprint)
+        if pinned != fingerprint:
+            raise UserError(
+                f"--data {sources.corpus.path}: the fingerprint of its {name!r} is {fingerprint}, but the "
+                f"configuration was made for {pinned} ({config.data.path})"
+            )
+    return found
 
 
 def _stored(out: Path) -> TrainConfig | None:

@@ -11,41 +11,37 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from minbert.config import MultitaskStage, SimCSEStage, TrainConfig
+from minbert.config import MultitaskStage, StageConfig, TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
+from minbert.errors import TrainingFailure
 from minbert.model import MultitaskModel
 from minbert.objectives import build_objective
 from minbert.optimisation import StageOptimiser
 
 
-class TrainingFailure(Exception):
-    """A trial that cannot go on; ``cause`` is a short name such as ``nan``."""
-
-    def __init__(self, cause: str, message: str) -> None:
-        super().__init__(message)
-        self.cause = cause
-
-
 @dataclass(frozen=True)
 class EpochResult:
-    """One finished training epoch."""
+    """One finished training epoch; ``facts`` is what else the objective has to tell of it."""
 
     train_loss: dict[str, float]
     examples: int
     tokens: int
     learning_rate: float
     seconds: float
+    facts: dict[str, Any]
 
 
 class StageTrainer:
     """Trains one stage of a model, an epoch at a time.
 
     Attributes:
-        epoch: epochs done.
+        epoch: epochs done, or begun where the last is a fraction of one.
+        last_epoch: number of the last one.
         optimiser: AdamW and its state.
     """
 
@@ -58,13 +54,39 @@ class StageTrainer:
         device: torch.device,
     ) -> None:
         stage = config.stages[name]
-        self.model, self.epoch = model, 0
+        self.model, self.epoch, self.last_epoch = model, 0, stage.last_epoch
+        self._epochs = stage.epochs
         frozen = isinstance(stage, MultitaskStage) and stage.freeze_encoder
         model.encoder.requires_grad_(not frozen)
+        model.auxiliary = nn.ModuleDict()
         self._objective = build_objective(model, config, name, corpus, device)
-        total = sum(self._objective.steps(epoch) for epoch in range(1, stage.epochs + 1))
+        total = sum(self._objective.steps(epoch) for epoch in range(1, self.last_epoch + 1))
         named = [(key, value) for key, value in model.named_parameters() if _trained(key, stage, frozen)]
         self.optimiser = StageOptimiser(named, stage, total)
+
+    @property
+    def progress(self) -> float:
+        """Epochs done, the fraction of an unfinished last one included."""
+        return min(self.epoch, self._epochs)
+
+    def state(self) -> dict[str, Tensor]:
+        """What the stage goes on from besides the model's weights and the step's number."""
+        state = {f"adamw/{name}": value for name, value in self.optimiser.state().items()}
+        return state | {f"objective/{name}": value for name, value in self._objective.state().items()}
+
+    def load(self, epoch: int, step_number: int, state: Mapping[str, Tensor]) -> None:
+        """Continue after ``epoch`` epochs from what :meth:`state` gave there."""
+        self.epoch = epoch
+        parts: dict[str, dict[str, Tensor]] = {"adamw": {}, "objective": {}}
+        for key, value in state.items():
+            owner, _, name = key.partition("/")
+            parts[owner][name] = value
+        self.optimiser.load(parts["adamw"], step_number)
+        self._objective.load(parts["objective"])
+
+    def after_epoch(self, metrics: Mapping[str, float] | None) -> None:
+        """Tell the objective what the tasks scored, mapped to 0…1; None where they were not scored."""
+        self._objective.after_epoch(metrics)
 
     def train_epoch(self) -> EpochResult:
         """Train the next epoch.
@@ -80,6 +102,7 @@ class StageTrainer:
         for index in range(self._objective.steps(self.epoch)):
             result = self._objective.backward(self.epoch, index)
             _check_finite(result.losses, self.epoch, index)
+            self._objective.before_step()
             self.optimiser.step()
             self.model.clear_gradients()
             for name, loss in result.losses.items():
@@ -90,12 +113,13 @@ class StageTrainer:
         for name, mean in losses.items():  # a GPU is not waited for at every step
             if not math.isfinite(mean):
                 raise TrainingFailure("nan", f"the loss of {name} is {mean} at epoch {self.epoch}")
-        return EpochResult(losses, examples, tokens, rate, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        return EpochResult(losses, examples, tokens, rate, seconds, self._objective.summary())
 
 
-def _trained(name: str, stage: MultitaskStage | SimCSEStage, frozen: bool) -> bool:
-    if isinstance(stage, SimCSEStage):
-        return name.startswith("encoder.")
+def _trained(name: str, stage: StageConfig, frozen: bool) -> bool:
+    if not isinstance(stage, MultitaskStage):
+        return name.startswith(("encoder.", "auxiliary."))
     return not (frozen and name.startswith("encoder."))
 
 

@@ -9,20 +9,22 @@ everything else of that epoch is written before.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minbert.canonical import extends_itself, stage_key
-from minbert.checkpoint import WEIGHTS, EncoderFiles, save_encoder
+from minbert.checkpoint import EncoderFiles
+from minbert.choice import Choice
 from minbert.config import MultitaskStage, TrainConfig
 from minbert.corpora.batching import Batcher
 from minbert.corpora.tokenised import TokenisedCorpus
@@ -36,13 +38,16 @@ from minbert.durable import (
     settle_folder,
     write_text,
 )
-from minbert.evaluation import Evaluator
+from minbert.errors import TrainingFailure
+from minbert.evaluation import Evaluator, score
 from minbert.history import Record, cost_paid
 from minbert.model import MultitaskModel, build_model
 from minbert.stages import StageState, StageStore, prefixed, split_prefixed
-from minbert.training import EpochResult, StageTrainer, TrainingFailure
+from minbert.training import EpochResult, StageTrainer
 from minbert.yaml_reader import dump_yaml
 
+Scored = Literal["never", "at the end", "always"]
+_SHARED_FACTS = ("train_loss", "gradients", "select", "report", "dev", "measures", "constant", "geometry")
 _PATIENCE_SECONDS = 60  # for a worker whose driver died to die too
 
 
@@ -74,6 +79,7 @@ class Trial:
         if not (folder / "config.yaml").is_file():
             write_text(folder / "config.yaml", dump_yaml(config.model_dump(mode="json", exclude_none=True)))
         self._compute = compute(config)
+        self._choice = Choice(config, folder, materials.encoder)
         self._history: list[Record] = []
         self.found = 0
 
@@ -84,8 +90,8 @@ class Trial:
             TrainingFailure: training cannot go on.
         """
         with exclusive(self._folder / ".lock", _PATIENCE_SECONDS):
-            for name in ("checkpoint", "best", "predictions"):
-                settle_folder(self._folder / name)
+            settle_folder(self._folder / "checkpoint")
+            self._choice.settle()
             self._history = read_json_lines(self._folder / "history.jsonl")
             resume = None if self.finished else self._checkpoint()
             self.found = len(self._history)
@@ -95,7 +101,7 @@ class Trial:
 
     def _go_on(self, resume: _Checkpoint | None) -> Iterator[Record]:
         model = self._new_model()
-        for name, stage in self.config.running_stages():
+        for name, _ in self.config.running_stages():
             last = name == self.config.running_stages()[-1][0]
             if resume is not None and resume.stage != name:
                 continue
@@ -105,7 +111,7 @@ class Trial:
                 resume = None
             elif not last:
                 yield from self._from_store(model, trainer, name)
-            for record in self._train(model, trainer, name, stage.epochs, last):
+            for record in self._train(model, trainer, name, self._scored(name), last):
                 self._remember(record)
                 yield record
 
@@ -113,25 +119,45 @@ class Trial:
     def finished(self) -> bool:
         """Whether the last stage's last epoch is in the history."""
         name, stage = self.config.running_stages()[-1]
-        return any(record["stage"] == name and record["epoch"] == stage.epochs for record in self._history)
+        return any(
+            record["stage"] == name and record["epoch"] == stage.last_epoch for record in self._history
+        )
 
     def _new_model(self) -> MultitaskModel:
         model = build_model(self.config, self._materials.encoder.config, dict(self._materials.weights))
         return model.on(self._compute)
 
     def _train(
-        self, model: MultitaskModel, trainer: StageTrainer, name: str, epochs: int, last: bool
+        self, model: MultitaskModel, trainer: StageTrainer, name: str, scored: Scored, last: bool
     ) -> Iterator[Record]:
         evaluator = self._evaluator(model)
-        while trainer.epoch < epochs:
-            result = trainer.train_epoch()
-            record = _record(name, trainer, result)
-            if last:
-                self._evaluate(model, evaluator, record, final=trainer.epoch == epochs)
-            else:
+        while trainer.epoch < trainer.last_epoch:
+            record = _record(name, trainer, trainer.train_epoch())
+            begin = time.perf_counter()
+            ends = trainer.epoch == trainer.last_epoch
+            with _at_epoch(trainer.epoch):
+                if last:
+                    self._choose(model, evaluator, record, ends)
+                elif scored == "always" or (scored == "at the end" and ends):
+                    record |= evaluator.evaluate(model).record()
+                if ends:
+                    record |= {"geometry": evaluator.geometry(model)}
+            record["eval_seconds"] = time.perf_counter() - begin
+            trainer.after_epoch(_mapped(record.get("select"), self.config))
+            if not last:
                 self._publish(model, trainer, name, record)
             self._save_checkpoint(model, trainer, record)
             yield record
+
+    def _scored(self, name: str) -> Scored:
+        """When the tasks are scored in a stage: once heads have been trained, after every stage; forgetting shows."""
+        stages = self.config.running_stages()
+        position = [each for each, _ in stages].index(name)
+        stage = stages[position][1]
+        if isinstance(stage, MultitaskStage) and stage.weighting == "adaptive":
+            return "always"
+        trained = any(isinstance(earlier, MultitaskStage) for _, earlier in stages[: position + 1])
+        return "at the end" if trained else "never"
 
     def _evaluator(self, model: MultitaskModel) -> Evaluator:
         inputs = {task: model.head(task).inputs for task in self.config.tasks}
@@ -140,66 +166,33 @@ class Trial:
         batcher = Batcher(corpus, inputs, self.config.max_length, self._compute.device, multiple)
         return Evaluator(corpus, batcher, self.config.tasks, self.config.selection)
 
-    def _evaluate(self, model: MultitaskModel, evaluator: Evaluator, record: Record, final: bool) -> None:
-        begin = time.perf_counter()
-        parts, predictions = evaluator.evaluate(model)
-        for task, values in predictions.items():
-            if not np.isfinite(values).all():
-                raise TrainingFailure(
-                    "nan", f"{task} has predictions that are no numbers at epoch {record['epoch']}"
-                )
-        record |= parts
-        earlier = [r["select"]["score"] for r in self._history if "select" in r]
-        if parts["select"]["score"] > max(earlier, default=-np.inf):
-            self._save_best(model, evaluator, predictions, record["epoch"])
-        if final:
-            self._predict_test(model, evaluator)
-        record["eval_seconds"] = time.perf_counter() - begin
-
-    def _save_best(
-        self, model: MultitaskModel, evaluator: Evaluator, predictions: dict[str, np.ndarray], epoch: int
-    ) -> None:
-        with publish_folder(self._folder / "best") as temporary:
-            save_encoder(model.encoder, temporary / "encoder", self._materials.encoder.folder)
-            save_file(_head_weights(model), temporary / "heads.safetensors")
-            write_text(temporary / "epoch.json", json.dumps({"epoch": epoch}))
-        with publish_folder(self._folder / "predictions") as temporary:
-            for task, values in predictions.items():
-                evaluator.frame(task, "dev", values).to_parquet(temporary / f"{task}.parquet", index=False)
-
-    def _predict_test(self, model: MultitaskModel, evaluator: Evaluator) -> None:
-        """Add the best epoch's predictions for the test splits to the stored ones."""
-        load_best(model, self._folder / "best")
-        additions = {}
-        for task in self.config.tasks:
-            if "test" in self._materials.corpus.splits[task]:
-                additions[task] = evaluator.frame(task, "test", evaluator.predict(model, task, "test"))
-        stored = {
-            task: pd.read_parquet(self._folder / "predictions" / f"{task}.parquet")
-            for task in self.config.tasks
-        }
-        with publish_folder(self._folder / "predictions") as temporary:
-            for task, frame in stored.items():
-                frames = [frame[frame["split"] == "dev"], *([additions[task]] if task in additions else [])]
-                pd.concat(frames, ignore_index=True).to_parquet(temporary / f"{task}.parquet", index=False)
+    def _choose(self, model: MultitaskModel, evaluator: Evaluator, record: Record, ends: bool) -> None:
+        earlier = next((r["chosen"] for r in reversed(self._history) if "chosen" in r), None)
+        evaluation, chosen = self._choice.evaluate(model, evaluator, record["epoch"], earlier)
+        record |= {**evaluation.record(), "final_stage": True, "chosen": chosen}
+        if ends:
+            self._choice.predict_test(model, evaluator)
 
     def _from_store(self, model: MultitaskModel, trainer: StageTrainer, name: str) -> Iterator[Record]:
-        """Take the longest published beginning of a stage; yields a record for each epoch taken."""
+        """Take the longest published beginning of a stage; yields a record for what was taken."""
         stage = self.config.stages[name]
-        lengths = range(stage.epochs, 0, -1) if extends_itself(stage) else [stage.epochs]
-        for epochs in lengths:
+        shorter = range(trainer.last_epoch - 1, 0, -1) if extends_itself(stage) else ()
+        for epochs in (stage.epochs, *shorter):
             state = self._materials.store.get(stage_key(self.config, name, epochs))
             if state is None:
                 continue
             model.load_state_dict(state.weights, strict=False)
-            trainer.epoch = epochs
-            trainer.optimiser.load(state.moments, state.step_number)
+            epoch = math.ceil(epochs)
+            if epoch < trainer.last_epoch:
+                trainer.load(epoch, state.step_number, state.moments)
+            else:
+                trainer.epoch, trainer.optimiser.step_number = epoch, state.step_number
             record = {
                 "stage": name,
-                "epoch": epochs,
+                "epoch": epoch,
                 "step": state.step_number,
                 "shared": True,
-                "train_loss": state.train_loss,
+                **state.facts,
                 "seconds_saved": state.seconds,
             }
             self._save_checkpoint(model, trainer, record)
@@ -209,20 +202,20 @@ class Trial:
 
     def _publish(self, model: MultitaskModel, trainer: StageTrainer, name: str, record: Record) -> None:
         stage = self.config.stages[name]
-        if trainer.epoch < stage.epochs and not extends_itself(stage):
+        ends = trainer.epoch == trainer.last_epoch
+        if not ends and not extends_itself(stage):
             return
-        multitask = isinstance(stage, MultitaskStage)
-        weights = {
-            key: value for key, value in model.state_dict().items() if multitask or key.startswith("encoder.")
-        }
-        moments = trainer.optimiser.state() if extends_itself(stage) else {}
+        kept = ("",) if isinstance(stage, MultitaskStage) else ("encoder.", "auxiliary.")
+        weights = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
+        moments = trainer.state() if extends_itself(stage) else {}
         seconds = cost_paid(record) + sum(
             cost_paid(earlier) + earlier.get("seconds_saved", 0.0)
             for earlier in self._history
             if earlier["stage"] == name
         )
-        state = StageState(weights, moments, trainer.optimiser.step_number, seconds, record["train_loss"])
-        self._materials.store.put(stage_key(self.config, name, trainer.epoch), state)
+        facts = {key: value for key, value in record.items() if key in _SHARED_FACTS}
+        state = StageState(weights, moments, trainer.optimiser.step_number, seconds, facts)
+        self._materials.store.put(stage_key(self.config, name, trainer.progress), state)
 
     def _remember(self, record: Record) -> None:
         append_json(self._folder / "history.jsonl", record)
@@ -230,9 +223,7 @@ class Trial:
 
     def _save_checkpoint(self, model: MultitaskModel, trainer: StageTrainer, record: Record) -> None:
         with publish_folder(self._folder / "checkpoint") as temporary:
-            save_file(
-                prefixed(model.state_dict(), trainer.optimiser.state()), temporary / "state.safetensors"
-            )
+            save_file(prefixed(model.state_dict(), trainer.state()), temporary / "state.safetensors")
             checked = {"record": record, "checksum": checksum(temporary / "state.safetensors")}
             write_text(temporary / "manifest.json", json.dumps(checked))
 
@@ -273,15 +264,7 @@ class _Checkpoint:
 
     def restore(self, model: MultitaskModel, trainer: StageTrainer) -> None:
         model.load_state_dict(self.weights)
-        trainer.epoch = self.epoch
-        trainer.optimiser.load(self.moments, self.step_number)
-
-
-def load_best(model: MultitaskModel, folder: Path) -> None:
-    """Load the weights of a ``best/`` folder into a model of the same configuration."""
-    encoder = load_file(folder / "encoder" / WEIGHTS)
-    model.load_state_dict({f"encoder.{name}": value for name, value in encoder.items()}, strict=False)
-    model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
+        trainer.load(self.epoch, self.step_number, self.moments)
 
 
 def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:
@@ -294,8 +277,21 @@ def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:
         "learning_rate": result.learning_rate,
         "train_loss": result.train_loss,
         "train_seconds": result.seconds,
+        **result.facts,
     }
 
 
-def _head_weights(model: MultitaskModel) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}
+@contextmanager
+def _at_epoch(epoch: int) -> Iterator[None]:
+    """Say in which epoch a failure happened."""
+    try:
+        yield
+    except TrainingFailure as failure:
+        raise TrainingFailure(failure.cause, f"{failure} at epoch {epoch}") from None
+
+
+def _mapped(select: Mapping[str, float] | None, config: TrainConfig) -> dict[str, float] | None:
+    """Select metrics of the tasks on 0…1."""
+    if select is None:
+        return None
+    return {task: score(select, {task: task_config}) for task, task_config in config.tasks.items()}

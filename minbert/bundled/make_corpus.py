@@ -1,6 +1,7 @@
 """Make the bundled corpus: ``python -m minbert.bundled.make_corpus [--out FOLDER]``.
 
-Nine tab-separated files in the CS224N layout. Every label is computed from the meaning
+Nine tab-separated files in the CS224N layout, ``sentences.txt`` (a sentence a line) and ``nli.csv``
+(triplets sent0, sent1, hard_neg). Every label is computed from the meaning
 that was drawn, then disturbed a little: a share of the class labels moves to a
 neighbouring class and every similarity gets some noise, as human labels do.
 """
@@ -35,14 +36,18 @@ from minbert.bundled.grammar import (
     slot_options,
     tell,
 )
+from minbert.bundled.triplets import draw_sentence, draw_triplet
 
 SEED = 224
+TEXT_SEED = 225
 SIZES = {
     "sst": {"train": 1200, "dev": 400, "test": 200},
     "qqp": {"train": 1600, "dev": 400, "test": 200},
     "sts": {"train": 1200, "dev": 400, "test": 200},
 }
 """Examples by task and split."""
+SENTENCES = 3000
+TRIPLETS = 1200
 STEMS = {"sst": "ids-sst", "qqp": "quora", "sts": "sts"}
 COLUMNS = {
     "sst": ("sentence", "sentiment"),
@@ -60,9 +65,17 @@ Example = tuple[str, ...]
 
 
 def write_corpus(folder: Path) -> None:
-    """Write the nine files into a folder, which is made if need be; the same bytes every time."""
+    """Write all files into a folder, which is made if need be; the same bytes every time."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(SEED)
+    labelled = _write_tasks(folder, random.Random(SEED))
+    rng = random.Random(TEXT_SEED)
+    _write_sentences(folder / "sentences.txt", labelled, rng)
+    _write_triplets(folder / "nli.csv", rng)
+
+
+def _write_tasks(folder: Path, rng: random.Random) -> set[str]:
+    """Write the tasks' nine files; returns their texts."""
+    written: set[str] = set()
     for task, draw in {"sst": review_example, "qqp": question_example, "sts": event_example}.items():
         examples = _without_repeats(draw, rng)
         for split, size in SIZES[task].items():
@@ -74,6 +87,28 @@ def write_corpus(folder: Path) -> None:
                 for index in range(size):
                     example = next(examples)[: len(columns)]
                     writer.writerow((index, f"{rng.getrandbits(100):025x}", *example))
+                    written.update(example[: len(COLUMNS[task]) - 1])
+    return written
+
+
+def _write_sentences(path: Path, labelled: set[str], rng: random.Random) -> None:
+    """Write sentences that no task has: what is trained on them has not seen a dev or test text."""
+    seen = set(labelled)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        while len(seen) < len(labelled) + SENTENCES:
+            words, end = draw_sentence(rng)
+            text = sentence(words, end)
+            if text not in seen:
+                seen.add(text)
+                file.write(text + "\n")
+
+
+def _write_triplets(path: Path, rng: random.Random) -> None:
+    triplets = _without_repeats(lambda stream: tuple(map(sentence, draw_triplet(stream))), rng)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("sent0", "sent1", "hard_neg"))
+        writer.writerows(next(triplets) for _ in range(TRIPLETS))
 
 
 def _without_repeats(draw: Callable[[random.Random], Example], rng: random.Random) -> Iterator[Example]:

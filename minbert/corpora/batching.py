@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class Part:
     Attributes:
         task: its name.
         sequences: where its vectors stand among the batch's sequences: one slice for joint
-            and single inputs, two for separate ones.
+            and single inputs, two for separate ones and for both orders.
         labels: (batch,) float32, or None.
     """
 
@@ -62,6 +63,12 @@ class Batcher:
         self._cls = np.array([corpus.cls_id], dtype=np.int32)
         self._sep = np.array([corpus.sep_id], dtype=np.int32)
 
+    def with_inputs(self, inputs: Mapping[str, Inputs]) -> Batcher:
+        """The same batcher for other encodings of the tasks' texts."""
+        changed = copy.copy(self)
+        changed._inputs = inputs
+        return changed
+
     def batch(self, split: str, requests: Sequence[tuple[str, np.ndarray]]) -> Batch:
         """Pack the examples of several tasks; a request names a task and its (batch,) example numbers."""
         sequences: list[np.ndarray] = []
@@ -88,6 +95,8 @@ class Batcher:
         lengths = np.zeros(len(rows), dtype=np.int64)
         for table in data.columns:
             lengths += np.minimum(table.lengths[rows], self._max_length) + 2
+        if self._inputs[task] == "both_orders":
+            lengths *= 2
         order = np.argsort(lengths, kind="stable")
         bounds = np.cumsum(lengths[order]) // budget
         yield from np.split(rows[order], np.flatnonzero(np.diff(bounds)) + 1)
@@ -95,19 +104,27 @@ class Batcher:
     def _encodings(
         self, task: str, data: TokenisedSplit, indices: np.ndarray
     ) -> list[list[tuple[np.ndarray, int]]]:
-        if self._inputs[task] == "joint":
+        if self._inputs[task] in ("joint", "both_orders"):
             first, second = data.columns
-            return [[self._joint(first[i], second[i]) for i in indices]]
+            pairs = [self._cut(first[i], second[i]) for i in indices]
+            orders = [[self._joint(one, two) for one, two in pairs]]
+            if self._inputs[task] == "both_orders":
+                orders.append([self._joint(two, one) for one, two in pairs])
+            return orders
         return [[self._single(table[i]) for i in indices] for table in data.columns]
 
     def _single(self, tokens: np.ndarray) -> tuple[np.ndarray, int]:
         sequence = np.concatenate([self._cls, tokens[: self._max_length - 2], self._sep])
         return sequence, len(sequence)
 
-    def _joint(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int]:
+    def _cut(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cut once, before the order is chosen: both orders see the same tokens."""
         one, two = truncate_pair(len(first), len(second), self._max_length - 3)
-        sequence = np.concatenate([self._cls, first[:one], self._sep, second[:two], self._sep])
-        return sequence, one + 2
+        return first[:one], second[:two]
+
+    def _joint(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int]:
+        sequence = np.concatenate([self._cls, first, self._sep, second, self._sep])
+        return sequence, len(first) + 2
 
 
 def truncate_pair(first: int, second: int, budget: int) -> tuple[int, int]:
@@ -118,17 +135,3 @@ def truncate_pair(first: int, second: int, budget: int) -> tuple[int, int]:
     if shorter <= budget // 2:
         return (budget - shorter, shorter) if first > second else (shorter, budget - shorter)
     return budget - budget // 2, budget // 2
-
-
-def plain_sentences(corpus: TokenisedCorpus, tasks: Sequence[str], max_length: int) -> list[np.ndarray]:
-    """The distinct training sentences of some tasks with special tokens, cut to ``max_length`` tokens."""
-    seen: dict[bytes, np.ndarray] = {}
-    for task in tasks:
-        for table in corpus.splits[task]["train"].columns:
-            for index in range(len(table)):
-                tokens = table[index][: max_length - 2]
-                seen.setdefault(tokens.tobytes(), tokens)
-    return [
-        np.concatenate([[corpus.cls_id], tokens, [corpus.sep_id]]).astype(np.int32)
-        for tokens in seen.values()
-    ]

@@ -65,7 +65,7 @@ def read_table(path: Path) -> Table:
     Raises:
         UserError: the file can't be read, is not UTF-8, is empty, or a line has too few or too many fields.
     """
-    lines = _text(path).split("\n")
+    lines = read_utf8(path).split("\n")
     columns = _header(lines[0])
     if not any(columns):
         raise UserError(
@@ -191,7 +191,12 @@ def counted(path: Path, lines: list[int], what: str, done: str) -> str:
     return f"{path.name}: {rows} {what} (first at line {lines[0]}) {done}"
 
 
-def _text(path: Path) -> str:
+def read_utf8(path: Path) -> str:
+    """A file's text with plain line ends.
+
+    Raises:
+        UserError: it can't be read or is not UTF-8; the message names the line.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from minbert.corpora.cs224n import (
     recognise,
     speaks_of,
 )
+from minbert.corpora.texts import Role, Text, read_text, role_of
 from minbert.errors import UserError, did_you_mean
 
 Claims = dict[tuple[str, Split], list[Path]]
@@ -56,10 +57,19 @@ class Corpus:
     """What was ignored, skipped or made up, one line each."""
     overlap: dict[str, dict[str, int]]
     """Task -> dev or test -> number of its examples whose text also stands in train."""
+    texts: dict[str, Text] = field(default_factory=dict)
+    """Further text files by the name that stages use; they do not enter the fingerprint."""
 
 
-def read_corpus(path: Path, tasks: Mapping[str, TaskConfig]) -> Corpus:
+def read_corpus(
+    path: Path, tasks: Mapping[str, TaskConfig], texts: Mapping[str, Role] | None = None
+) -> Corpus:
     """Read all splits of all tasks from the files of a folder.
+
+    Args:
+        path: the folder.
+        tasks: the tasks to read.
+        texts: further text files that stages need, and what each holds.
 
     Raises:
         UserError: the folder or a needed file is missing, two files claim one split, or a file
@@ -77,7 +87,9 @@ def read_corpus(path: Path, tasks: Mapping[str, TaskConfig]) -> Corpus:
             raise UserError(f"{file}: no usable example for the {split} split of task {name!r}")
         else:
             notes.append(f"{file.name}: no usable example, {name} goes without a test split")
-    return Corpus(path, _fingerprint(splits), splits, tuple(notes), _overlap(splits))
+    further = {name: read_text(path, name, role, files.values()) for name, role in (texts or {}).items()}
+    notes += [note for text in further.values() for note in text.notes]
+    return Corpus(path, _fingerprint(splits), splits, tuple(notes), _overlap(splits), further)
 
 
 def text_keys(examples: Examples) -> list[str]:
@@ -108,7 +120,9 @@ def _find_files(
             hint = did_you_mean(file.name, (entry.name for entry in entries))
             raise UserError(f"tasks.{name}.files.{split}: there is no file {file}{hint}")
     candidates = [file for file in entries if file not in named.values() and not file.name.startswith(".")]
-    claims, ignored = _claims(candidates, tasks)
+    claims, unclaimed = _claims(candidates, tasks)
+    strangers = {file: f"{file.name} ignored: it {reason}" for file, reason in unclaimed.items()}
+    ignored: list[str] = []
     found = {
         claim: _settle(claim, files, tasks, ignored) for claim, files in claims.items() if claim not in named
     }
@@ -119,15 +133,15 @@ def _find_files(
         for file in files
     ]
     found |= named
-    _demand_train_and_dev(path, tasks, found, ignored)
-    notes += ignored
+    _demand_train_and_dev(path, tasks, found, [*strangers.values(), *ignored])
+    notes += [note for file, note in strangers.items() if role_of(file) is None] + ignored
     return {(name, split): found[name, split] for name in tasks for split in SPLITS if (name, split) in found}
 
 
-def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tuple[Claims, list[str]]:
+def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tuple[Claims, dict[Path, str]]:
     """Which files say they are which split of which task, and why others were not recognised."""
     claims: Claims = {}
-    ignored = []
+    unclaimed = {}
     for file in candidates:
         if not file.is_file():
             continue
@@ -136,10 +150,10 @@ def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tupl
         except OSError as error:
             answer = f"can't be read: {error.strerror or error}"
         if isinstance(answer, str):
-            ignored.append(f"{file.name} ignored: it {answer}")
+            unclaimed[file] = answer
         else:
             claims.setdefault(answer, []).append(file)
-    return claims, ignored
+    return claims, unclaimed
 
 
 def _settle(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from minbert.corpora.halves import halves, holdout
 from minbert.corpora.reader import Corpus, Examples
 from minbert.durable import publish_folder
 
-_VERSION = 1
+_VERSION = 2
+_AT_ONCE = 10_000  # texts: an encoding holds far more than its token ids
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ class TokenisedSplit:
 
 @dataclass(frozen=True)
 class TokenisedCorpus:
-    """All splits of all tasks, and the special tokens' ids."""
+    """All splits of all tasks, further texts, and the special tokens' ids.
+
+    Attributes:
+        mask_id: id of [MASK]; None where the vocabulary has none.
+        texts: one table (sentences) or three (triplets) by the name that stages use.
+    """
 
     fingerprint: str
     cls_id: int
@@ -76,12 +83,15 @@ class TokenisedCorpus:
     splits: Mapping[str, Mapping[str, TokenisedSplit]]
     notes: tuple[str, ...] = field(default=())
     overlap: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    mask_id: int | None = None
+    texts: Mapping[str, tuple[TokenTable, ...]] = field(default_factory=dict)
 
 
 def tokenised(corpus: Corpus, tasks: Mapping[str, TaskConfig], encoder: EncoderFiles, cache: Path) -> Path:
     """Tokenise a corpus into a folder below ``cache``, unless it is there already, and return that folder."""
     kinds = {name: task.kind for name, task in tasks.items()}
-    key = digest([_VERSION, corpus.fingerprint, encoder.fingerprint, kinds])[:24]
+    texts = {name: text.fingerprint for name, text in corpus.texts.items()}
+    key = digest([_VERSION, corpus.fingerprint, encoder.fingerprint, kinds, texts])[:24]
     folder = cache / key
     if not (folder / "index.json").is_file():
         with publish_folder(folder) as temporary:
@@ -103,6 +113,8 @@ def open_tokenised(folder: Path) -> TokenisedCorpus:
         splits,
         tuple(index["notes"]),
         index["overlap"],
+        index["mask_id"],
+        {name: _open_tables(folder, stem, columns) for name, (stem, columns) in index["texts"].items()},
     )
 
 
@@ -116,9 +128,11 @@ def _write(
         "fingerprint": corpus.fingerprint,
         "cls_id": tokenizer.token_to_id("[CLS]"),
         "sep_id": tokenizer.token_to_id("[SEP]"),
+        "mask_id": tokenizer.token_to_id("[MASK]"),
         "notes": corpus.notes,
         "overlap": corpus.overlap,
         "splits": {},
+        "texts": {},
     }
     for task, by_split in corpus.splits.items():
         index["splits"][task] = {}
@@ -131,6 +145,10 @@ def _write(
             if selected is not None:
                 np.save(folder / f"{task}.{split}.selected.npy", selected)
             index["splits"][task][split] = {"columns": len(examples.texts), "ids": examples.ids}
+    for at, (name, text) in enumerate(corpus.texts.items()):
+        for number, column in enumerate(text.columns):
+            _write_tokens(folder / f"text-{at}.{number}", tokenizer, column)
+        index["texts"][name] = [f"text-{at}", len(text.columns)]
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
@@ -141,11 +159,15 @@ def _selected(examples: Examples, split: str, task: TaskConfig) -> np.ndarray | 
 
 
 def _write_tokens(stem: Path, tokenizer: Tokenizer | BertWordPieceTokenizer, texts: Sequence[str]) -> None:
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    sequences = [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
-    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-    np.save(f"{stem}.tokens.npy", np.concatenate(sequences))
-    np.save(f"{stem}.offsets.npy", np.concatenate([[0], lengths.cumsum()]))
+    tokens: list[np.ndarray] = []
+    lengths: list[int] = []
+    for start in range(0, len(texts), _AT_ONCE):
+        encodings = tokenizer.encode_batch(list(texts[start : start + _AT_ONCE]), add_special_tokens=False)
+        sequences = [encoding.ids for encoding in encodings]
+        tokens.append(np.fromiter(chain.from_iterable(sequences), np.int32))
+        lengths += map(len, sequences)
+    np.save(f"{stem}.tokens.npy", np.concatenate(tokens))
+    np.save(f"{stem}.offsets.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
 
 def _open_split(folder: Path, task: str, split: str, meta: Mapping[str, Any]) -> TokenisedSplit:
@@ -153,9 +175,12 @@ def _open_split(folder: Path, task: str, split: str, meta: Mapping[str, Any]) ->
         path = folder / f"{task}.{split}.{name}.npy"
         return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
 
-    tables = []
-    for number in range(meta["columns"]):
-        flat, offsets = load(f"{number}.tokens"), load(f"{number}.offsets")
-        assert flat is not None and offsets is not None
-        tables.append(TokenTable(flat, offsets))
-    return TokenisedSplit(tuple(tables), tuple(meta["ids"]), load("labels"), load("selected"))
+    tables = _open_tables(folder, f"{task}.{split}", meta["columns"])
+    return TokenisedSplit(tables, tuple(meta["ids"]), load("labels"), load("selected"))
+
+
+def _open_tables(folder: Path, stem: str, columns: int) -> tuple[TokenTable, ...]:
+    def load(name: str) -> np.ndarray:
+        return np.load(folder / f"{stem}.{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    return tuple(TokenTable(load(f"{number}.tokens"), load(f"{number}.offsets")) for number in range(columns))

@@ -148,7 +148,10 @@ class StudyWriter:
             {half: dict.fromkeys((*TASKS, "score"), score) for half in ("select", "report", "dev")}
             for score in scores
         ]
-        records = [{"stage": "finetune", "epoch": epoch, **one} for epoch, one in enumerate(curve, 1)]
+        records = [
+            {"stage": "finetune", "epoch": epoch, "final_stage": True, **one}
+            for epoch, one in enumerate(curve, 1)
+        ]
         (folder / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         best = max(curve, key=lambda one: one["select"]["score"])
         metrics = {f"{half}/{name}": value for half, one in best.items() for name, value in one.items()}
@@ -211,7 +214,8 @@ class StudyWriter:
     def _write_history(self, folder: Path, metrics: Mapping[str, float], epochs: int) -> None:
         records: list[dict[str, Any]] = [{"stage": "simcse", "epoch": 1, "train_loss": {"simcse": 0.9}}]
         for epoch in range(1, epochs + 1):
-            record: dict[str, Any] = {"stage": "finetune", "epoch": epoch, "train_loss": {"sst": 1.3 / epoch}}
+            record: dict[str, Any] = {"stage": "finetune", "epoch": epoch, "final_stage": True}
+            record["train_loss"] = {"sst": 1.3 / epoch}
             for name, value in metrics.items():
                 half, _, leaf = name.partition("/")
                 record.setdefault(half, {})[leaf] = value - 0.05 * (epochs - epoch)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -109,3 +110,25 @@ def test_stopped_trials_without_histories_leave_nothing_to_compare(new_study: Ca
         compared = at_common_epoch(study)
         assert compared.trials.empty
         assert set(main_effects(compared.trials, study.factors, study.tasks)["verdict"]) == {"never ran"}
+
+
+def test_scores_of_an_earlier_stage_do_not_count(new_study: Callable[..., Any]) -> None:
+    """A stage before the last one is scored too, to show what later stages make a task forget."""
+    writer = new_study(factors=HEADS)
+    for number, (parameters, score) in enumerate([(CROSS, 0.5), (COSINE, 0.4)] * 3):
+        writer.add_curve(
+            TrialState.COMPLETE, parameters, [score + number / 100, score], config_id=f"c{number}"
+        )
+    writer.add_curve(TrialState.PRUNED, CROSS, [0.5, 0.5])
+    before = effect_of_cross(load(writer.path))
+    for file in writer.path.glob("trials/*/history.jsonl"):
+        record = json.loads(file.read_text().splitlines()[0])
+        early = {
+            **record,
+            "stage": "first",
+            "epoch": 2,
+            "final_stage": False,
+            "select": {**record["select"], "score": 0.0},
+        }
+        file.write_text(file.read_text() + json.dumps(early) + "\n")
+    assert effect_of_cross(load(writer.path)) == before

@@ -147,6 +147,25 @@ def test_a_frozen_encoder_collects_no_gradients(tiny_encoder: Path) -> None:
     assert not encoder(pack([np.array([5, 6])], [2])).requires_grad
 
 
+def test_an_offset_does_what_moving_the_word_embeddings_does(tiny_encoder: Path) -> None:
+    """Every word stands once in the batch, so each token's offset can be added to its word's row instead."""
+    (encoder, _), (moved, _) = both(tiny_encoder), both(tiny_encoder)
+    batch = pack([np.arange(5, 17), np.arange(20, 25), np.arange(30, 38)], [12, 2, 8], multiple=26)
+    assert batch.filler == 1
+    offset = 0.3 * torch.randn(len(batch.ids), 32, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        moved.embeddings.word_embeddings.weight[batch.ids] += offset
+    offset.requires_grad_()
+    states, expected = encoder(batch, offset=offset), moved(batch)
+    torch.testing.assert_close(states, expected, atol=TOLERANCE, rtol=0)
+    assert not torch.allclose(states, encoder(batch), atol=1e-2)
+    for found in (states, expected):
+        (found * torch.linspace(-1, 1, 32)).sum().backward()
+    rows = moved.embeddings.word_embeddings.weight.grad
+    assert offset.grad is not None and rows is not None
+    torch.testing.assert_close(offset.grad, rows[batch.ids], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["mean", "cls", "pooler"])
 def test_pooling_equals_its_definition_in_the_order_given(folder: Path, kind: str) -> None:
     encoder, reference = both(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import torch
 
 from minbert.config import Selection, TrainConfig, default_tasks
 from minbert.corpora.batching import Batcher
+from minbert.corpora.rows import training_rows
 from minbert.corpora.tokenised import TokenisedCorpus
+from minbert.encoder import pack
+from minbert.errors import TrainingFailure
 from minbert.evaluation import Evaluator, metric, probabilities, score
 from minbert.model import MultitaskModel, build_model
-from minbert.objectives import training_rows
 from minbert.trial import Materials
 
 RNG = np.random.default_rng(0)
@@ -111,7 +114,7 @@ def metrics_by_hand(
 
 def test_dev_half_selects_on_one_half_and_reports_the_other(make: Callable[[Selection], Made]) -> None:
     evaluator, model = make("dev_half")
-    parts, _ = evaluator.evaluate(model)
+    parts = evaluator.evaluate(model).parts
     splits = evaluator.corpus.splits
     assert parts["select"] == pytest.approx(
         metrics_by_hand(evaluator, model, "dev", lambda t: splits[t]["dev"].selected)
@@ -124,24 +127,25 @@ def test_dev_half_selects_on_one_half_and_reports_the_other(make: Callable[[Sele
 
 
 def test_train_holdout_selects_on_the_tenth_of_train_that_is_not_trained_on(
-    make: Callable[[Selection], Made], configure: Callable[..., TrainConfig], small_corpus: TokenisedCorpus
+    make: Callable[[Selection], Made], small_corpus: TokenisedCorpus
 ) -> None:
     evaluator, model = make("train_holdout")
-    parts, _ = evaluator.evaluate(model)
+    parts = evaluator.evaluate(model).parts
     held = {task: splits["train"].selected for task, splits in small_corpus.splits.items()}
     expected = metrics_by_hand(evaluator, model, "train", lambda task: np.flatnonzero(held[task]))
     assert parts["select"] == pytest.approx(expected, abs=1e-6)
     assert parts["report"] == parts["dev"]
-    config = configure(selection="train_holdout")
     for task, selected in held.items():
         assert selected is not None and 1 <= selected.sum() <= 8
-        assert training_rows(small_corpus, task, config).tolist() == np.flatnonzero(~selected).tolist()
-        assert len(training_rows(small_corpus, task, configure())) == 40
+        assert (
+            training_rows(small_corpus, task, "train_holdout").tolist() == np.flatnonzero(~selected).tolist()
+        )
+        assert len(training_rows(small_corpus, task, "dev_half")) == 40
 
 
 def test_dev_selects_and_reports_on_all_of_dev(make: Callable[[Selection], Made]) -> None:
     evaluator, model = make("dev")
-    parts, _ = evaluator.evaluate(model)
+    parts = evaluator.evaluate(model).parts
     assert parts["select"] == parts["report"] == parts["dev"]
 
 
@@ -169,3 +173,90 @@ def test_without_halves_all_of_dev_is_reported(
     evaluator, model = make(selection)
     frame = evaluator.frame("sts", "dev", evaluator.predict(model, "sts", "dev"))
     assert set(frame["half"]) == {"report"}
+
+
+def with_dev_examples(evaluator: Evaluator, **examples: int) -> Evaluator:
+    tasks = {
+        task: config.model_copy(update={"dev_examples": examples.get(task)})
+        for task, config in evaluator.tasks.items()
+    }
+    return dataclasses.replace(evaluator, tasks=tasks)
+
+
+@pytest.mark.parametrize("selection", ["dev", "dev_half", "train_holdout"])
+def test_between_epochs_the_first_of_the_choosing_examples_are_scored(
+    selection: Selection, make: Callable[[Selection], Made]
+) -> None:
+    whole, model = make(selection)
+    evaluator = with_dev_examples(whole, qqp=3)
+    assert evaluator.partial and not whole.partial
+    data = whole.corpus.splits["qqp"]["train" if selection == "train_holdout" else "dev"]
+    rows = np.arange(len(data)) if selection == "dev" else np.flatnonzero(data.selected)
+    split = "train" if selection == "train_holdout" else "dev"
+    first = metric("binary", whole.predict(model, "qqp", split, rows[:3]), data.labels[rows[:3]])
+    found = evaluator.between_epochs(model).parts
+    everything = whole.evaluate(model).parts["select"]
+    assert set(found) == {"select"}
+    assert found["select"]["qqp"] == first
+    for task in ("sst", "sts"):  # in batches of other examples
+        assert found["select"][task] == pytest.approx(everything[task], rel=1e-6)
+
+
+def test_further_measures_stand_beside_the_metrics(make: Callable[[Selection], Made]) -> None:
+    evaluator, model = make("dev_half")
+    evaluation = evaluator.evaluate(model)
+    for part, metrics in evaluation.parts.items():
+        measures = evaluation.measures[part]
+        assert measures["plain"] == pytest.approx((metrics["sst"] + metrics["qqp"] + metrics["sts"]) / 3)
+        assert measures["plain"] != pytest.approx(metrics["score"])
+        assert measures["sst"]["accuracy"] == metrics["sst"] and measures["sts"]["pearson"] == metrics["sts"]
+        assert set(measures["qqp"]) == {"accuracy", "f1"} and set(measures["sts"]) == {"pearson", "spearman"}
+
+
+def test_a_constant_answer_is_flagged(make: Callable[[Selection], Made]) -> None:
+    evaluator, model = make("dev")
+    before = evaluator.evaluate(model).constant
+    with torch.no_grad():
+        for parameter in model.head("qqp").parameters():
+            parameter.zero_()
+        model.head("qqp").output.bias.fill_(-1.0)  # type: ignore[union-attr, operator]
+    evaluation = evaluator.evaluate(model)
+    assert "qqp" in evaluation.constant and "sts" not in before
+    labels = evaluator.corpus.splits["qqp"]["dev"].labels
+    assert evaluation.parts["dev"]["qqp"] == pytest.approx(1 - labels.mean())  # the answer is "no"
+
+
+def test_predictions_that_are_no_numbers_fail_the_trial(make: Callable[[Selection], Made]) -> None:
+    evaluator, model = make("dev")
+    with torch.no_grad():
+        model.head("sts").output.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    with pytest.raises(TrainingFailure, match="sts") as failure:
+        evaluator.evaluate(model)
+    assert failure.value.cause == "nan"
+
+
+def test_geometry_is_of_the_sentences_encoded_alone(make: Callable[[Selection], Made]) -> None:
+    """Alignment over the pairs with a label of at least 4, uniformity over all sentences."""
+    evaluator, model = make("dev")
+    dev = evaluator.corpus.splits["sts"]["dev"]
+    ends = (np.array([evaluator.corpus.cls_id]), np.array([evaluator.corpus.sep_id]))
+    sides = []
+    for table in dev.columns:
+        vectors = []
+        for row in range(len(dev)):
+            sequence = np.concatenate([ends[0], table[row], ends[1]]).astype(np.int32)
+            with torch.inference_mode():
+                vector = model.embed(pack([sequence], [len(sequence)]), 0.0)[0].double().numpy()
+            vectors.append(vector / np.linalg.norm(vector))
+        sides.append(vectors)
+    close = [float(((a - b) ** 2).sum()) for a, b, y in zip(*sides, dev.labels, strict=True) if y >= 4]
+    both = [*sides[0], *sides[1]]
+    apart = [
+        np.exp(-2 * ((both[i] - both[j]) ** 2).sum())
+        for i in range(len(both))
+        for j in range(i + 1, len(both))
+    ]
+    found = evaluator.geometry(model)
+    assert len(close) > 1
+    assert found["alignment"] == pytest.approx(np.mean(close), rel=1e-4)
+    assert found["uniformity"] == pytest.approx(np.log(np.mean(apart)), rel=1e-4)

@@ -70,6 +70,19 @@ def test_the_global_norm_is_clipped() -> None:
     assert math.sqrt(total) == pytest.approx(0.5, rel=1e-4)
 
 
+def test_a_norm_of_zero_leaves_the_gradients_as_they_are() -> None:
+    named = parameters()
+    optimiser = StageOptimiser(named.items(), STAGE.model_copy(update={"max_grad_norm": 0.0}), 5)
+    before = {name: parameter.detach().clone() for name, parameter in named.items()}
+    for number, parameter in enumerate(named.values()):
+        parameter.grad = 100 * gradient(number)
+    optimiser.step()
+    for number, (name, parameter) in enumerate(named.items()):
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, 100 * gradient(number))
+        assert not torch.equal(parameter, before[name])
+
+
 def test_a_loaded_state_goes_on_bit_for_bit_even_where_parameters_have_stepped_unequally() -> None:
     def train(named: dict[str, nn.Parameter], optimiser: StageOptimiser, steps: range) -> None:
         for step in steps:

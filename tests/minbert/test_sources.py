@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from minbert.config import default_tasks
+from minbert.config import TrainConfig, build_config
+from minbert.corpora.texts import texts_needed
 from minbert.errors import UserError
-from minbert.sources import resolve
+from minbert.sources import Sources, resolve
+from minbert.task_config import default_tasks
+from minbert.train import with_sources
 
 TASKS = default_tasks()
 
@@ -29,6 +32,62 @@ def test_auto_prefers_the_environments_folder_then_a_local_one_then_the_bundled(
     local = resolve("auto", str(tiny_encoder), TASKS)
     assert local.corpus.path == Path("data").absolute() and not local.data_bundled
     assert resolve("auto", str(tiny_encoder), TASKS, str(corpus_folder)).corpus.path == corpus_folder
+
+
+def test_an_earlier_run_or_trial_gives_its_encoder(
+    corpus_folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    inner = tmp_path / "trials" / "00007" / "best" / "encoder"
+    shutil.copytree(tiny_encoder, inner)
+    for named in (inner, inner.parent, inner.parent.parent):
+        assert resolve(str(corpus_folder), str(named), TASKS).encoder.folder == inner
+
+
+def test_a_run_without_an_encoder_and_a_whole_study_are_refused(corpus_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    with pytest.raises(UserError, match="a run without best/encoder"):
+        resolve(str(corpus_folder), str(tmp_path), TASKS)
+    (tmp_path / "config.yaml").rename(tmp_path / "study.yaml")
+    with pytest.raises(UserError, match="a study; name one of its trials"):
+        resolve(str(corpus_folder), str(tmp_path), TASKS)
+
+
+@pytest.fixture
+def data(corpus_folder: Path, tmp_path: Path) -> Path:
+    """A data folder with sentences and triplets."""
+    folder = shutil.copytree(corpus_folder, tmp_path / "data")
+    (folder / "wiki.txt").write_text("ba be\nbi\n")
+    (folder / "nli.csv").write_text("sent0,sent1,hard_neg\nba,be,bi\n")
+    return folder
+
+
+CONFIG = build_config({"stages": {"simcse": {"epochs": 1, "text": "wiki.txt"}, "supervised": {"epochs": 1}}})
+
+
+def resolved(config: TrainConfig, data: Path, encoder: Path) -> Sources:
+    return resolve(str(data), str(encoder), config.tasks, texts=texts_needed(config))
+
+
+def test_a_configuration_names_its_own_texts_by_content(data: Path, tiny_encoder: Path) -> None:
+    sources = resolved(CONFIG, data, tiny_encoder)
+    found = with_sources(CONFIG, sources)
+    texts = sources.corpus.texts
+    assert found.data.texts == {
+        "wiki.txt": texts["wiki.txt"].fingerprint,
+        "triplets": texts["triplets"].fingerprint,
+    }
+    assert found.data.path == str(data) and found.data.fingerprint == sources.corpus.fingerprint
+    assert with_sources(found, sources) == found
+    assert with_sources(build_config({}), sources).data.texts == {}
+
+
+def test_a_text_with_another_content_than_the_configuration_was_made_for_is_refused(
+    data: Path, tiny_encoder: Path
+) -> None:
+    pinned = with_sources(CONFIG, resolved(CONFIG, data, tiny_encoder))
+    (data / "wiki.txt").write_text("ba be\nbo\n")
+    with pytest.raises(UserError, match=r"the fingerprint of its 'wiki.txt' is \w+, but the configuration"):
+        with_sources(pinned, resolved(CONFIG, data, tiny_encoder))
 
 
 @pytest.mark.parametrize(("data", "encoder"), [("./none", None), (None, "./none"), (None, "/no/such/folder")])

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 
 from minbert.canonical import stage_key
 from minbert.config import TrainConfig
+from minbert.errors import TrainingFailure
+from minbert.evaluation import metric
 from minbert.history import Record, summarise
-from minbert.training import TrainingFailure
 from minbert.trial import Materials, Trial
 
 MakeConfig = Callable[..., TrainConfig]
 MakeMaterials = Callable[[Path], Materials]
-WEIGHTS = ("encoder/model.safetensors", "heads.safetensors")
 
 
 def timeless(records: list[Record]) -> list[Record]:
@@ -40,8 +40,10 @@ def assert_same_outcome(one: Path, other: Path) -> None:
 
 
 def assert_same_model(one: Path, other: Path) -> None:
-    for name in WEIGHTS:
-        left, right = load_file(one / "best" / name), load_file(other / "best" / name)
+    names = [file.relative_to(one) for file in sorted((one / "best").rglob("*.safetensors"))]
+    assert len(names) >= 2
+    for name in names:
+        left, right = load_file(one / name), load_file(other / name)
         assert left.keys() == right.keys()
         assert all(torch.equal(left[key], right[key]) for key in left)
     for task in ("sst", "qqp", "sts"):
@@ -62,7 +64,7 @@ def finish(materials: MakeMaterials, tmp_path: Path) -> Callable[..., Path]:
     return run
 
 
-FULL: dict[str, Any] = {"stages__simcse__epochs": 2, "stages__finetune__epochs": 3, "shared_layer": True}
+FULL: dict[str, Any] = {"stages__simcse__epochs": 2, "stages__finetune__epochs": 3, "shared_layer": "all"}
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,22 @@ FULL: dict[str, Any] = {"stages__simcse__epochs": 2, "stages__finetune__epochs":
     [
         {**FULL, "stages__finetune__pcgrad": True},
         {**FULL, "stages__finetune__sampler": {"kind": "annealed"}, "stages__finetune__epoch_examples": 70},
+        {**FULL, "stages__finetune__epochs": 2.5, "checkpoint": "task", "stages__simcse__mlm_weight": 0.5},
+        {**FULL, "stages__finetune__weighting": "adaptive", "tasks__qqp__dev_examples": 5},
+        {**FULL, "stages__finetune__weighting": "learned", "stages__finetune__micro_batch_size": 3},
+        {**FULL, "stages__finetune__smart": {"weight": 0.5, "bregman": 0.5, "momentum": 0.9}},
+        {
+            **FULL,
+            "tasks__sts__head__kind": "cosine",
+            "stages__finetune__mnr": {"tasks": ["sts"], "share": 0.5},
+        },
+        {
+            **FULL,
+            "stages__simcse__epochs": 1,
+            "stages__supervised": {"epochs": 1, "task": "qqp", "projection": True, "batch_size": 8},
+        },
     ],
-    ids=["pcgrad", "annealed"],
+    ids=["pcgrad", "annealed", "by task", "adaptive", "learned", "smart", "ranking", "supervised"],
 )
 def test_a_trial_reopened_after_every_epoch_ends_the_same(
     leaves: dict[str, Any],
@@ -97,6 +113,99 @@ def test_a_trial_reopened_after_every_epoch_ends_the_same(
         pieces += 1
     assert pieces == 5
     assert_same_outcome(whole, folder)
+
+
+def test_every_task_keeps_its_own_best_epoch_where_that_is_asked_for(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    config = configure(checkpoint="task", stages__finetune__epochs=5, stages__finetune__learning_rate=5e-3)
+    folder = finish(config, "by task")
+    records = history(folder)
+    chosen = records[-1]["chosen"]
+    best = {}
+    for task in config.tasks:
+        scores = [record["select"][task] for record in records]
+        best[task] = scores.index(max(scores)) + 1
+        assert chosen["select"][task] == max(scores)
+        assert json.loads((folder / "best" / task / "epoch.json").read_text())["epoch"] == best[task]
+        assert chosen["dev"][task] == records[best[task] - 1]["dev"][task]
+        frame = pd.read_parquet(folder / "predictions" / f"{task}.parquet")
+        part = frame[(frame["split"] == "dev") & (frame["half"] == "select")]
+        outputs = part.filter(like="output_").to_numpy()
+        found = metric(config.tasks[task].kind, outputs, part["label"].to_numpy())
+        assert found == pytest.approx(chosen["select"][task])
+        assert set(frame["split"]) == {"dev", "test"}
+    assert len(set(best.values())) > 1, "choose another learning rate: all tasks have one best epoch"
+    assert chosen["epochs"] == best
+    summary = summarise(records)
+    mapped = [chosen["select"]["sst"], chosen["select"]["qqp"], (chosen["select"]["sts"] + 1) / 2]
+    assert summary.metrics["select/score"] == pytest.approx(sum(mapped) / 3)
+    assert summary.metrics["select/score"] > max(record["select"]["score"] for record in records)
+
+
+def test_the_last_epoch_counts_where_nothing_is_chosen(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    leaves = {"stages__finetune__epochs": 5, "stages__finetune__learning_rate": 5e-3}
+    chosen, last = (finish(configure(**leaves, checkpoint=rule), rule) for rule in ("score", "last"))
+    assert summarise(history(chosen)).best_epoch < 5, "choose another learning rate"
+    assert summarise(history(last)).best_epoch == 5
+    assert json.loads((last / "best" / "epoch.json").read_text())["epoch"] == 5
+    assert summarise(history(last)).metrics["dev/score"] == history(last)[-1]["dev"]["score"]
+
+
+def test_half_an_epoch_is_the_first_half_of_its_steps(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    """120 examples at 16 a batch and task are three steps an epoch, two of which are half an epoch's."""
+    leaves = {"stages__finetune__schedule": "constant", "stages__finetune__warmup_share": 0.0}
+    half, whole = (
+        history(finish(configure(**leaves, stages__finetune__epochs=epochs), str(epochs)))
+        for epochs in (1.5, 2)
+    )
+    assert [record["step"] for record in whole] == [3, 6]
+    assert [record["step"] for record in half] == [3, 5]
+    assert half[0]["train_loss"] == whole[0]["train_loss"]
+    assert 0 < half[1]["examples"] < whole[1]["examples"]
+
+
+def test_tasks_are_scored_after_every_stage_once_heads_are_trained(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    """What a stage makes a task forget shows; but the score is the last stage's alone."""
+    stage = {"kind": "multitask", "epochs": 2, "batch_size": 16, "learning_rate": 1e-3}
+    config = configure(
+        stages__simcse__epochs=1,
+        stages__only_qqp={**stage, "tasks": ["qqp"]},
+        stages__only_sst={**stage, "tasks": ["sst"]},
+        recipe=["simcse", "only_qqp", "only_sst"],
+    )
+    folder = finish(config, "in turn")
+    records = history(folder)
+    scored = [(r["stage"], r["epoch"], "select" in r, bool(r.get("final_stage"))) for r in records]
+    assert scored == [
+        ("simcse", 1, False, False),
+        ("only_qqp", 1, False, False),
+        ("only_qqp", 2, True, False),
+        ("only_sst", 1, True, True),
+        ("only_sst", 2, True, True),
+    ]
+    assert all(("geometry" in r) == (r["epoch"] == config.stages[r["stage"]].epochs) for r in records)
+    assert summarise(records).epochs == 2
+    again = finish(config, "again", "in turn-store")
+    assert [bool(r.get("shared")) for r in history(again)] == [True, True, False, False]
+    assert history(again)[1]["dev"] == records[2]["dev"]
+    assert_same_model(folder, again)
+
+
+def test_the_order_of_the_stages_matters(configure: MakeConfig, finish: Callable[..., Path]) -> None:
+    stage = {"kind": "multitask", "epochs": 1, "batch_size": 16, "learning_rate": 1e-3}
+    outcomes = []
+    for recipe in (["one", "two", "finetune"], ["two", "one", "finetune"]):
+        stages = {"one": {**stage, "tasks": ["qqp"]}, "two": {**stage, "tasks": ["sst"]}}
+        config = configure(stages__one=stages["one"], stages__two=stages["two"], recipe=recipe)
+        outcomes.append(history(finish(config, recipe[0]))[-1]["train_loss"])
+    assert outcomes[0] != outcomes[1]
 
 
 def drop_last_line(folder: Path) -> None:
@@ -311,10 +420,10 @@ def test_the_best_epoch_is_the_first_with_the_highest_select_score_and_predictio
 
 
 def _predicted(config: TrainConfig, materials: Materials, best: Path) -> Any:
+    from minbert.choice import load_best  # noqa: PLC0415
     from minbert.corpora.batching import Batcher  # noqa: PLC0415 - only this test predicts by hand
     from minbert.evaluation import Evaluator  # noqa: PLC0415
     from minbert.model import build_model  # noqa: PLC0415
-    from minbert.trial import load_best  # noqa: PLC0415
 
     model = build_model(config, materials.encoder.config, dict(materials.weights))
     load_best(model, best)

@@ -1,0 +1,140 @@
+"""The runs of a listed study beside the numbers that their source reports.
+
+A source's rows may be one run, a run with the configuration of another, or composite: each
+task's score from another run. Averages are of the source's own kind, plain (mean of the
+metrics) or overall (mean of the metrics mapped to [0, 1]), never mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.scoring import to_unit
+from analysis.study import Study, TaskInfo
+
+RUN = "run"
+"""Name of the factor that says which run a trial is of."""
+PART = "dev"
+"""What is compared: sources report on all of dev."""
+
+
+def run_table(study: Study) -> pd.DataFrame:
+    """Compare every listed run's measured scores with the reported ones.
+
+    Returns one row a run, in their order: run, trained_as (the run whose trials are counted; None
+    for a composite row), replicates (complete ones), reported/{task}, measured/{task} (mean over
+    replicates, full dev), reported/{average}, measured/{average}, measured/{average}_sd (over
+    replicates; NaN below two), constant (tasks that got one answer for every example in some
+    replicate). {average} is ``plain`` or ``overall``, the source's own kind.
+    """
+    average = average_kind(study)
+    runs: Mapping[str, Mapping[str, Any]] = study.meta.get("runs") or {}
+    scores = _scores(study)
+    constant = _constant(study)
+    rows = []
+    for name, run in runs.items():
+        sources = _sources(run, runs, list(study.tasks))
+        measured = _measured(scores, sources, study.tasks)
+        means = _averages(measured, study.tasks, average)
+        rows.append(
+            {
+                "run": name,
+                "trained_as": run.get("trained_as"),
+                "replicates": len(measured),
+                **_reported(run.get("reported") or {}, [*study.tasks, average]),
+                **{f"measured/{task}": _mean(measured[task]) for task in study.tasks},
+                f"measured/{average}": _mean(means),
+                f"measured/{average}_sd": means.std(ddof=1) if means.notna().sum() > 1 else np.nan,
+                "constant": [task for task, source in sources.items() if (source, task) in constant],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def average_kind(study: Study) -> str:
+    """``plain`` or ``overall``: which mean of the tasks the source of the runs reports."""
+    return str((study.meta.get("paper") or {}).get("average", "overall"))
+
+
+def show_runs(study: Study) -> tuple[str, pd.DataFrame]:
+    """The table as text, and its title: scores to three places, a dash where there is none."""
+    table, average = run_table(study), average_kind(study)
+    paper = study.meta.get("paper") or {}
+    source = f"paper {paper['name']}" if paper else "the space"
+    names = [*study.tasks, average]
+    columns = {"run": table["run"]}
+    columns |= {f"reported {name}": table[f"reported/{name}"].map(_text) for name in names}
+    columns |= {f"measured {name}": table[f"measured/{name}"].map(_text) for name in names}
+    spread = table[f"measured/{average}_sd"].map(lambda sd: "" if np.isnan(sd) else f" ± {sd:.3f}")
+    columns[f"measured {average}"] = columns[f"measured {average}"] + spread
+    columns["runs"] = table["replicates"].astype(str)
+    columns["constant?"] = table["constant"].map(", ".join)
+    title = f"Runs, as {source} reports them and as measured here (full dev, {average} average, ± sd over replicates)"
+    return title, pd.DataFrame(columns)
+
+
+def _scores(study: Study) -> pd.DataFrame:
+    """Complete trials: run, replicate and each task's metric on all of dev."""
+    trials = study.trials
+    complete = trials[trials["state"] == "complete"]
+    frame = complete[[RUN, "replicate", *(f"{PART}/{task}" for task in study.tasks)]]
+    return frame.rename(columns={f"{PART}/{task}": task for task in study.tasks})
+
+
+def _constant(study: Study) -> set[tuple[str, str]]:
+    """Runs and tasks with one answer for every example at the epoch that counts."""
+    trials = study.trials.loc[study.trials["state"] == "complete", ["number", "best_epoch", RUN]]
+    epochs = study.scored_epochs.reindex(columns=["number", "epoch", "constant"])
+    counted = trials.merge(epochs, left_on=["number", "best_epoch"], right_on=["number", "epoch"])
+    return {
+        (str(run), str(task))
+        for run, tasks in zip(counted[RUN], counted["constant"], strict=True)
+        if isinstance(tasks, list)
+        for task in tasks
+    }
+
+
+def _sources(
+    run: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]], tasks: list[str]
+) -> dict[str, str]:
+    """The run whose trials give each task's score; a composite row may lack some."""
+    if "members" in run:
+        return {task: str(runs[other]["trained_as"]) for task, other in run["members"].items()}
+    return dict.fromkeys(tasks, str(run["trained_as"]))
+
+
+def _measured(
+    scores: pd.DataFrame, sources: Mapping[str, str], tasks: Mapping[str, TaskInfo]
+) -> pd.DataFrame:
+    """(replicates, tasks): a replicate of a composite row is made of that replicate of its members."""
+    columns = {}
+    for task in tasks:
+        own = scores[scores[RUN] == sources.get(task)]
+        columns[task] = own.groupby("replicate")[task].mean()
+    frame = pd.DataFrame(columns, columns=list(tasks))
+    return frame.dropna(how="all").sort_index()
+
+
+def _averages(measured: pd.DataFrame, tasks: Mapping[str, TaskInfo], average: str) -> pd.Series:
+    """A replicate's average; NaN where a task is missing."""
+    if average == "plain":
+        return measured.mean(axis=1, skipna=False)
+    mapped = {task: to_unit(info.kind, measured[task].to_numpy(np.float64)) for task, info in tasks.items()}
+    return pd.DataFrame(mapped, index=measured.index).mean(axis=1, skipna=False)
+
+
+def _reported(reported: Mapping[str, Any], names: list[str]) -> dict[str, float]:
+    values = {name: reported.get(name) for name in names}
+    return {f"reported/{name}": np.nan if value is None else float(value) for name, value in values.items()}
+
+
+def _mean(values: pd.Series) -> float:
+    return float(values.mean()) if values.notna().any() else np.nan
+
+
+def _text(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,233 @@
+"""The multitask objective: supervised losses of the tasks in the order of the stage's sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minbert.canonical import stream_name
+from minbert.config import MultitaskStage, TaskConfig, TrainConfig
+from minbert.contrastive_losses import mnr_loss
+from minbert.corpora.batching import Batch, Batcher, Part
+from minbert.corpora.tokenised import TokenisedCorpus
+from minbert.draws import Draws, Request
+from minbert.losses import task_loss
+from minbert.model import MultitaskModel
+from minbert.seeds import stream, stream_seed
+from minbert.smart import Smart
+from minbert.steps import StepResult
+from minbert.surgery import Conflicts, project
+from minbert.weighting import build_weighting
+
+
+class MultitaskObjective:
+    """Losses and gradients of a :class:`MultitaskStage`.
+
+    Memory does not grow with the batch where ``micro_batch_size`` is set: gradients are added up
+    over its pieces. With PCGrad one row of shared gradients a task is kept besides.
+    """
+
+    def __init__(
+        self, model: MultitaskModel, config: TrainConfig, name: str, batcher: Batcher, corpus: TokenisedCorpus
+    ) -> None:
+        stage = config.stages[name]
+        assert isinstance(stage, MultitaskStage)
+        self._model, self._config, self._stage = model, config, stage
+        self._batcher, self._corpus = batcher, corpus
+        self._stream = stream_name(config, name)
+        names = config.trained_tasks(stage)
+        self._draws = Draws(config, stage, self._stream, names, corpus)
+        fixed = {task: config.tasks[task].weight for task in names}
+        self._weighting = build_weighting(stage.weighting, names, fixed)
+        if self._weighting.module is not None:
+            model.auxiliary["weighting"] = self._weighting.module.to(model.dropout.device)
+        self._smart = Smart(model, config, stage) if stage.smart.weight or stage.smart.bregman else None
+        self._conflicts = Conflicts()
+        self._rows = torch.empty(0, 0)
+
+    def steps(self, epoch: int) -> int:
+        return len(self._draws.plan(epoch))
+
+    def backward(self, epoch: int, index: int) -> StepResult:
+        if index == 0:
+            self._begin(epoch)
+        requests = self._draws.requests(epoch, index)
+        seed = stream_seed(self._config.seed, self._stream, "dropout", epoch, index)
+        if self._projects(requests):
+            losses, tokens = self._task_by_task(requests, seed, epoch)
+            self._project(requests, epoch, index)
+        else:
+            losses, tokens = self._together(requests, seed, epoch)
+        return StepResult(losses, sum(len(rows) for _, rows in requests), tokens)
+
+    def before_step(self) -> None:
+        if self._smart is not None:
+            self._smart.before_step()
+
+    def after_epoch(self, metrics: Mapping[str, float] | None) -> None:
+        if metrics is not None:
+            self._weighting.after_epoch(metrics)
+
+    def summary(self) -> dict[str, Any]:
+        conflicts = self._conflicts.summary()
+        return {"gradients": conflicts} if conflicts else {}
+
+    def state(self) -> dict[str, Tensor]:
+        state = {f"weighting/{name}": value for name, value in self._weighting.state().items()}
+        if self._smart is not None:
+            state |= {f"smart/{name}": value for name, value in self._smart.state().items()}
+        return state
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"weighting": {}, "smart": {}}
+        for key, value in state.items():
+            owner, _, name = key.partition("/")
+            parts[owner][name] = value
+        self._weighting.load(parts["weighting"])
+        if self._smart is not None:
+            self._smart.load(parts["smart"])
+
+    def _begin(self, epoch: int) -> None:
+        """Forget the last epoch's conflicts, and look for this one's where that is asked for."""
+        self._conflicts = Conflicts()
+        for number in range(self._stage.conflict_batches if self._shares() else 0):
+            requests = self._draws.probe(epoch, number)
+            self._task_by_task(
+                requests, stream_seed(self._config.seed, self._stream, "probe", epoch, number), epoch
+            )
+            self._conflicts.add([task for task, _ in requests], _gram(self._rows))
+            self._model.clear_gradients()
+
+    def _shares(self) -> bool:
+        """Whether there is a trained parameter that several tasks use."""
+        return not self._stage.freeze_encoder or self._config.shared_layer != "none"
+
+    def _projects(self, requests: Sequence[Request]) -> bool:
+        return self._stage.pcgrad and len(requests) > 1 and self._shares()
+
+    def _together(self, requests: Sequence[Request], seed: int, epoch: int) -> tuple[dict[str, Tensor], int]:
+        """Gradients of the combined loss, all tasks in one encoder pass."""
+        sums: dict[str, Tensor] = {}
+        tokens = 0
+        for number, pieces in enumerate(self._pieces(requests)):
+            losses, count = self._piece(
+                pieces, requests, stream_seed(seed, number) if number else seed, epoch
+            )
+            _add(sums, losses)
+            tokens += count
+        return sums, tokens
+
+    def _task_by_task(
+        self, requests: Sequence[Request], seed: int, epoch: int
+    ) -> tuple[dict[str, Tensor], int]:
+        """One pass a task; its gradients of shared parameters end in its row, a head's own stay in place."""
+        shared = self._shared_parameters()
+        if len(self._rows) != len(requests):
+            width = sum(parameter.numel() for parameter in shared)
+            self._rows = torch.empty(len(requests), width, device=shared[0].device)
+        sums: dict[str, Tensor] = {}
+        tokens = 0
+        for row, request in zip(self._rows, requests, strict=True):
+            for number, pieces in enumerate(self._pieces([request])):
+                losses, count = self._piece(pieces, requests, stream_seed(seed, request[0], number), epoch)
+                _add(sums, losses)
+                tokens += count
+            _copy_gradients(shared, row)
+            self._model.clear_shared_gradients()
+        return sums, tokens
+
+    def _project(self, requests: Sequence[Request], epoch: int, index: int) -> None:
+        gram = _gram(self._rows)
+        self._conflicts.add([task for task, _ in requests], gram)
+        combined = project(self._rows, gram, stream(self._config.seed, self._stream, "pcgrad", epoch, index))
+        shared = self._shared_parameters()
+        parts = combined.split([parameter.numel() for parameter in shared])
+        for parameter, part in zip(shared, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def _shared_parameters(self) -> list[nn.Parameter]:
+        own = ("heads.", "auxiliary.")
+        return [
+            p for name, p in self._model.named_parameters() if not name.startswith(own) and p.requires_grad
+        ]
+
+    def _pieces(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
+        """The requests cut into passes of at most ``micro_batch_size`` examples a task."""
+        size = self._stage.micro_batch_size or max(len(rows) for _, rows in requests)
+        for start in range(0, max(len(rows) for _, rows in requests), size):
+            yield [(task, rows[start : start + size]) for task, rows in requests if start < len(rows)]
+
+    def _piece(
+        self, pieces: list[Request], requests: Sequence[Request], seed: int, epoch: int
+    ) -> tuple[dict[str, Tensor], int]:
+        """Backward pass of some examples, each weighing what it weighs in the whole batch."""
+        self._model.dropout.seed(seed)
+        batch = self._batcher.batch("train", pieces)
+        losses, penalties = self._losses(batch, dict(pieces), seed, epoch)
+        whole = {task: len(rows) for task, rows in requests}
+        shares = {task: len(rows) / whole[task] for task, rows in pieces}
+        parts = [
+            shares[task] * self._weighting.weighted(task, loss + penalties.get(task, 0.0))
+            for task, loss in losses.items()
+        ]
+        divisor = len(requests) if self._stage.combine == "mean" else 1
+        (torch.stack(parts).sum() / divisor).backward()
+        report = {task: shares[task] * loss.detach() for task, loss in losses.items()}
+        if penalties:
+            report["smart"] = torch.stack(
+                [shares[t] * value.detach() for t, value in penalties.items()]
+            ).sum()
+        return report, batch.packed.tokens
+
+    def _losses(
+        self, batch: Batch, rows: Mapping[str, np.ndarray], seed: int, epoch: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Every task's loss, and the regulariser's penalty where there is one."""
+        stage, model = self._stage, self._model
+        vectors = model.dropout(model.embed(batch.packed, stage.encoder_dropout), stage.dropout)
+        outputs = model.outputs(batch, vectors)
+        losses: dict[str, Tensor] = {}
+        for part in batch.parts:
+            if self._draws.ranked(part.task, epoch):
+                first, second = (vectors[where] for where in part.sequences)
+                losses[part.task] = mnr_loss(first, second, self._same_second(part, rows[part.task]))
+            else:
+                assert part.labels is not None
+                losses[part.task] = task_loss(self._task(part), outputs[part.task], part.labels)
+        if self._smart is None:
+            return losses, {}
+        smoothed = {t: value for t, value in outputs.items() if not self._draws.ranked(t, epoch)}
+        return losses, self._smart.penalty(batch, smoothed, seed)
+
+    def _task(self, part: Part) -> TaskConfig:
+        return self._config.tasks[part.task]
+
+    def _same_second(self, part: Part, rows: np.ndarray) -> Tensor:
+        """(batch, batch) bool: whether two examples have the same second sentence."""
+        texts = self._corpus.splits[part.task]["train"].columns[1]
+        keys = [texts[row].tobytes() for row in rows]
+        same = np.array([[one == other for other in keys] for one in keys])
+        return torch.from_numpy(same).to(self._model.dropout.device)
+
+
+def _gram(rows: Tensor) -> np.ndarray:
+    return (rows @ rows.T).double().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def _add(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
+    for name, loss in losses.items():
+        sums[name] = sums[name] + loss if name in sums else loss
+
+
+def _copy_gradients(parameters: Sequence[nn.Parameter], row: Tensor) -> None:
+    """Copy gradients end to end into one row; parameters without one leave zeros."""
+    views = row.split([parameter.numel() for parameter in parameters])
+    for parameter, view in zip(parameters, views, strict=True):
+        if parameter.grad is None:
+            view.zero_()
+        else:
+            view.copy_(parameter.grad.view(-1))

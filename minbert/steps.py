@@ -1,0 +1,47 @@
+"""What the training loop asks of an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did: detached losses by name, and how much it read."""
+
+    losses: dict[str, Tensor]
+    examples: int
+    tokens: int
+
+
+class Objective(Protocol):
+    """What a stage minimises: it plans the steps of an epoch and computes a step's gradients.
+
+    The loop calls, for every epoch, ``backward`` and ``before_step`` once a step, then
+    ``summary``, and ``after_epoch`` when the tasks have been scored.
+    """
+
+    def steps(self, epoch: int) -> int:
+        """Number of steps of an epoch (from 1)."""
+
+    def backward(self, epoch: int, index: int) -> StepResult:
+        """Compute the gradients of the step ``index`` (from 0) of an epoch."""
+
+    def before_step(self) -> None:
+        """Look at the parameters once more: the optimiser is about to change them."""
+
+    def summary(self) -> dict[str, Any]:
+        """What the epoch's history record has to tell besides the losses, as plain data; may be empty."""
+
+    def after_epoch(self, metrics: Mapping[str, float] | None) -> None:
+        """Learn what the tasks scored after an epoch, mapped to 0…1; None where they were not scored."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next epoch depends on besides the model's weights and the epoch's number; may be empty."""
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what :meth:`state` gave."""

@@ -1,0 +1,153 @@
+"""The runs of a listed study beside what their source reports."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+from analysis.listed import run_table, show_runs
+from analysis.study import Study, load
+
+TASKS = {
+    "sst": {"kind": "classification", "classes": 5},
+    "qqp": {"kind": "binary"},
+    "sts": {"kind": "regression"},
+}
+RUNS: dict[str, Any] = {
+    "one": {"trained_as": "one", "reported": {"sst": 0.5, "qqp": None, "plain": 0.4, "overall": 0.6}},
+    "two": {"trained_as": "two"},
+    "same": {"trained_as": "two", "same_as": "two", "reported": {"sts": -0.009}},
+    "best": {"members": {"sst": "one", "qqp": "same", "sts": "two"}, "reported": {"overall": 0.9}},
+    "part": {"members": {"sst": "one"}},
+}
+SCORES = {  # run -> replicate -> sst, qqp, sts on dev
+    "one": [(0.5, 0.6, 0.2), (0.4, 0.8, 0.4)],
+    "two": [(0.1, 0.9, 0.8), (0.3, 0.7, 0.6)],
+}
+
+
+def study(folder: Path, average: str | None, constant: dict[str, list[str]] | None = None) -> Study:
+    """A listed study whose second replicates were run, with a failed trial that counts nowhere."""
+    meta: dict[str, Any] = {
+        "schema_version": 1,
+        "name": "paper",
+        "factors": [{"path": "run", "levels": ["one", "two"]}],
+        "tasks": TASKS,
+        "runs": RUNS,
+    }
+    if average is not None:
+        meta["paper"] = {"name": "999", "average": average}
+    folder.mkdir(exist_ok=True)
+    (folder / "study.yaml").write_text(yaml.safe_dump(meta, sort_keys=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    journal = optuna.create_study(storage=storage, study_name="study", direction="maximize")
+    for replicate in (0, 1):
+        for run, scores in SCORES.items():
+            add(folder, journal, run, replicate, scores[replicate], (constant or {}).get(run, []))
+    add(folder, journal, "one", 2, (0.0, 0.0, 0.0), ["sst"], TrialState.FAIL)
+    return load(folder)
+
+
+def add(
+    folder: Path,
+    journal: optuna.Study,
+    run: str,
+    replicate: int,
+    scores: tuple[float, float, float],
+    constant: list[str],
+    state: TrialState = TrialState.COMPLETE,
+) -> None:
+    number = len(journal.get_trials(deepcopy=False))
+    dev = dict(zip(TASKS, scores, strict=True))
+    lines = [  # the answer of an epoch that does not count may be constant, and so may that of an earlier stage
+        {"stage": "first", "epoch": 2, "select": {"score": 0.1}, "constant": ["sts"]},
+        {"stage": "last", "epoch": 1, "select": {"score": 0.1}, "final_stage": True, "constant": ["sts"]},
+        {"stage": "last", "epoch": 2, "select": {"score": 0.5}, "final_stage": True, "constant": constant},
+    ]
+    (folder / "trials" / f"{number:05d}").mkdir(parents=True)
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "trials" / f"{number:05d}" / "history.jsonl").write_text(text)
+    journal.add_trial(
+        create_trial(
+            state=state,
+            params={"run": run},
+            distributions={"run": CategoricalDistribution(["one", "two"])},
+            value=0.5 if state == TrialState.COMPLETE else None,
+            user_attrs={
+                "config_id": run,
+                "replicate": replicate,
+                "best_epoch": 2,
+                "metrics": {f"dev/{task}": value for task, value in dev.items()} | {"dev/score": 0.5},
+            },
+        )
+    )
+
+
+def test_a_run_shows_the_mean_of_its_replicates_and_a_repeated_row_those_of_the_other(tmp_path: Path) -> None:
+    table = run_table(study(tmp_path, "plain")).set_index("run")
+    assert list(table.index) == list(RUNS)
+    assert table.loc["one", "measured/sst"] == pytest.approx(0.45)
+    assert table.loc["one", "replicates"] == 2
+    plain = [(0.5 + 0.6 + 0.2) / 3, (0.4 + 0.8 + 0.4) / 3]
+    assert table.loc["one", "measured/plain"] == pytest.approx(np.mean(plain))
+    assert table.loc["one", "measured/plain_sd"] == pytest.approx(np.std(plain, ddof=1))
+    for column in ("measured/sst", "measured/qqp", "measured/sts", "measured/plain", "measured/plain_sd"):
+        assert table.loc["same", column] == table.loc["two", column]
+
+
+def test_averages_are_of_the_sources_own_kind_and_never_mixed(tmp_path: Path) -> None:
+    plain = run_table(study(tmp_path / "plain", "plain")).set_index("run")
+    overall = run_table(study(tmp_path / "overall", "overall")).set_index("run")
+    assert not [name for name in plain if "overall" in name]
+    assert not [name for name in overall if "plain" in name]
+    assert (plain.loc["one", "reported/plain"], overall.loc["one", "reported/overall"]) == (0.4, 0.6)
+    assert np.isnan(plain.loc["best", "reported/plain"])
+    assert overall.loc["one", "measured/overall"] == pytest.approx((0.45 + 0.7 + (0.3 + 1) / 2) / 3)
+    assert "measured/overall" in run_table(study(tmp_path / "none", None))
+
+
+def test_a_composite_row_takes_each_task_from_its_run_replicate_by_replicate(tmp_path: Path) -> None:
+    table = run_table(study(tmp_path, "plain")).set_index("run")
+    replicates = [(0.5 + 0.9 + 0.8) / 3, (0.4 + 0.7 + 0.6) / 3]
+    assert table.loc["best", "measured/plain"] == pytest.approx(np.mean(replicates))
+    assert table.loc["best", "measured/plain_sd"] == pytest.approx(np.std(replicates, ddof=1))
+    assert table.loc["best", "measured/sts"] == pytest.approx(0.7)
+    assert np.isnan(table.loc["part", "measured/plain"])
+    assert table.loc["part", "measured/sst"] == pytest.approx(0.45)
+
+
+def test_a_constant_answer_is_flagged_where_it_counts(tmp_path: Path) -> None:
+    table = run_table(study(tmp_path, "plain", {"two": ["qqp", "sst"]})).set_index("run")
+    assert table["constant"].to_dict() == {
+        "one": [],
+        "two": ["sst", "qqp"],
+        "same": ["sst", "qqp"],
+        "best": ["qqp"],
+        "part": [],
+    }
+
+
+def test_the_shown_table_has_a_dash_where_nothing_is_known(tmp_path: Path) -> None:
+    title, shown = show_runs(study(tmp_path, "plain", {"two": ["qqp"]}))
+    rows = shown.set_index("run")
+    assert "paper 999" in title
+    assert "plain" in title
+    assert rows.loc["one", "reported qqp"] == "–"
+    assert rows.loc["same", "reported sts"] == "-0.009"
+    assert rows.loc["part", "measured plain"] == "–"
+    assert rows.loc["two", "measured plain"] == "0.567 ± 0.047"
+    assert rows.loc["two", "constant?"] == "qqp"
