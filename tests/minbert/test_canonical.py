@@ -22,6 +22,11 @@ WITHOUT_EFFECT: list[dict[str, Any]] = [
     {"tasks__sts__classes": 7},
     {"tasks__sst__files": {"dev": "sst-dev.csv"}},
     {"stages__finetune__tasks": ["sts", "sst", "qqp"]},  # all of them
+    {"stages__finetune__conflict_batches": 2},  # looks only
+    {"stages__finetune__epochs": 2.0},
+    {"stages__finetune__smart": {"radius": 0.5, "steps": 3, "momentum": 0.9}},  # of weight 0
+    {"stages__finetune__mnr": {"share": 0.5}},  # of no task
+    {"stages__supervised__hard_negative_weight": 2.0},  # the stage does not run
 ]
 WITH_EFFECT: list[dict[str, Any]] = [
     {"data__fingerprint": "other"},
@@ -30,7 +35,7 @@ WITH_EFFECT: list[dict[str, Any]] = [
     {"threads": 2},
     {"precision": "bf16"},
     {"pooling": "cls"},
-    {"shared_layer": True},
+    {"shared_layer": "all"},
     {"max_length": 20},
     {"tasks__qqp__head__kind": "cosine"},
     {"tasks__sst__weight": 2.0},
@@ -44,6 +49,33 @@ WITH_EFFECT: list[dict[str, Any]] = [
     {"stages__finetune__warmup_share": 0.2},
     {"stages__finetune__warmup_steps": 3},
     {"stages__finetune__tasks": ["sst"]},
+    {"checkpoint": "task"},
+    {"checkpoint": "last"},
+    {"fidelity": 0.5},
+    {"shared_layer": "all", "shared_dropout": 0.1},
+    {"tasks__sst__head__hidden_layers": 1},
+    {"tasks__sst__head__activation": "tanh"},
+    {"tasks__qqp__head__kind": "two_order"},
+    {"tasks__qqp__head": {"kind": "concat", "difference": "none"}},
+    {"tasks__sts__head__kind": "dot"},
+    {"tasks__sts__targets": "raw"},
+    {"tasks__sts__batch_size": 4},
+    {"tasks__qqp__dev_examples": 5},
+    {"stages__finetune__epochs": 2.5},
+    {"stages__finetune__epoch_steps": 2},
+    {"stages__finetune__combine": "mean"},
+    {"stages__finetune__weighting": "adaptive"},
+    {"stages__finetune__weighting": "learned"},
+    {"stages__finetune__micro_batch_size": 4},
+    {"stages__finetune__max_grad_norm": 0.0},
+    {"stages__finetune__smart__weight": 0.5},
+    {"stages__finetune__smart__bregman": 0.5},
+    {"stages__finetune__sampler__end": "smallest"},
+    {"stages__finetune__sampler": {"kind": "merged"}},
+    {"stages__finetune__sampler": {"kind": "random", "weights": {"qqp": 2.0}}},
+    {"stages__finetune__sampler": {"kind": "round_robin", "unit": "pass"}},
+    {"stages__finetune__sampler": {"kind": "round_robin", "order": ["sst", "sts", "sst", "qqp"]}},
+    {"stages__supervised": {"epochs": 1, "task": "qqp"}},
 ]
 
 
@@ -79,6 +111,44 @@ def test_what_has_an_effect_changes_the_config_id(leaves: dict[str, Any], config
             {"stages__finetune__tasks": ["sst"]},
             {"stages__finetune__tasks": ["sst"], "stages__finetune__pcgrad": True},
         ),
+        (
+            {"stages__finetune__tasks": ["sst"]},
+            {"stages__finetune__tasks": ["sst"], "stages__finetune__sampler": {"kind": "merged"}},
+        ),
+        (
+            {"stages__finetune__tasks": ["sst"]},
+            {"stages__finetune__tasks": ["sst"], "stages__finetune__combine": "mean"},
+        ),
+        (
+            {"tasks__qqp__head": {"kind": "concat"}},
+            {"tasks__qqp__head": {"kind": "concat", "difference": "absolute"}},
+        ),
+        (
+            {"tasks__sst__head__hidden_layers": 1},
+            {"tasks__sst__head__hidden_layers": 1, "tasks__sst__head__hidden_dropout": 0.1},
+        ),
+        (
+            {"tasks__qqp__head": {"kind": "cosine"}},
+            {"tasks__qqp__head": {"kind": "cosine", "learned_scale": True}},
+        ),
+        (
+            {"stages__finetune__sampler": {"kind": "random"}},
+            {"stages__finetune__sampler": {"kind": "random", "weights": {"sst": 3, "qqp": 3, "sts": 3}}},
+        ),
+        (
+            {"stages__finetune__sampler": {"kind": "round_robin"}},
+            {
+                "stages__finetune__sampler": {
+                    "kind": "round_robin",
+                    "order": ["sst", "qqp", "sts"],
+                    "unit": "batch",
+                }
+            },
+        ),
+        (
+            {"stages__simcse": {"epochs": 1, "mlm_share": 0.3}},
+            {"stages__simcse": {"epochs": 1}},
+        ),
     ],
     ids=str,
 )
@@ -103,7 +173,7 @@ def test_the_order_of_tasks_counts_because_samplers_follow_it() -> None:
         {"stages__finetune__epochs": 5},
         {"stages__finetune__pcgrad": True},
         {"tasks__qqp__head__kind": "cosine"},
-        {"shared_layer": True},
+        {"shared_layer": "all"},
         {"max_length": 20},
         {"stages__simcse__epochs": 3},
     ],
@@ -130,6 +200,16 @@ def test_the_key_of_simcse_does_not_depend_on_what_comes_later(
 )
 def test_the_key_of_simcse_depends_on_what_it_sees(leaves: dict[str, Any], configure: MakeConfig) -> None:
     assert stage_key(configure(**{**ON, **leaves}), "simcse", 1) != stage_key(configure(**ON), "simcse", 1)
+
+
+def test_texts_are_named_by_their_content(configure: MakeConfig) -> None:
+    on = {"stages__simcse": {"epochs": 1, "text": "sentences"}}
+    texts = [{"sentences": "a"}, {"sentences": "b"}, {"wiki.txt": "a"}]
+    first, other, renamed = (configure(data__texts=named, **on) for named in texts)
+    by_name = configure(data__texts=texts[2], stages__simcse={"epochs": 1, "text": "wiki.txt"})
+    assert config_id(first) != config_id(other)
+    assert config_id(first) == config_id(by_name) != config_id(renamed)
+    assert stage_key(first, "simcse", 1) == stage_key(by_name, "simcse", 1) != stage_key(other, "simcse", 1)
 
 
 def test_the_key_of_a_later_stage_depends_on_earlier_ones_and_epochs_differ(configure: MakeConfig) -> None:

@@ -16,7 +16,7 @@ STATE = StageState(
     moments={"exp_avg:encoder.w": torch.tensor([[0.5, 1e-30]]), "step:encoder.w": torch.tensor(3.0)},
     step_number=3,
     seconds=1.25,
-    train_loss={"simcse": 0.7},
+    facts={"train_loss": {"simcse": 0.7}},
 )
 
 
@@ -25,7 +25,7 @@ def same(one: StageState, other: StageState) -> bool:
         left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
         for left, right in ((one.weights, other.weights), (one.moments, other.moments))
     )
-    rest = [(s.step_number, s.seconds, s.train_loss) for s in (one, other)]
+    rest = [(s.step_number, s.seconds, s.facts) for s in (one, other)]
     return tensors and rest[0] == rest[1]
 
 

@@ -139,13 +139,13 @@ def test_a_partial_file_is_laid_over_the_defaults(tmp_path: Path) -> None:
         ),
         (
             "stages:\n  finetune:\n    sampler:\n      kidn: annealed\n",
-            "x.yaml:4: stages.finetune.sampler.kidn: unknown key 'kidn': the keys here are kind; "
-            "did you mean 'kind'?",
+            "x.yaml:4: stages.finetune.sampler.kidn: unknown key 'kidn': the keys here are end, kind, order, unit, "
+            "weights; did you mean 'kind'?",
         ),
         (
             "stages:\n  more: {kind: multitsk}\n",
-            "x.yaml:2: stages.more.kind: 'multitsk' is not allowed: the values are multitask, simcse; "
-            "did you mean 'multitask'?",
+            "x.yaml:2: stages.more.kind: 'multitsk' is not allowed: the values are multitask, simcse, "
+            "supervised_simcse; did you mean 'multitask'?",
         ),
         (
             "stages:\n  more:\n    epochs: 1\n",

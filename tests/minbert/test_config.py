@@ -1,0 +1,135 @@
+"""Combinations that make no sense are refused, naming the settings and the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+import pytest
+
+from minbert.config import TrainConfig, build_config
+from minbert.yaml_reader import problems
+
+
+def refusal(partial: dict[str, Any]) -> str:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        build_config(partial)
+    return " | ".join(f"{problem.path}: {problem.text}" for problem in problems(caught.value))
+
+
+def finetune(**leaves: Any) -> dict[str, Any]:
+    return {"stages": {"finetune": leaves}}
+
+
+def head(task: str, **leaves: Any) -> dict[str, Any]:
+    return {"tasks": {task: {"head": leaves}}}
+
+
+def stage(name: str, **leaves: Any) -> dict[str, Any]:
+    return {"stages": {name: {"epochs": 1, **leaves}}}
+
+
+REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    (head("sst", kind="cross"), ("head.kind 'cross'", "1 text column")),
+    (head("qqp", kind="linear"), ("head.kind 'linear'", "2 text column")),
+    (
+        {"tasks": {"qqp": {"kind": "classification", "head": {"kind": "dot"}}}},
+        ("head.kind 'dot'", "one value", "classification"),
+    ),
+    (head("qqp", kind="cosine", hidden_layers=2), ("hidden_layers 2", "head.kind linear, cross or concat")),
+    (head("qqp", kind="two_order", hidden_layers=1), ("hidden_layers 1", "linear, cross or concat")),
+    (head("qqp", kind="cross", hidden_dropout=0.3), ("hidden_dropout 0.3", "head.hidden_layers")),
+    (head("sts", kind="dot", activation="tanh"), ("activation 'tanh'", "dot")),
+    (head("sts", kind="cross", difference="signed"), ("difference 'signed'", "concat or two_order")),
+    (head("qqp", kind="concat", learned_scale=False), ("learned_scale False", "head.kind cosine")),
+    (head("sts", kind="cosine", learned_scale=False), ("learned_scale False", "a binary task")),
+    ({"tasks": {"sst": {"targets": "raw"}}}, ("targets 'raw'", "a regression task")),
+    (finetune(sampler={"kind": "merged", "order": ["sst"]}), ("order ('sst',)", "sequential or round_robin")),
+    (finetune(sampler={"kind": "sequential", "unit": "pass"}), ("unit 'pass'", "round_robin")),
+    (finetune(sampler={"kind": "annealed", "end": "smallest"}), ("end 'smallest'", "concurrent")),
+    (
+        finetune(sampler={"kind": "round_robin", "unit": "pass", "end": "largest"}),
+        ("end 'largest'", "sampler.unit batch"),
+    ),
+    (
+        finetune(sampler={"kind": "proportional", "weights": {"qqp": 2}}),
+        ("weights {'qqp': 2.0}", "sampler.kind random"),
+    ),
+    (
+        finetune(sampler={"kind": "random", "weights": {"nope": 2}}),
+        ("sampler.weights", "'nope'", "sst, qqp, sts"),
+    ),
+    (
+        finetune(tasks=["sst"], sampler={"kind": "sequential", "order": ["sst", "qqp"]}),
+        ("sampler.order", "'qqp'", "the stage's tasks (sst)"),
+    ),
+    (
+        finetune(sampler={"kind": "concurrent", "end": "smallest"}, epoch_steps=5),
+        ("epoch_steps 5", "sampler.end"),
+    ),
+    (
+        finetune(sampler={"kind": "round_robin", "unit": "pass"}, epoch_examples=50),
+        ("epoch_examples 50", "sampler.unit pass"),
+    ),
+    (finetune(epoch_steps=5, epoch_examples=50), ("epoch_steps 5", "epoch_examples 50")),
+    (finetune(combine="mean", sampler={"kind": "merged"}), ("combine 'mean'", "sampler.kind concurrent")),
+    (finetune(pcgrad=True, sampler={"kind": "random"}), ("pcgrad true", "sampler.kind 'random'")),
+    (finetune(pcgrad=True, smart={"weight": 0.5}), ("smart", "pcgrad true")),
+    (finetune(freeze_encoder=True, smart={"bregman": 0.5}), ("smart", "freeze_encoder true")),
+    (finetune(mnr={"tasks": ["sts"]}), ("mnr.tasks 'sts'", "tasks.sts.head.kind 'cross'", "own vectors")),
+    (finetune(mnr={"tasks": ["nope"]}), ("mnr.tasks", "'nope'")),
+    (
+        {**head("sts", kind="cosine"), **finetune(mnr={"tasks": ["sts"]}, micro_batch_size=4)},
+        ("micro_batch_size 4", "mnr.tasks", "whole batch"),
+    ),
+    (
+        {
+            "tasks": {"qqp": {"kind": "classification", "head": {"kind": "concat"}}},
+            **finetune(mnr={"tasks": ["qqp"]}),
+        },
+        ("mnr.tasks 'qqp'", "classes"),
+    ),
+    (stage("supervised", task="sst"), ("stages.supervised.task 'sst'", "binary pair task")),
+    (stage("supervised", task="nope"), ("stages.supervised.task", "'nope'")),
+    (stage("supervised", task="qqp", triplets="nli.csv"), ("task 'qqp'", "triplets 'nli.csv'")),
+    (stage("simcse", tasks=["nope"]), ("stages.simcse.tasks", "'nope'")),
+    ({"shared_dropout": 0.2}, ("shared_dropout 0.2", "shared_layer")),
+    (
+        {"shared_layer": "pairs", **head("sts", kind="cosine")},
+        ("shared_layer 'pairs'", "tasks.sts.head.kind cosine"),
+    ),
+    (
+        {
+            "shared_layer": "pairs",
+            "tasks": {"qqp": {"head": {"kind": "two_order"}}, "sts": {"head": {"kind": "two_order"}}},
+        },
+        ("shared_layer 'pairs'", "two_order"),
+    ),
+    ({"shared_layer": "pairs", **head("qqp", kind="concat")}, ("shared_layer 'pairs'", "of one kind")),
+    (finetune(epochs=0), ("recipe", "multitask")),
+    (finetune(epochs=0.0), ("recipe", "multitask")),
+    ({"tasks": {"plain": TrainConfig().tasks["sst"].model_dump(exclude_none=True)}}, ("'plain'",)),
+]
+
+
+@pytest.mark.parametrize(("partial", "parts"), REFUSED, ids=[" ".join(parts) for _, parts in REFUSED])
+def test_a_combination_that_makes_no_sense_is_refused_naming_both_settings(
+    partial: dict[str, Any], parts: tuple[str, ...]
+) -> None:
+    message = refusal(partial)
+    assert all(part in message for part in parts), message
+    assert "\n" not in message
+
+
+def test_a_whole_number_of_epochs_has_one_spelling() -> None:
+    epochs = build_config(finetune(epochs=3.0)).stages["finetune"].epochs
+    assert epochs == 3 and isinstance(epochs, int)
+    assert build_config(finetune(epochs=3.5)).stages["finetune"].last_epoch == 4
+
+
+def test_the_difference_that_is_not_named_is_the_usual_one() -> None:
+    tasks = build_config(
+        {"tasks": {"qqp": {"head": {"kind": "concat"}}, "sts": {"head": {"kind": "two_order"}}}}
+    ).tasks
+    assert tasks["qqp"].head.compared_by == "absolute"
+    assert tasks["sts"].head.compared_by == "none"
