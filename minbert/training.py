@@ -22,6 +22,7 @@ from minbert.errors import TrainingFailure
 from minbert.model import MultitaskModel
 from minbert.objectives import build_objective
 from minbert.optimisation import StageOptimiser
+from minbert.steps import StepResult
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ class StageTrainer:
         named = [(key, value) for key, value in model.named_parameters() if _trained(key, stage, frozen)]
         self.optimiser = StageOptimiser(named, stage, total)
 
+    def step(self, epoch: int, index: int) -> StepResult:
+        """Take the step ``index`` (from 0) of an epoch.
+
+        Raises:
+            TrainingFailure: a loss is not finite (cause ``nan``).
+        """
+        result = self._objective.backward(epoch, index)
+        _check_finite(result.losses, epoch, index)
+        self._objective.before_step()
+        self.optimiser.step()
+        self.model.clear_gradients()
+        return result
+
     @property
     def progress(self) -> float:
         """Epochs done, the fraction of an unfinished last one included."""
@@ -100,11 +114,7 @@ class StageTrainer:
         examples = tokens = 0
         rate = self.optimiser.learning_rate()
         for index in range(self._objective.steps(self.epoch)):
-            result = self._objective.backward(self.epoch, index)
-            _check_finite(result.losses, self.epoch, index)
-            self._objective.before_step()
-            self.optimiser.step()
-            self.model.clear_gradients()
+            result = self.step(self.epoch, index)
             for name, loss in result.losses.items():
                 totals.setdefault(name, []).append(loss)
             examples += result.examples
