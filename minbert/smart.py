@@ -55,6 +55,8 @@ class Smart:
             through the present model of the Bregman term.
         """
         total = {task: value.new_zeros(()) for task, value in outputs.items()}
+        if not total:
+            return {}
         if self._settings.weight:
             perturbed = self._pass(batch, seed, self._offset(batch, outputs, seed))
             for task, value in self._divergences(perturbed, outputs).items():

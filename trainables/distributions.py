@@ -6,14 +6,10 @@ A mapping with one of the keys ``choice``, ``int``, ``uniform`` or ``log_uniform
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Protocol
-
-from minbert.errors import did_you_mean
-from minbert.yaml_reader import shorten
 
 MOST_LEVELS = 10
 """Integer ranges longer than this are shown and checked by a few of their values."""
@@ -54,6 +50,10 @@ class Distribution(Protocol):
         """How many values there are; None: a continuum."""
         ...
 
+    def values(self) -> Sequence[Any] | None:
+        """Every value in order, in the form in which Optuna stores it; None: a continuum."""
+        ...
+
     def contains(self, value: Any) -> bool:
         """Whether the value can be drawn."""
         ...
@@ -86,6 +86,10 @@ class Choice:
         """Number of levels."""
         return len(self.options)
 
+    def values(self) -> Sequence[Any] | None:
+        """All levels, as stored."""
+        return [stored(option) for option in self.options]
+
     def contains(self, value: Any) -> bool:
         """Whether the value is a level."""
         return any(same(option, value) for option in self.options)
@@ -117,9 +121,13 @@ class Int:
         """Number of values."""
         return (self.high - self.low) // self.step + 1
 
+    def values(self) -> Sequence[Any] | None:
+        """The whole range."""
+        return range(self.low, self.high + 1, self.step)
+
     def contains(self, value: Any) -> bool:
         """Whether the value is on the grid."""
-        return _is_int(value) and value in range(self.low, self.high + 1, self.step)
+        return is_whole(value) and value in range(self.low, self.high + 1, self.step)
 
     def to_yaml(self) -> dict[str, Any]:
         """``{int: [low, high]}``, with step when it is not 1."""
@@ -145,7 +153,14 @@ class Uniform:
 
     def size(self) -> int | None:
         """Number of values of the grid, if there is one."""
-        return None if self.step is None else int(_steps(self.low, self.high, self.step)) + 1
+        return None if self.step is None else int(steps_between(self.low, self.high, self.step)) + 1
+
+    def values(self) -> Sequence[Any] | None:
+        """The values of the grid, if there is one, in decimals as they are written."""
+        if self.step is None:
+            return None
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        return [float(low + index * step) for index in range(self.size() or 0)]
 
     def contains(self, value: Any) -> bool:
         """Whether the value lies between the ends."""
@@ -173,6 +188,10 @@ class LogUniform:
         return (self.low, self.high)
 
     def size(self) -> int | None:
+        """A continuum."""
+        return None
+
+    def values(self) -> Sequence[Any] | None:
         """A continuum."""
         return None
 
@@ -212,41 +231,6 @@ class Factor:
         return self.distribution.to_yaml() | ({"when": when} if when else {})
 
 
-KINDS = (Choice.kind, Int.kind, Uniform.kind, LogUniform.kind)
-
-
-class DistributionError(ValueError):
-    """A mistake in a distribution; `at` is the key or key and position it stands at."""
-
-    def __init__(self, message: str, at: str = "") -> None:
-        super().__init__(message)
-        self.at = at
-
-
-def is_distribution(value: Any) -> bool:
-    """Whether a value of the file is meant as a distribution."""
-    return isinstance(value, Mapping) and any(kind in value for kind in KINDS)
-
-
-def parse_factor(path: str, node: Mapping[str, Any]) -> Factor:
-    """Read one distribution and its condition.
-
-    Raises:
-        DistributionError: what is wrong with it.
-    """
-    given = [kind for kind in KINDS if kind in node]
-    if len(given) > 1:
-        raise DistributionError(f"{given[0]} and {given[1]} exclude each other", given[1])
-    kind = given[0]
-    allowed = (kind, "when", *(("step",) if kind in (Int.kind, Uniform.kind) else ()))
-    for key in node:
-        if key not in allowed:
-            message = f"unknown key {key!r} beside {kind}: allowed are {', '.join(allowed)}"
-            raise DistributionError(message + did_you_mean(key, allowed), key)
-    distribution = _choice(node[kind]) if kind == Choice.kind else _range(kind, node[kind], node.get("step"))
-    return Factor(path, distribution, _conditions(node.get("when", {})))
-
-
 def label(value: Any) -> str:
     """A short stable text for a level: scalars as YAML writes them, mappings and lists in flow style."""
     if isinstance(value, Mapping):
@@ -268,65 +252,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _choice(options: Any) -> Choice:
-    if not isinstance(options, list) or not options:
-        raise DistributionError(
-            f"choice needs a list of at least one level, not {shorten(options)}", "choice"
-        )
-    for index, option in enumerate(options):
-        if isinstance(option, float) and not math.isfinite(option):
-            raise DistributionError(f"the level {option} is not a finite number", f"choice.{index}")
-        if label(option) in [label(earlier) for earlier in options[:index]]:
-            raise DistributionError(f"the level {label(option)} stands twice in choice", f"choice.{index}")
-    return Choice(tuple(options))
-
-
-def _range(kind: str, bounds: Any, step: Any) -> Distribution:
-    number = _is_int if kind == Int.kind else _is_number
-    noun = "integers" if kind == Int.kind else "numbers"
-    if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(number, bounds)):
-        raise DistributionError(f"{kind} needs two {noun} [low, high], not {shorten(bounds)}", kind)
-    low, high = bounds
-    if low >= high:
-        raise DistributionError(f"{kind} {shorten(bounds)} is empty: low must be below high", kind)
-    if kind == LogUniform.kind and low <= 0:
-        raise DistributionError(f"log_uniform {shorten(bounds)} must lie above 0", kind)
-    if step is not None and (not number(step) or step <= 0 or not _divides(low, high, step)):
-        message = (
-            f"step {shorten(step)} is not allowed: a whole number of steps must lead from {low} to {high}"
-        )
-        raise DistributionError(message, "step")
-    if kind == Int.kind:
-        return Int(low, high, step or 1)
-    if kind == Uniform.kind:
-        return Uniform(float(low), float(high), None if step is None else float(step))
-    return LogUniform(float(low), float(high))
-
-
-def _conditions(when: Any) -> dict[str, tuple[Any, ...]]:
-    if not isinstance(when, Mapping):
-        raise DistributionError(f"when needs a mapping of paths to values, not {shorten(when)}", "when")
-    conditions: dict[str, tuple[Any, ...]] = {}
-    for path, values in when.items():
-        conditions[path] = tuple(values) if isinstance(values, list) else (values,)
-        if not conditions[path]:
-            raise DistributionError(f"when {path} lists no value", f"when.{path}")
-    return conditions
-
-
-def _is_int(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
-def _is_number(value: Any) -> bool:
-    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _divides(low: float, high: float, step: float) -> bool:
-    steps = _steps(low, high, step)
-    return steps == steps.to_integral_value()
-
-
-def _steps(low: float, high: float, step: float) -> Decimal:
+def steps_between(low: float, high: float, step: float) -> Decimal:
     """Steps from low to high, counted in decimals as they are written (0.5 / 0.1 is 5)."""
     return (Decimal(str(high)) - Decimal(str(low))) / Decimal(str(step))

@@ -8,7 +8,7 @@ import platform
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +25,12 @@ from minbert.devices import pin
 from minbert.encoder import EncoderConfig
 from minbert.errors import UserError
 from minbert.sources import Sources
+from trainables.designs import build_design
 from trainables.distributions import Factor
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
 from trainables.resources import TrialResources
+from trainables.run_checks import described_runs, identify
 from trainables.searcher import EndOfSearch, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
 from trainables.spaces import Space
 from trainables.study import Spec, StudyFolder, identity, make_folder, refuse_another_study
@@ -110,20 +112,40 @@ def run_study(plan: Plan, connect: Connect, console: Console) -> Ending:
 
 def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]:
     """Open or make the study folder; numerics once pinned stay."""
+    _refuse_what_does_not_fit(plan)
     wanted = _spec(plan)
     stored = refuse_another_study(plan.study, wanted)
     if stored is not None:
         numerics = {name: stored[name] for name in ("device", "precision", "threads")}
     else:
         numerics = _probe(plan, connect())
-    folder = make_folder(plan.study, {**wanted, **numerics})
-    sources = plan.sources
-    pinned = {
-        "data": Source(path=str(sources.corpus.path), fingerprint=sources.corpus.fingerprint),
-        "encoder": Source(path=str(sources.encoder.folder), fingerprint=sources.encoder.fingerprint),
-        **numerics,
-    }
+    pinned = {**_pinned_sources(plan.sources), **numerics}
+    folder = make_folder(plan.study, {**wanted, **numerics, **_planned(plan.space, pinned)})
     return folder, pinned
+
+
+def _pinned_sources(sources: Sources) -> dict[str, Source]:
+    texts = {name: text.fingerprint for name, text in sources.corpus.texts.items()}
+    corpus, encoder = sources.corpus, sources.encoder
+    return {
+        "data": Source(path=str(corpus.path), fingerprint=corpus.fingerprint, texts=texts),
+        "encoder": Source(path=str(encoder.folder), fingerprint=encoder.fingerprint),
+    }
+
+
+def _planned(space: Space, pinned: Mapping[str, Any]) -> Spec:
+    """How many runs there will be and, of a listed space, what it says of each and which run trains it."""
+    design = build_design(space, lambda params: identify(space, params, pinned))
+    paper = {"paper": space.paper.model_dump(mode="json")} if space.paper else {}
+    runs = {"runs": described_runs(space, pinned)} if space.runs.rows else {}
+    return {"trials": design.runs, **paper, **runs}
+
+
+def _refuse_what_does_not_fit(plan: Plan) -> None:
+    """Refuse configurations that the encoder has no positions or token types for, before anything starts."""
+    settled = {"device": "cpu", "precision": "fp32", "threads": 1}  # so that nothing is probed here
+    for config in plan.space.representatives:
+        pin(config.model_copy(update=settled), plan.sources.encoder.config)
 
 
 def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
@@ -148,11 +170,11 @@ def _pin_on_worker(config: dict[str, Any], shape: EncoderConfig, threads: int) -
 def _run(
     plan: Plan, folder: StudyFolder, pinned: dict[str, Any], connect: Connect, console: Console
 ) -> Ending:
-    settings, tasks = plan.space.settings, plan.space.example().tasks
+    tasks = plan.space.example().tasks
     corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
     study = folder.journal(build_sampler(plan.space, plan.seed, 0))
     study.sampler = build_sampler(plan.space, plan.seed, len(study.get_trials(deepcopy=False)))
-    ledger = Ledger(study, plan.space, pinned, plan.seed, settings.trials, settings.replicates)
+    ledger = Ledger(study, plan.space, pinned, plan.seed)
     interrupts = _Interrupts(console=console)
     deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
 
@@ -169,14 +191,16 @@ def _run(
         late = deadline is not None and time.monotonic() > deadline
         return interrupts.asked or late or bool(ledger.stopped_by)
 
-    if ledger.unfinished > 0:
+    if not ledger.done:
         resources = connect()
         slots = _slots(plan, resources)
         with Progress(ledger, list(tasks), slots, console) as progress, interrupts.watched():
             searcher = LedgerSearcher(ledger, job, progress)
             _tune(plan, folder, ledger, searcher, EndOfSearch(searcher, due), progress, resources, slots)
     keep_best(folder, ledger)
-    return Ending(ledger.unfinished <= 0, interrupts.asked, ledger.stopped_by)
+    if ledger.done and ledger.unfinished > 0:
+        console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
+    return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
 
 
 def _tune(
@@ -191,7 +215,7 @@ def _tune(
 ) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     stopping = plan.space.settings.early_stopping
-    epochs = plan.space.example().running_stages()[-1][1].epochs
+    epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
     scheduler = SuccessiveHalving(stopping, epochs, ledger.histories()) if stopping else None
     start = time.strftime("%Y%m%d-%H%M%S")
     tune.Tuner(
@@ -257,7 +281,6 @@ def _spec(plan: Plan) -> Spec:
             name: task.model_dump(mode="json", include={"kind", "classes", "label_range"})
             for name, task in config.tasks.items()
         },
-        "trials": space.settings.trials,
         "replicates": space.settings.replicates,
         "data": known["data"] | data,
         "encoder": known["encoder"] | encoder,

@@ -17,14 +17,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from minbert.canonical import config_id
 from minbert.config import TrainConfig
-from minbert.history import Record, summarise
+from minbert.history import Record, is_evaluated, summarise
 from minbert.seeds import stream_seed
+from trainables.designs import REDRAWS, Account, Proposal, build_design
+from trainables.runs import RUN
 from trainables.spaces import Space
 
 EQUAL_FAILURES = 5
 """A study stops when this many trials in a row fail for the same cause."""
 
-_ABANDONED = "abandoned"  # killed while being asked for: holds no complete configuration, counts nowhere
+_UNCOUNTED = "abandoned"  # killed while being asked for, or a copy of an earlier trial: counts nowhere
 Outcome = Literal["complete", "pruned", "failed"]
 
 
@@ -36,11 +38,13 @@ class Issue:
         number: its number in the study.
         config: what to train.
         replicate: 0 for a new configuration, above for a repetition with another seed.
+        run: name of the run in a listed space; else empty.
     """
 
     number: int
     config: TrainConfig
     replicate: int
+    run: str = ""
 
 
 class Ledger:
@@ -51,25 +55,20 @@ class Ledger:
         space: where configurations come from.
         pinned: leaves that hold for all trials (sources, numerics).
         seed: the study's seed.
-        trials, replicates: runs in all, and runs of each configuration.
+
+    Raises:
+        UserError: the space does not fit its design.
     """
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        space: Space,
-        pinned: dict[str, Any],
-        seed: int,
-        trials: int,
-        replicates: int,
-    ) -> None:
+    def __init__(self, study: optuna.Study, space: Space, pinned: dict[str, Any], seed: int) -> None:
         self._study, self._space, self._pinned, self._seed = study, space, pinned, seed
-        self.target, self._replicates = trials, replicates
+        self._design = build_design(space, self._identify)
+        self.target = self._design.runs
         self._open: dict[int, Trial] = {}
         self._reported: dict[int, list[Record]] = {}
         self._in_journal: dict[int, set[int]] = {}
         self._again: deque[FrozenTrial] = deque()
-        self._due: deque[tuple[dict[str, Any], int]] = deque()
+        self._idle: tuple[int, int] | None = None
         self._causes: list[str] = []
         self._take_stock()
 
@@ -77,14 +76,18 @@ class Ledger:
         """The next trial to run, or None when none is left to hand out now."""
         if self._again:
             return self._issue_again(self._again.popleft())
-        if self.started >= self.target or self.stopped_by:
+        if self.started >= self.target or self.stopped_by or self._idle == self._progress():
             return None
-        params, replicate = self._due.popleft() if self._due else (None, 0)
-        if params is not None:
-            self._study.enqueue_trial(params, user_attrs={"replicate": replicate})
-        trial = self._study.ask()
-        drawn = self._space.ask(trial)
-        return self._open_trial(trial, self._configure(drawn, replicate), replicate)
+        account = self._account()
+        for redrawn in range(REDRAWS + 1):
+            proposal = next(self._design.proposals(account, redrawn), None)
+            if proposal is None:
+                break
+            issue = self._start(proposal, account, redrawn == REDRAWS)
+            if issue is not None:
+                return issue
+        self._idle = self._progress()
+        return None
 
     def report(self, number: int, record: Record) -> None:
         """Note an epoch of a running trial; a restarted worker reports its earlier epochs once more."""
@@ -92,14 +95,15 @@ class Ledger:
         if any((seen["stage"], seen["epoch"]) == (record["stage"], record["epoch"]) for seen in records):
             return
         records.append(record)
-        if "select" in record and record["epoch"] not in self._in_journal.get(number, ()):
+        if is_evaluated(record) and record["epoch"] not in self._in_journal.get(number, ()):
             self._open[number].report(record["select"]["score"], record["epoch"])
 
     def finish(self, number: int, outcome: Outcome, cause: str = "", message: str = "") -> None:
         """Close a trial: state, metrics of its best epoch, costs, cause of a failure."""
         trial, records = self._open.pop(number), self._reported.pop(number, [])
-        if any("select" in record for record in records):
-            self._note_summary(trial, records)
+        score = None
+        if any(map(is_evaluated, records)):
+            score = self._note_summary(trial, records)
         elif outcome != "failed":
             outcome, cause, message = "failed", "no_result", "the trial ended without a score"
         if outcome == "failed":
@@ -109,9 +113,7 @@ class Ledger:
         elif outcome == "pruned":
             self._study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
-            best = max(record["select"]["score"] for record in records if "select" in record)
-            self._study.tell(trial, best, skip_if_finished=True)
-            self._plan_replicate(trial)
+            self._study.tell(trial, score, skip_if_finished=True)
         self._causes.append(cause if outcome == "failed" else "")
 
     @property
@@ -127,6 +129,14 @@ class Ledger:
         return len(self.trials())
 
     @property
+    def done(self) -> bool:
+        """Whether nothing is left to run: the target is reached, or the design has no more to propose."""
+        if self.unfinished <= 0:
+            return True
+        running = bool(self._again or self._open)
+        return not running and next(self._design.proposals(self._account(), REDRAWS), None) is None
+
+    @property
     def unfinished(self) -> int:
         """Trials that are still to run or running."""
         return self.target - sum(trial.state.is_finished() for trial in self.trials())
@@ -140,7 +150,7 @@ class Ledger:
         return [trial.intermediate_values for trial in self.trials() if trial.state.is_finished()]
 
     def _take_stock(self) -> None:
-        """Sort what an earlier driver left: trials to issue again, torn ones to close, replicates due."""
+        """Sort what an earlier driver left: trials to issue again, torn ones to close."""
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state is TrialState.WAITING or (
                 trial.state is TrialState.RUNNING and "config_id" not in trial.user_attrs
@@ -148,21 +158,44 @@ class Ledger:
                 self._abandon(trial)
             elif trial.state is TrialState.RUNNING:
                 self._again.append(trial)
-        by_config: dict[str, list[FrozenTrial]] = {}
+
+    def _account(self) -> Account:
+        account: dict[tuple[str, int], FrozenTrial] = {}
         for trial in self.trials():
-            by_config.setdefault(trial.user_attrs["config_id"], []).append(trial)
-        for group in by_config.values():
-            first = group[0]
-            if first.state is TrialState.COMPLETE:
-                done = {trial.user_attrs["replicate"] for trial in group}
-                missing = [number for number in range(1, self._replicates) if number not in done]
-                self._due.extend((first.params, number) for number in missing)
+            account.setdefault((trial.user_attrs["config_id"], trial.user_attrs["replicate"]), trial)
+        return account
+
+    def _progress(self) -> tuple[int, int]:
+        """Trials started and finished: while these stay the same, so does what the design proposes."""
+        return self.started, self.target - self.unfinished
+
+    def _start(self, proposal: Proposal, account: Account, repeat: bool) -> Issue | None:
+        """Start what was proposed; None when the sampler drew what was started before and may draw again."""
+        if proposal.params is not None:
+            self._study.enqueue_trial(proposal.params, user_attrs={"replicate": proposal.replicate})
+        trial = self._study.ask()
+        params = self._space.ask(trial)
+        config = self._configure(params, proposal.replicate)
+        earlier = account.get((config_id(config), proposal.replicate))
+        if proposal.params is None and earlier is not None and not repeat:
+            self._copy(trial, earlier)
+            return None
+        return self._open_trial(trial, Issue(trial.number, config, proposal.replicate, params.get(RUN, "")))
+
+    def _copy(self, trial: Trial, earlier: FrozenTrial) -> None:
+        """Tell the sampler what is known of a configuration that it drew again; nothing is trained."""
+        trial.set_user_attr(_UNCOUNTED, True)
+        trial.set_user_attr("copied_from", earlier.number)
+        if earlier.state is TrialState.COMPLETE:
+            self._study.tell(trial, earlier.value)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
 
     def _abandon(self, frozen: FrozenTrial) -> None:
         if frozen.state is TrialState.WAITING:
             self._study.ask()  # the oldest waiting trial becomes the running one that is closed here
         trial = Trial(self._study, frozen._trial_id)
-        trial.set_user_attr(_ABANDONED, True)
+        trial.set_user_attr(_UNCOUNTED, True)
         self._study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _issue_again(self, frozen: FrozenTrial) -> Issue:
@@ -170,33 +203,33 @@ class Ledger:
         config = self._configure(frozen.params, replicate)
         self._open[frozen.number] = Trial(self._study, frozen._trial_id)
         self._in_journal[frozen.number] = set(frozen.intermediate_values)
-        return Issue(frozen.number, config, replicate)
+        return Issue(frozen.number, config, replicate, frozen.params.get(RUN, ""))
 
-    def _open_trial(self, trial: Trial, config: TrainConfig, replicate: int) -> Issue:
-        trial.set_user_attr("replicate", replicate)
-        trial.set_user_attr("seed", config.seed)
-        trial.set_user_attr("config_id", config_id(config))  # last: from here on the trial is whole
+    def _open_trial(self, trial: Trial, issue: Issue) -> Issue:
+        trial.set_user_attr("replicate", issue.replicate)
+        trial.set_user_attr("seed", issue.config.seed)
+        trial.set_user_attr("config_id", config_id(issue.config))  # last: from here on the trial is whole
         self._open[trial.number] = trial
-        return Issue(trial.number, config, replicate)
+        return issue
+
+    def _identify(self, params: dict[str, Any]) -> str:
+        return config_id(self._configure(params, 0))
 
     def _configure(self, params: dict[str, Any], replicate: int) -> TrainConfig:
         config = self._space.config(params)
         seed = stream_seed(self._seed, "replicate", replicate)
         return config.model_copy(update={**self._pinned, "seed": seed})
 
-    def _note_summary(self, trial: Trial, records: list[Record]) -> None:
+    def _note_summary(self, trial: Trial, records: list[Record]) -> float:
+        """Note what a trial came to; returns its score."""
         summary = summarise(records)
         trial.set_user_attr("best_epoch", summary.best_epoch)
         trial.set_user_attr("epochs", summary.epochs)
         trial.set_user_attr("metrics", {k: v for k, v in summary.metrics.items() if math.isfinite(v)})
+        trial.set_user_attr("constant", list(summary.constant))
         trial.set_user_attr("cost_paid", round(summary.cost_paid, 4))
         trial.set_user_attr("cost_alone", round(summary.cost_alone, 4))
-
-    def _plan_replicate(self, trial: Trial) -> None:
-        """A configuration that finished its first run gets its other replicates."""
-        attributes = trial.user_attrs
-        if attributes["replicate"] == 0:
-            self._due.extend((trial.params, number) for number in range(1, self._replicates))
+        return summary.metrics["select/score"]
 
 
 def build_sampler(space: Space, seed: int, trials_so_far: int) -> optuna.samplers.BaseSampler:
@@ -215,4 +248,4 @@ def build_sampler(space: Space, seed: int, trials_so_far: int) -> optuna.sampler
 
 def _ignored(trial: FrozenTrial) -> bool:
     whole = "config_id" in trial.user_attrs
-    return not whole or bool(trial.user_attrs.get(_ABANDONED))
+    return not whole or bool(trial.user_attrs.get(_UNCOUNTED))

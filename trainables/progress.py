@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from minbert.history import is_evaluated
 from trainables.ledger import Issue, Ledger
 from trainables.searcher import Watcher
 
@@ -49,12 +50,12 @@ class Progress(Watcher):
     def issued(self, issue: Issue) -> None:
         self._running[issue.number] = (issue, {})
         if not self._live:
-            self._say(f"trial {issue.number} started")
+            self._say(f"{_named(issue)} started")
 
     def reported(self, issue: Issue, record: dict[str, Any]) -> None:
         self._running[issue.number] = (issue, record)
-        if not self._live and "select" in record:
-            self._say(f"trial {issue.number} epoch {record['epoch']}: {self._scores(record)}")
+        if not self._live and is_evaluated(record):
+            self._say(f"{_named(issue)} epoch {record['epoch']}: {self._scores(record)}")
 
     def ended(self, issue: Issue) -> None:
         self._running.pop(issue.number, None)
@@ -64,7 +65,7 @@ class Progress(Watcher):
             state = {"FAIL": f"failed ({cause}): {trial.user_attrs.get('message', '')}"}.get(
                 trial.state.name, trial.state.name.lower()
             )
-            self._say(f"trial {issue.number} {state}; {self._counts()}; {self._time_left()}")
+            self._say(f"{_named(issue)} {state}; {self._counts()}; {self._time_left()}")
 
     def tick(self) -> None:
         """Draw again, at most once a second."""
@@ -76,10 +77,19 @@ class Progress(Watcher):
         table = Table(box=None, pad_edge=False)
         for name in ("trial", "stage", "epoch", *self._tasks, "score"):
             table.add_column(name, justify="right" if name != "stage" else "left")
-        for number, (_, record) in sorted(self._running.items()):
+        for number, (issue, record) in sorted(self._running.items()):
             scores = record.get("select", {})
-            cells = [f"{scores[name]:.3f}" if name in scores else "" for name in (*self._tasks, "score")]
-            table.add_row(str(number), record.get("stage", "starting"), str(record.get("epoch", "")), *cells)
+            flat = record.get("constant") or ()
+            cells = [
+                f"{scores[name]:.3f}{' constant' if name in flat else ''}" if name in scores else ""
+                for name in (*self._tasks, "score")
+            ]
+            table.add_row(
+                f"{number} {issue.run}".strip(),
+                record.get("stage", "starting"),
+                str(record.get("epoch", "")),
+                *cells,
+            )
         return Group(Text(f"{self._counts()}; {self._best()}; {self._time_left()}"), table)
 
     def _counts(self) -> str:
@@ -110,12 +120,17 @@ class Progress(Watcher):
         return self._ledger.target - self._ledger.unfinished
 
     def _scores(self, record: dict[str, Any]) -> str:
-        return " ".join(f"{name} {value:.3f}" for name, value in record["select"].items())
+        scores = " ".join(f"{name} {value:.3f}" for name, value in record["select"].items())
+        return scores + "".join(f"; {task}: constant answer" for task in record.get("constant") or ())
 
     def _say(self, line: str) -> None:
         self._console.print(
             f"[{_duration(time.monotonic() - self._began)}] {line}", markup=False, highlight=False
         )
+
+
+def _named(issue: Issue) -> str:
+    return f"trial {issue.number}" + (f" ({issue.run})" if issue.run else "")
 
 
 def _duration(seconds: float) -> str:

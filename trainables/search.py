@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, number, run, whole_number
+from minbert.corpora.texts import Role, texts_needed
 from minbert.errors import UserError
 from minbert.sources import Sources, resolve
 from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
+from trainables.run_checks import coinciding
 from trainables.spaces import Space, available_spaces, load_space
 
 if TYPE_CHECKING:
@@ -36,11 +39,21 @@ def main() -> int:
     space = _space(arguments)
     study = Path(arguments.study or Path(os.environ.get("MINBERT_RESULTS", "results")) / space.name)
     sources = resolve(
-        arguments.data, arguments.encoder, space.example().tasks, os.environ.get("MINBERT_DATA")
+        arguments.data,
+        arguments.encoder,
+        space.example().tasks,
+        os.environ.get("MINBERT_DATA"),
+        _texts(space),
     )
     _say_sources(console, sources, arguments.data)
+    _say_coinciding(console, space)
     if arguments.dry_run:
-        _show_plan(console, space, sources, study)
+        from trainables.plan import show_plan  # noqa: PLC0415 - slow to import: optuna
+
+        show_plan(console, space)
+        console.print(
+            f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False
+        )
         return 0
     return _search(arguments, console, space, sources, study)
 
@@ -76,6 +89,7 @@ def _search(
 
 def print_results(console: Console, study: Path) -> None:
     """Print top configurations, main effects, the ensemble, and where the files are."""
+    from analysis.listed import show_runs  # noqa: PLC0415
     from analysis.report import write_report  # noqa: PLC0415 - only at the end
     from analysis.study import load  # noqa: PLC0415
     from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
@@ -84,6 +98,8 @@ def print_results(console: Console, study: Path) -> None:
     if not loaded.trials["score"].notna().any():
         console.print("no trial has a score yet")
         return
+    if "runs" in loaded.meta:
+        print_table(console, *show_runs(loaded))
     tables = compute_tables(loaded)
     for title, frame in summary_tables(loaded, tables).items():
         print_table(console, title, frame)
@@ -96,7 +112,7 @@ def print_results(console: Console, study: Path) -> None:
 
 def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     """Print a table of strings; long settings go below it, a line each."""
-    console.print(f"\n{title}", style="bold")
+    console.print(f"\n{title}", style="bold", markup=False)
     settings = frame.pop("settings") if "settings" in frame else None
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in frame.columns:
@@ -104,7 +120,7 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     previous = ""
     for row in frame.itertuples(index=False):
         first, *rest = map(str, row)
-        table.add_row("" if first == previous else first, *rest)
+        table.add_row(*map(Text, ("" if first == previous else first, *rest)))  # brackets are no markup
         previous = first
     console.width = max(console.width, _natural_width(console, table))
     console.print(table)
@@ -143,6 +159,28 @@ def _refuse_what_options_choose(space: Space) -> None:
             )
 
 
+def _texts(space: Space) -> dict[str, Role]:
+    """Further text files that configurations of the space read."""
+    texts: dict[str, Role] = {}
+    for config in space.representatives:
+        for name, role in texts_needed(config).items():
+            if texts.setdefault(name, role) != role:
+                raise UserError(
+                    f"{space.source}: {name!r} is read as {role} and as {texts[name]}: a file is one of them"
+                )
+    return texts
+
+
+def _say_coinciding(console: Console, space: Space) -> None:
+    """Settings of the command line may make runs the same that the file keeps apart."""
+    others = coinciding(space) if space.runs.rows else {}
+    same = [f"{name} as {other}" for name, other in others.items() if space.runs.rows[name].same_as is None]
+    if same:
+        console.print(
+            f"--set makes runs the same, which run once: {', '.join(same)}", highlight=False, markup=False
+        )
+
+
 def _say_sources(console: Console, sources: Sources, data: str) -> None:
     if sources.data_bundled and data == "auto":
         console.print(sources.notice())
@@ -156,29 +194,6 @@ def _say_sources(console: Console, sources: Sources, data: str) -> None:
     ]
     if shared:
         console.print("data: examples whose text also stands in train: " + ", ".join(shared))
-
-
-def _show_plan(console: Console, space: Space, sources: Sources, study: Path) -> None:
-    console.print(f"space {space.name}: {space.description}", highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("factor", "levels", "only where"):
-        table.add_column(name, overflow="fold", no_wrap=name == "factor")
-    for factor in space.factors:
-        when = "; ".join(f"{path} is {' or '.join(map(str, values))}" for path, values in factor.when.items())
-        table.add_row(factor.path, ", ".join(factor.levels()), when)
-    console.print(table)
-    combinations = space.combinations()
-    settings = space.settings
-    console.print(
-        f"combinations: {combinations if combinations is not None else 'infinite (a factor is continuous)'}"
-    )
-    console.print(
-        f"trials: {settings.trials}, replicates of a configuration: {settings.replicates}, "
-        f"design: {settings.design} ({settings.sampler}), early stopping: {'on' if settings.early_stopping else 'off'}"
-    )
-    console.print(
-        f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False
-    )
 
 
 def _gpus_per_trial(arguments: argparse.Namespace) -> float | None:

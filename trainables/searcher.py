@@ -12,7 +12,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
 from trainables.ledger import Issue, Ledger
-from trainables.spaces import EarlyStopping
+from trainables.settings import EarlyStopping
 
 logging.getLogger("ray.tune.search").setLevel(logging.ERROR)
 
@@ -45,7 +45,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             return Searcher.FINISHED
         issue = self._ledger.next()
         if issue is None:
-            done = self._ledger.unfinished == 0 or not self._issued
+            done = self._ledger.done or not self._issued
             return Searcher.FINISHED if done else None
         self._issued[trial_id] = issue
         self._watch.issued(issue)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from minbert.config import TrainConfig
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import config_error, problems
 from trainables.distributions import Choice, Factor, Int, Uniform, label, same, stored
@@ -82,7 +83,7 @@ class Combinations:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self.built: dict[tuple[tuple[str, str], ...], pydantic.ValidationError | None] = {}
+        self.built: dict[tuple[tuple[str, str], ...], TrainConfig | pydantic.ValidationError] = {}
         self.rest: dict[str, Any] = {}
         self.needs = {factor.path: self._needs(factor) for factor in space.factors}
 
@@ -98,6 +99,10 @@ class Combinations:
             for level, against in itertools.product(ones, others):
                 self._check_pair((one, level), (other, against))
 
+    def valid(self) -> tuple[TrainConfig, ...]:
+        """The configurations that were built: together they hold every level and every pair of levels."""
+        return tuple(built for built in self.built.values() if isinstance(built, TrainConfig))
+
     def _check_level(self, factor: Factor, level: Any) -> Any:
         """Check one level alone; returns the leaf's value as the schema reads it."""
         params = self._setting({factor.path: level})
@@ -105,7 +110,7 @@ class Combinations:
             return None
         error = self._error(params)
         if error is None:
-            return leaf(self.space.build(params), factor.path)
+            return leaf(self._build(params), factor.path)
         if not any(problem.crossing for problem in problems(error)):
             raise self._refusal(error, (factor, level))
         for other in self.space.factors:
@@ -217,11 +222,14 @@ class Combinations:
         return needs
 
     def _error(self, params: Mapping[str, Any]) -> pydantic.ValidationError | None:
+        built = self._build(params)
+        return built if isinstance(built, pydantic.ValidationError) else None
+
+    def _build(self, params: Mapping[str, Any]) -> TrainConfig | pydantic.ValidationError:
         key = tuple((path, label(value)) for path, value in params.items())
         if key not in self.built:
             try:
-                self.space.build(params)
-                self.built[key] = None
+                self.built[key] = self.space.build(params)
             except pydantic.ValidationError as error:
                 self.built[key] = error
         return self.built[key]

@@ -9,7 +9,7 @@ from typing import Any, cast
 from minbert.config import TrainConfig
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import Located
-from trainables.distributions import KINDS, is_distribution
+from trainables.distribution_parsing import KINDS, is_distribution
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,8 @@ def split(
 def _refuse_misspelt(path: str, value: Mapping[str, Any], written: Located) -> None:
     """Refuse a mapping that stands where the schema has a plain value: a misspelt distribution."""
     names = [key for key in value if key not in ("when", "step")]
-    if names and not isinstance(_DEFAULTS.get(path, {}), Mapping):
+    plain = not isinstance(_DEFAULTS.get(path), Mapping | None)  # unset leaves may be mappings when set
+    if names and plain:
         message = (
             f"{names[0]!r} is no distribution: they are {', '.join(KINDS)}{did_you_mean(names[0], KINDS)}"
         )
@@ -104,12 +105,14 @@ class Layers:
 
 @dataclass(frozen=True)
 class Set:
-    """A setting that no file holds."""
+    """A setting that no file holds; it stands above the leaf and above what any run sets there."""
 
     origin: str
     path: str
 
     def knows(self, dotted: str) -> bool:
+        if dotted.startswith("runs."):
+            dotted = dotted.partition(".set.")[2]
         return bool(self.path) and (dotted == self.path or dotted.startswith(self.path + "."))
 
     def where(self, dotted: str) -> str:
@@ -130,6 +133,27 @@ class At:
     def where(self, dotted: str) -> str:
         inside = dotted == self.path or dotted.startswith(self.path + ".")
         return self.written.where(self.level if inside else dotted)
+
+
+@dataclass(frozen=True)
+class InRun:
+    """A document as one run sees it: what the run sets, or a run that it is like, stands above the rest."""
+
+    written: Located
+    chain: tuple[str, ...]
+    """The run, the one that it is like, the one that this is like, and so on."""
+
+    def knows(self, dotted: str) -> bool:
+        return any(self.written.knows(place) for place in self._places(dotted))
+
+    def where(self, dotted: str) -> str:
+        places = (place for path in upwards(dotted) for place in self._places(path))
+        own = f"runs.{self.chain[0]}"
+        place = next((place for place in places if self.written.knows(place)), own)
+        return f"{self.written.where(place)}: run {self.chain[0]!r}"
+
+    def _places(self, dotted: str) -> list[str]:
+        return [*(f"runs.{name}.set.{dotted}" for name in self.chain), dotted]
 
 
 def upwards(dotted: str) -> Iterator[str]:

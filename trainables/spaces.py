@@ -8,60 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import pydantic
-from pydantic import Field
 
-from minbert.config import Frozen, TrainConfig, build_config
+from minbert.config import TrainConfig, build_config
 from minbert.errors import UserError, did_you_mean
-from minbert.yaml_reader import Document, Located, check_nulls, config_error, parse_value, read_yaml, shorten
-from trainables.distributions import (
-    Choice,
-    DistributionError,
-    Factor,
-    Int,
-    Trial,
-    is_distribution,
-    label,
-    parse_factor,
-    same,
-    stored,
-)
+from minbert.yaml_reader import Located, check_nulls, config_error, parse_value, shorten
+from trainables.combinations import count_settings
+from trainables.distribution_parsing import DistributionError, is_distribution, parse_factor
+from trainables.distributions import Choice, Factor, Trial, label, same, stored
+from trainables.fixing import fix_in_runs, open_paths
+from trainables.run_checks import check_runs, refuse_coinciding, refuse_distributions
+from trainables.runs import RUN, Paper, Runs, parse_paper, parse_runs
+from trainables.settings import SearchSettings
 from trainables.space_checks import Combinations, check_conditions, ordered, without_unreachable
-from trainables.space_trees import Layers, Set, get, leaves, overlay, put, split
+from trainables.space_files import available_spaces, locate, read_layers
+from trainables.space_trees import InRun, Layers, Set, get, leaves, overlay, put, split
 
-FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
-"""Where the packaged spaces lie: beside the installed package, wherever the command runs."""
-
-
-class EarlyStopping(Frozen):
-    """Successive halving (ASHA) on the score, in epochs of the last all-task stage."""
-
-    grace_epochs: int = Field(default=1, ge=1)
-    """Epochs that every trial runs before it can be stopped."""
-    reduction: int = Field(default=3, ge=2)
-    """At each rung one in so many trials goes on."""
-
-
-class SearchSettings(Frozen):
-    """How a space is searched: the ``search:`` section of its file."""
-
-    design: Literal["optuna"] = "optuna"
-    """Where configurations come from."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    startup_trials: int = Field(default=10, ge=0)
-    """Random trials before TPE begins to learn."""
-    trials: int = Field(default=24, ge=1)
-    """Runs in all, replicates counted."""
-    replicates: int = Field(default=1, ge=1)
-    """Runs of each configuration, with other seeds."""
-    early_stopping: EarlyStopping | None = EarlyStopping()
-    """Unset: every trial runs to its end."""
+__all__ = ["Space", "available_spaces", "load_space"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +44,14 @@ class Space:
     base: Mapping[str, Any]
     """The fixed part of the configuration, partial."""
     factors: tuple[Factor, ...]
-    """In an order in which every factor comes after those that its condition names."""
+    """In an order in which every factor comes after those that its condition names; of a listed space, the run."""
     written: Located = field(repr=False, compare=False)
+    runs: Runs = field(default_factory=Runs)
+    """Of a listed space, all rows of its tables."""
+    paper: Paper | None = None
+    """Of a listed space, the source of its runs."""
+    representatives: tuple[TrainConfig, ...] = field(default=(), repr=False, compare=False)
+    """Configurations that together need what any of the space does: every run, or every pair of levels."""
 
     def ask(self, trial: Trial) -> dict[str, Any]:
         """Draw the factors that apply. Returns their values by dotted path, as Optuna stores them."""
@@ -105,7 +80,8 @@ class Space:
         try:
             return self.build(applied)
         except pydantic.ValidationError as error:
-            raise config_error(self.written, error) from None
+            place = InRun(self.written, self.runs.chain(params[RUN])) if RUN in params else self.written
+            raise config_error(place, error) from None
 
     def build(self, params: Mapping[str, Any]) -> TrainConfig:
         """Lay the values over the fixed part and the defaults.
@@ -113,9 +89,9 @@ class Space:
         Raises:
             pydantic.ValidationError: the result is not of the schema.
         """
-        partial = dict(self.base)
+        partial = self.runs.partial(self.base, params[RUN]) if RUN in params else dict(self.base)
         for factor in self.factors:
-            if factor.path in params:
+            if factor.path in params and factor.path != RUN:
                 partial = put(partial, factor.path, factor.level(params[factor.path]))
         return build_config(partial)
 
@@ -150,19 +126,25 @@ class Space:
         for factor in self.factors:
             if factor.owns(path) and factor.path != path:
                 raise UserError(f"{origin}: {factor.path} is searched as a whole: set that")
-        if path not in (known := self._known_paths()) and path.rpartition(".")[0] not in _open_paths(
+        if path not in (known := self._known_paths()) and path.rpartition(".")[0] not in open_paths(
             self.fixed
         ):
             raise UserError(f"{origin}: there is no setting {path!r}{did_you_mean(path, sorted(known))}")
+        written = Layers((Set(origin, path), self.written))
+        if path.startswith("search."):
+            search = overlay(self.settings.model_dump(), put({}, path, value)["search"])
+            return _checked_design(replace(self, settings=_settings(search, written), written=written))
         pinned = next((factor for factor in self.factors if factor.path == path), None)
         if pinned and pinned.when and not is_distribution(value):
             value = replace(pinned, distribution=Choice((value,))).to_yaml()
-        tree = overlay(self._tree(), put({}, path, value))
-        return _make(self.name, self.source, tree, Layers((Set(origin, path), self.written)))
+        tree = (
+            fix_in_runs(self, path, value) if self.runs.rows else overlay(self.tree(), put({}, path, value))
+        )
+        return _make(self.name, self.source, tree, written)
 
     def resolved(self) -> dict[str, Any]:
         """The space as plain data in the form of a space file, with nothing left to look up."""
-        return {"name": self.name, "source": str(self.source), **self._tree()}
+        return {"name": self.name, "source": str(self.source), **self.tree()}
 
     @classmethod
     def from_resolved(cls, resolved: Mapping[str, Any]) -> Space:
@@ -176,36 +158,19 @@ class Space:
         return _make(name, Path(source), tree, Set(f"resolved space {name!r}", ""))
 
     def fingerprint(self) -> str:
-        """Hash of what the trials mean: factors, fixed part and design; not of how many there are."""
-        meaning = {
+        """Hash of what the trials mean: factors or runs, fixed part and design; not of how many there are."""
+        meaning: dict[str, Any] = {
             "design": self.settings.design,
             "base": self.base,
             "factors": {factor.path: factor.to_yaml() for factor in self.factors},
         }
+        if self.runs.rows:
+            meaning["runs"] = {name: self.runs.partial(self.base, name) for name in self.runs.trained}
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
     def combinations(self) -> int | None:
         """Number of different settings of the factors that apply; None when a factor is continuous."""
-        sizes = {factor.path: factor.distribution.size() for factor in self.factors}
-        if None in sizes.values():
-            return None
-        asked = {path for factor in self.factors for path in factor.when}
-        deciding = {factor.path for factor in self.factors if any(factor.owns(path) for path in asked)}
-
-        def count(at: int, params: dict[str, Any]) -> int:
-            if at == len(self.factors):
-                return 1
-            factor = self.factors[at]
-            if not self.applies(factor, params):
-                return count(at + 1, params)
-            if factor.path not in deciding:
-                return cast(int, sizes[factor.path]) * count(at + 1, params)
-            return sum(
-                weight * count(at + 1, params | {factor.path: value})
-                for value, weight in _weighted_values(factor, self.factors)
-            )
-
-        return count(0, {})
+        return count_settings(self)
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
@@ -227,14 +192,20 @@ class Space:
 
     def _known_paths(self) -> set[str]:
         """Everything that :meth:`fix` can set: leaves, and sections as a whole."""
-        own = [*self.fixed, *(factor.path for factor in self.factors)]
+        own = {*self.fixed, *(factor.path for factor in self.factors)} - {RUN}
+        for name in self.runs.configured:
+            own |= leaves(self.config({RUN: name}).model_dump(mode="json")).keys()
         named = [*own, *(f"search.{name}" for name in leaves(SearchSettings().model_dump()))]
         sections = {path.rsplit(".", depth)[0] for path in named for depth in range(1, path.count(".") + 1)}
         return {*named, *sections} - {"search"}
 
-    def _tree(self) -> dict[str, Any]:
+    def tree(self) -> dict[str, Any]:
         """The content of a space file that says all of this space."""
-        tree = {"description": self.description, "search": self.settings.model_dump(), **self.base}
+        tree = {"description": self.description, "search": self.settings.model_dump()}
+        if self.runs.rows:
+            paper = {"paper": self.paper.model_dump(mode="json")} if self.paper else {}
+            return {**tree, **paper, **self.base, "runs": self.runs.to_yaml()}
+        tree |= self.base
         for factor in self.factors:
             tree = put(tree, factor.path, factor.to_yaml())
         return tree
@@ -246,56 +217,17 @@ def load_space(name_or_path: str) -> Space:
     Raises:
         UserError: there is no such space, or anything in it is wrong.
     """
-    path, name = _locate(name_or_path, "")
-    tree, documents = _read(path, ())
-    return _make(name, path, tree, Layers(tuple(documents)))
-
-
-def available_spaces() -> list[str]:
-    """Names of the packaged spaces."""
-    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
-
-
-def _locate(name_or_path: str, origin: str, beside: Path | None = None) -> tuple[Path, str]:
-    """Find the file of a space. `beside`: the folder that a relative path starts from."""
-    if name_or_path.endswith((".yaml", ".yml")):
-        path = (beside or Path()) / name_or_path
-        return path, path.stem
-    names = available_spaces()
-    if name_or_path not in names:
-        spaces = f"the spaces are {', '.join(names)}; a file is given by its path with .yaml"
-        raise UserError(
-            f"{origin}there is no search space {name_or_path!r}: {spaces}{did_you_mean(name_or_path, names)}"
-        )
-    return FOLDER / f"{name_or_path}.yaml", name_or_path
-
-
-def _read(path: Path, readers: tuple[Path, ...]) -> tuple[dict[str, Any], list[Document]]:
-    """Read a file and what it extends: the content laid over each other, and the documents, nearest first."""
-    document = read_yaml(path)
-    tree = dict(document.data)
-    allowed = ("description", "extends", "search", *TrainConfig.model_fields)
-    for key in tree:
-        if key not in allowed:
-            message = (
-                f"unknown key {key!r}: the keys here are {', '.join(allowed)}{did_you_mean(key, allowed)}"
+    path, name = locate(name_or_path)
+    tree, documents = read_layers(path)
+    space = _make(name, path, tree, Layers(tuple(documents)))
+    if space.runs.rows:
+        refuse_coinciding(space)
+        if space.settings.trials is not None:
+            place = space.written.where("search.trials")
+            raise UserError(
+                f"{place}: search.trials: the design listed trains all its runs; --trials trains fewer"
             )
-            raise UserError(f"{document.where(key)}: {message}")
-    below = tree.pop("extends", None)
-    if below is None:
-        return tree, [document]
-    origin = f"{document.where('extends')}: extends: "
-    if not isinstance(below, str):
-        raise UserError(f"{origin}{shorten(below)} is not the name or path of a space")
-    readers = (*readers, path.resolve())
-    extended, _ = _locate(below, origin, path.parent)
-    if extended.resolve() in readers:
-        raise UserError(f"{origin}{below} extends this file itself")
-    if not extended.is_file():
-        raise UserError(f"{origin}there is no file {extended}")
-    under, documents = _read(extended, readers)
-    under.pop("description", None)
-    return overlay(under, tree), [document, *documents]
+    return space
 
 
 def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located) -> Space:
@@ -304,40 +236,51 @@ def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located) ->
     description = tree.pop("description", None) or ""
     if not isinstance(description, str):
         raise UserError(f"{written.where('description')}: description: {shorten(description)} is not a text")
-    try:
-        settings = SearchSettings.model_validate(tree.pop("search", None) or {})
-    except pydantic.ValidationError as error:
-        raise config_error(written, error, "search", SearchSettings) from None
+    settings = _settings(tree.pop("search", None) or {}, written)
+    paper = parse_paper(tree.pop("paper", None), written)
+    runs = parse_runs(tree.pop("runs"), written) if "runs" in tree else Runs()
     base, nodes = split(tree, "", written)
     check_nulls(written, base)
-    factors = []
-    for path, node in sorted(
-        nodes, key=lambda found: found[0]
-    ):  # sampling must not depend on the order of keys
-        try:
-            factors.append(parse_factor(path, node))
-        except DistributionError as error:
-            place = written.where(f"{path}.{error.at}" if error.at else path)
-            raise UserError(f"{place}: {path}: {error}") from None
-    space = Space(name, source, description, settings, base, tuple(factors), written)
+    if runs.rows:
+        refuse_distributions(nodes, written)
+        factors = [Factor(RUN, Choice(tuple(runs.trained or runs.rows)))]
+    else:
+        factors = [_factor(path, node, written) for path, node in sorted(nodes, key=lambda found: found[0])]
+    space = Space(name, source, description, settings, base, tuple(factors), written, runs, paper)
+    _checked_design(space)
+    if runs.rows:
+        return replace(space, representatives=check_runs(space))
     check_conditions(space)
     space = without_unreachable(replace(space, factors=ordered(space)))
-    Combinations(space).check()
+    combinations = Combinations(space)
+    combinations.check()
+    return replace(space, representatives=combinations.valid())
+
+
+def _settings(section: Any, written: Located) -> SearchSettings:
+    try:
+        return SearchSettings.model_validate(section)
+    except pydantic.ValidationError as error:
+        raise config_error(written, error, "search", SearchSettings) from None
+
+
+def _checked_design(space: Space) -> Space:
+    """Refuse runs in a space that draws its configurations, and a listed space without any."""
+    design, runs = space.settings.design, space.runs.rows
+    if design == "listed" and not runs:
+        raise UserError(
+            f"{space.written.where('search.design')}: search.design listed needs runs: there are none"
+        )
+    for key, given in (("runs", runs), ("paper", space.paper)):
+        if design != "listed" and given:
+            place = space.written.where("search.design" if space.written.knows("search.design") else key)
+            raise UserError(f"{place}: {key}: only the design listed has this, not {design}")
     return space
 
 
-def _weighted_values(factor: Factor, factors: Sequence[Factor]) -> Iterator[tuple[Any, int]]:
-    """Values of a factor that conditions ask for, with 1 each; those that none names as one, with their number."""
-    if not isinstance(factor.distribution, Int):
-        yield from ((stored(level), 1) for level in factor.distribution.levels())
-        return
-    named = {v for each in factors for v in each.when.get(factor.path, ()) if factor.distribution.contains(v)}
-    yield from ((value, 1) for value in sorted(named))
-    grid = range(factor.distribution.low, factor.distribution.high + 1, factor.distribution.step)
-    if len(named) < len(grid):
-        yield next(value for value in grid if value not in named), len(grid) - len(named)
-
-
-def _open_paths(leaves: Mapping[str, Any]) -> set[str]:
-    """Mappings that are empty by default and may be given keys."""
-    return {path for path, value in leaves.items() if isinstance(value, Mapping)}
+def _factor(path: str, node: Mapping[str, Any], written: Located) -> Factor:
+    try:
+        return parse_factor(path, node)
+    except DistributionError as error:
+        place = written.where(f"{path}.{error.at}" if error.at else path)
+        raise UserError(f"{place}: {path}: {error}") from None

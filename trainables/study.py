@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import socket
 import warnings
@@ -39,9 +40,13 @@ Spec = dict[str, Any]
 _PINNED = (
     ("space_fingerprint", "search space"),
     ("data.fingerprint", "data"),
+    ("data.texts", "content of the text files"),
     ("encoder.fingerprint", "encoder"),
     ("seed", "seed"),
 )
+
+
+_UNTRAINED = ("description", "search.", "paper.")
 
 
 @dataclass(frozen=True)
@@ -122,13 +127,15 @@ def read_spec(path: Path) -> Spec | None:
 
 def identity(space: Space, sources: Sources, seed: int) -> Spec:
     """What must stay the same for a study to be continued, as it stands in study.yaml."""
+    texts = {name: text.fingerprint for name, text in sources.corpus.texts.items()}
     return {
         "schema_version": SCHEMA_VERSION,
         "name": space.name,
         "space": space.resolved(),
         "space_fingerprint": space.fingerprint(),
         "seed": seed,
-        "data": {"path": str(sources.corpus.path), "fingerprint": sources.corpus.fingerprint},
+        "data": {"path": str(sources.corpus.path), "fingerprint": sources.corpus.fingerprint}
+        | ({"texts": texts} if texts else {}),
         "encoder": {"path": str(sources.encoder.folder), "fingerprint": sources.encoder.fingerprint},
     }
 
@@ -217,7 +224,8 @@ def _get(spec: Spec, dotted: str) -> Any:
 def _space_difference(stored: Spec, wanted: Spec) -> str:
     old, new = _leaves(stored.get("space", {})), _leaves(wanted.get("space", {}))
     for path in [*old, *new]:
-        if old.get(path) != new.get(path) and not path.startswith(("description", "search.")):
+        told = re.fullmatch(r"runs\..*?\.(reported|interpretation|note)\b.*", path)
+        if old.get(path) != new.get(path) and not told and not path.startswith(_UNTRAINED):
             return f"{path.removeprefix('config.')}: {old.get(path, 'absent')} there, {new.get(path, 'absent')} now"
     return f"{stored.get('name')} there, {wanted.get('name')} now"
 

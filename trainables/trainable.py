@@ -19,9 +19,9 @@ from ray import tune
 from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
-from minbert.history import Record
+from minbert.errors import TrainingFailure
+from minbert.history import Record, is_evaluated
 from minbert.stages import LocalStageStore
-from minbert.training import TrainingFailure
 from minbert.trial import Materials, Trial
 
 
@@ -57,7 +57,7 @@ class TrialTrainable(tune.Trainable):
             for record in self._records:
                 records.append(record)
                 self._seen += 1
-                if "select" in record and self._seen >= self._trial.found:
+                if is_evaluated(record) and self._seen >= self._trial.found:
                     return self._result(records)
             return {**self._result(records), "finished": True, "done": True}
         except TrainingFailure as failure:
@@ -80,9 +80,9 @@ class TrialTrainable(tune.Trainable):
 
     def _result(self, records: list[Record]) -> dict[str, Any]:
         for record in records:
-            if "select" in record:
+            if is_evaluated(record):
                 self._last_score, self._last_epoch = record["select"]["score"], record["epoch"]
-        finished = self._last_epoch == self._config.running_stages()[-1][1].epochs
+        finished = self._last_epoch == self._config.running_stages()[-1][1].last_epoch
         return {
             "records": records,
             "score": self._last_score,

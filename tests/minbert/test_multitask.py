@@ -240,3 +240,14 @@ def test_mean_and_sum_differ_by_the_number_of_tasks_also_in_pcgrad(bench: Callab
     _, summed = bench(**leaves).step()
     _, averaged = bench(**leaves, stages__finetune__combine="mean").step()
     assert_sum({name: 3 * gradient for name, gradient in averaged.items()}, summed)
+
+
+def test_a_step_whose_only_task_is_ranked_has_nothing_to_smooth(bench: Callable[..., Bench]) -> None:
+    b = bench(
+        tasks__sts__head__kind="cosine",
+        stages__finetune__tasks=["sts"],
+        stages__finetune__mnr={"tasks": ["sts"]},
+        stages__finetune__smart={"weight": 0.5, "bregman": 1.0},
+    )
+    losses, _ = b.step()
+    assert set(losses) == {"sts"}

@@ -13,12 +13,14 @@ SMALL = [
     "--set", "stages.simcse.epoch_examples=64", "--set", "search.startup_trials=2",
 ]  # fmt: skip
 
+SPACE = Path(__file__).with_name("small_ablation.yaml")
+
 CommandLine = Callable[..., tuple[int, str]]
 
 
-def start_search(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_search(folder: Path, *arguments: str, space: str | Path = SPACE) -> subprocess.Popen[str]:
     """Start the search in a process of its own, in ``folder``."""
-    command = [sys.executable, "-m", "trainables.search", "--space", "full_ablation", *arguments]
+    command = [sys.executable, "-m", "trainables.search", "--space", str(space), *arguments]
     hidden = ("MINBERT_", "RAY_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     return subprocess.Popen(

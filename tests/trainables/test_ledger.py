@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from minbert.config import Source
+from tests.trainables.commands import SPACE
 from trainables.ledger import EQUAL_FAILURES, Ledger, build_sampler
 from trainables.spaces import Space, load_space
 from trainables.study import StudyFolder, open_journal
@@ -25,26 +26,41 @@ PINNED: dict[str, Any] = {
 
 @pytest.fixture
 def space() -> Space:
-    return load_space("full_ablation")
+    return load_space(str(SPACE))
 
 
-def open_ledger(folder: Path, space: Space, trials: int = 4, replicates: int = 1) -> Ledger:
+def open_ledger(folder: Path, space: Space, trials: int | None = 4, replicates: int = 1) -> Ledger:
     """What a new driver does with a study folder."""
     study = optuna.create_study(
         storage=open_journal(folder), study_name="study", direction="maximize", load_if_exists=True
     )
     study.sampler = build_sampler(space, 0, len(study.trials))
-    return Ledger(study, space, PINNED, seed=0, trials=trials, replicates=replicates)
+    space = space.fix("search.replicates", replicates)
+    space = space if trials is None else space.fix("search.trials", trials)
+    return Ledger(study, space, PINNED, seed=0)
 
 
-def record(epoch: int, score: float) -> dict[str, Any]:
-    parts = {name: {"sst": score, "score": score} for name in ("select", "report", "dev")}
-    return {"stage": "finetune", "epoch": epoch, "train_seconds": 2.0, "eval_seconds": 0.5, **parts}
+def record(epoch: int, score: float, best: tuple[int, float] | None = None) -> dict[str, Any]:
+    """A history line of an evaluated epoch; `best`: the epoch that counts so far and its score."""
+    best_epoch, best_score = best or (epoch, score)
+    parts = {part: {"sst": score, "score": score} for part in ("select", "report", "dev")}
+    chosen = {part: {"sst": best_score, "score": best_score} for part in parts}
+    return {
+        "stage": "finetune",
+        "epoch": epoch,
+        "train_seconds": 2.0,
+        "eval_seconds": 0.5,
+        "final_stage": True,
+        "chosen": {"epoch": best_epoch, "measures": {}, "constant": ["qqp"], **chosen},
+        **parts,
+    }
 
 
 def complete(ledger: Ledger, number: int, *scores: float) -> None:
+    best: tuple[int, float] | None = None
     for epoch, score in enumerate(scores, 1):
-        ledger.report(number, record(epoch, score))
+        best = best if best and best[1] >= score else (epoch, score)
+        ledger.report(number, record(epoch, score, best))
     ledger.finish(number, "complete")
 
 
@@ -180,6 +196,6 @@ def test_a_journal_left_locked_and_torn_by_a_killed_driver_is_continued(tmp_path
     folder = StudyFolder(tmp_path, {})
     study = folder.journal(build_sampler(space, 0, 0))
     assert journal.read_bytes() == whole
-    second = Ledger(study, space, PINNED, seed=0, trials=2, replicates=1)
+    second = Ledger(study, space.fix("search.trials", 2), PINNED, seed=0)
     complete(second, issue(second), 0.6)
     assert [trial.value for trial in second.trials()] == [0.5, 0.6]

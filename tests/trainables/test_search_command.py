@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from minbert.yaml_reader import load_config
-from tests.trainables.commands import SMALL, start_search
+from tests.trainables.commands import SMALL, SPACE, start_search
 from trainables.study import open_journal
 
 TRIALS = 5
@@ -41,7 +41,7 @@ def wait_until(condition: Any, process: Any, seconds: float = 120) -> None:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Any], str]:
     """A study whose driver was killed in mid-search and started again: folder, trials finished before, output."""
     folder = tmp_path_factory.mktemp("killed")
-    study = folder / "results" / "full_ablation"
+    study = folder / "results" / "small_ablation"
     arguments = [*WHOLE, "--trials", str(TRIALS)]
 
     def one_finished_one_under_way() -> bool:
@@ -155,21 +155,21 @@ def test_study_yaml_pins_what_was_resolved(killed: Killed) -> None:
 
 
 def test_ctrl_c_ends_cleanly_and_names_the_command_that_continues(tmp_path: Path) -> None:
-    study = tmp_path / "results" / "full_ablation"
+    study = tmp_path / "results" / "small_ablation"
     process = start_search(tmp_path, *SMALL, "--trials", "30", "--set", "search.early_stopping=null")
     wait_until(lambda: any(study.glob("trials/*/history.jsonl")), process)
     os.kill(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == ""
-    assert "continue with: python -m trainables.search --space full_ablation" in output
+    assert f"continue with: python -m trainables.search --space {SPACE}" in output
     assert "RUNNING" in {trial.state.name for trial in trials_of(study)}
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     first = start_search(tmp_path, *SMALL, "--trials", "30")
     try:
-        wait_until((tmp_path / "results" / "full_ablation" / ".lock").is_file, first)
+        wait_until((tmp_path / "results" / "small_ablation" / ".lock").is_file, first)
         second = start_search(tmp_path, *SMALL, "--trials", "30")
         _, errors = second.communicate(timeout=60)
         assert second.returncode == 2

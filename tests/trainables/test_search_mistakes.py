@@ -15,11 +15,11 @@ from rich.console import Console
 
 from minbert.bundled import CORPUS, ENCODER
 from minbert.errors import UserError
-from tests.trainables.commands import CommandLine, start_search
+from tests.trainables.commands import SPACE, CommandLine, start_search
 from trainables.search import print_table
 from trainables.study import locked
 
-FULL = ("--space", "full_ablation")
+FULL = ("--space", str(SPACE))
 
 MISTAKES = {
     "unknown space": (["--space", "full_ablatoin"], ["full_ablatoin", "did you mean 'full_ablation'"]),
@@ -100,10 +100,11 @@ def test_a_checkpoint_whose_weights_do_not_fit_its_config_is_refused_before_anyt
 def test_a_table_wider_than_the_terminal_loses_no_column() -> None:
     written = io.StringIO()
     frame = pd.DataFrame(
-        [["level " * 8, "0.1234 " * 4, "verdict"]], columns=["factor", "effect (pts)", "last column"]
+        [["level " * 8 + "[a, b]", "0.1234 " * 4, "verdict"]],
+        columns=["factor", "effect (pts)", "last column"],
     )
     print_table(Console(file=written, width=40, soft_wrap=True), "Main effects", frame)
-    for text in ("effect (pts)", "last column", "verdict", "0.1234 " * 3):
+    for text in ("[a, b]", "effect (pts)", "last column", "verdict", "0.1234 " * 3):
         assert text in written.getvalue()
 
 
@@ -151,12 +152,12 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
     from minbert.sources import resolve  # noqa: PLC0415
     from trainables.spaces import load_space  # noqa: PLC0415
 
-    space = load_space("full_ablation")
+    space = load_space(str(SPACE))
     sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
     folder = tmp_path_factory.mktemp("study")
     spec = {
         "schema_version": 1,
-        "name": "full_ablation",
+        "name": "small_ablation",
         "seed": 0,
         "space": space.resolved(),
         "space_fingerprint": space.fingerprint(),
@@ -169,6 +170,24 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
     assert code == 2
     assert named in errors
     assert (folder / "study.yaml").read_bytes() == before
+
+
+def test_other_content_of_a_text_file_is_another_study(
+    search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from minbert.sources import resolve  # noqa: PLC0415
+    from trainables.spaces import load_space  # noqa: PLC0415
+    from trainables.study import identity  # noqa: PLC0415
+
+    space = load_space(str(SPACE)).fix("stages.simcse.text", "sentences")
+    sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks, texts={"sentences": "sentences"})
+    folder = tmp_path_factory.mktemp("study")
+    spec = identity(space, sources, 0)
+    spec["data"]["texts"]["sentences"] = "other"
+    (folder / "study.yaml").write_text(yaml.safe_dump(spec))
+    code, errors = search_command(*FULL, "--set", "stages.simcse.text=sentences", "--study", str(folder))
+    assert code == 2
+    assert "made with another content of the text files" in errors
 
 
 def test_an_unwritable_study_folder_is_refused(

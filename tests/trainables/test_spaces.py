@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from minbert.config import MultitaskStage, TrainConfig
 from minbert.errors import UserError
 from minbert.yaml_reader import dump_yaml, parse_value
-from trainables.distributions import Choice, parse_factor
+from tests.trainables.commands import SPACE
+from trainables.distribution_parsing import parse_factor
+from trainables.distributions import Choice
 from trainables.spaces import Space, available_spaces, load_space
 
 SAMPLER = "stages.finetune.sampler.kind"
@@ -44,7 +46,7 @@ def refusal(folder: Path, content: str) -> str:
 
 @pytest.fixture(scope="module")
 def full() -> Space:
-    return load_space("full_ablation")
+    return load_space(str(SPACE))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -53,7 +55,7 @@ def quiet_optuna() -> None:
 
 
 @pytest.mark.parametrize("make", [optuna.samplers.TPESampler, optuna.samplers.RandomSampler])
-def test_full_ablation_draws_valid_configurations_under_optuna(make: Any, full: Space) -> None:
+def test_a_space_draws_valid_configurations_under_optuna(make: Any, full: Space) -> None:
     study = optuna.create_study(sampler=make(seed=0))
     seen = set()
     for _ in range(50):
@@ -73,11 +75,11 @@ def test_full_ablation_draws_valid_configurations_under_optuna(make: Any, full: 
     assert len(seen) >= 3
 
 
-def test_full_ablation_has_the_factors_it_promises(full: Space) -> None:
+def test_a_space_has_the_factors_of_its_file(full: Space) -> None:
     levels = {factor.path: factor.levels() for factor in full.factors}
     assert levels == {
         "pooling": ["mean", "cls", "pooler"],
-        "shared_layer": ["false", "true"],
+        "shared_layer": ["none", "all"],
         "tasks.qqp.head.kind": ["cosine", "concat", "cross"],
         "tasks.sts.head.kind": ["cosine", "concat", "cross"],
         "stages.simcse.epochs": ["0", "1", "2", "3"],
@@ -104,7 +106,8 @@ def test_a_name_means_the_packaged_space_wherever_the_command_runs(
     write(tmp_path / "search_spaces", "pooling: cls", "full_ablation.yaml")
     write(tmp_path, "pooling: cls", "full_ablation")
     monkeypatch.chdir(tmp_path)
-    assert len(load_space("full_ablation").factors) == 9
+    assert load_space("full_ablation").source.parent.name == "search_spaces"
+    assert load_space("full_ablation").factors
     assert load_space("search_spaces/full_ablation.yaml").base == {"pooling": "cls"}
 
 
@@ -182,8 +185,8 @@ stages:
             "x.yaml:3: stages.finetune.dropout: step 0.2 is not allowed: a whole number of steps",
         ),
         (
-            "stages: {finetune: {epochs: {uniform: [1, 3]}}}",
-            "x.yaml:1: stages.finetune.epochs: 1.76",
+            "max_length: {uniform: [8, 64]}",
+            "x.yaml:1: max_length: 29.39",
         ),
         (
             "stages:\n  finetune:\n    dropuot: {uniform: [0, 0.5]}",
@@ -207,13 +210,13 @@ stages:
             f"x.yaml:6: {PCGRAD}: when pooling: cls is never its value: it is mean",
         ),
         (
-            "shared_layer: {choice: [false, true], when: {stages.finetune.dropout: 0.1}}\n"
+            "shared_layer: {choice: [none, all], when: {stages.finetune.dropout: 0.1}}\n"
             "stages: {finetune: {dropout: {uniform: [0, 0.5]}}}",
             "x.yaml:1: shared_layer: when stages.finetune.dropout: it is drawn from a range of numbers",
         ),
         (
-            "shared_layer: {choice: [true, false], when: {pooling: mean}}\n"
-            "pooling: {choice: [mean, cls], when: {shared_layer: true}}",
+            "shared_layer: {choice: [all, none], when: {pooling: mean}}\n"
+            "pooling: {choice: [mean, cls], when: {shared_layer: all}}",
             "x.yaml:2: conditions go in a circle: pooling -> shared_layer -> pooling",
         ),
     ],
@@ -262,7 +265,7 @@ def test_a_first_level_that_fits_nothing_fixed_does_not_hide_a_valid_rest(tmp_pa
 def test_a_chain_of_conditions_is_followed(tmp_path: Path) -> None:
     space = load(
         tmp_path,
-        f"shared_layer: {{choice: [false, true], when: {{{PCGRAD}: true, pooling: [mean, cls]}}}}\n"
+        f"shared_layer: {{choice: [none, all], when: {{{PCGRAD}: true, pooling: [mean, cls]}}}}\n"
         "pooling: {choice: [mean, cls, pooler]}\n"
         + CONDITIONAL.replace("PATH", SAMPLER).replace("VALUE", "concurrent"),
     )
@@ -270,11 +273,11 @@ def test_a_chain_of_conditions_is_followed(tmp_path: Path) -> None:
     assert order.index(SAMPLER) < order.index(PCGRAD) < order.index("shared_layer")
     # 3 poolings x (annealed, concurrent without pcgrad) + pooler with pcgrad + (mean, cls) with pcgrad x 2
     assert space.combinations() == 3 * 2 + 1 + 2 * 2
-    drawn = {SAMPLER: "concurrent", PCGRAD: True, "pooling": "cls", "shared_layer": True}
+    drawn = {SAMPLER: "concurrent", PCGRAD: True, "pooling": "cls", "shared_layer": "all"}
     assert space.ask(optuna.trial.FixedTrial(drawn)) == drawn
     assert "shared_layer" not in space.ask(optuna.trial.FixedTrial(drawn | {"pooling": "pooler"}))
-    assert space.config(drawn).shared_layer
-    assert not space.config(drawn | {"pooling": "pooler"}).shared_layer
+    assert space.config(drawn).shared_layer == "all"
+    assert space.config(drawn | {"pooling": "pooler"}).shared_layer == "none"
 
 
 def test_levels_can_be_whole_mappings_and_lists(tmp_path: Path) -> None:
@@ -297,8 +300,8 @@ def test_levels_can_be_whole_mappings_and_lists(tmp_path: Path) -> None:
 
 
 def test_the_order_of_keys_in_the_file_changes_nothing(tmp_path: Path) -> None:
-    one = load(tmp_path, "pooling: {choice: [mean, cls]}\nshared_layer: {choice: [true, false]}")
-    other = load(tmp_path, "shared_layer: {choice: [true, false]}\npooling: {choice: [mean, cls]}")
+    one = load(tmp_path, "pooling: {choice: [mean, cls]}\nshared_layer: {choice: [none, all]}")
+    other = load(tmp_path, "shared_layer: {choice: [none, all]}\npooling: {choice: [mean, cls]}")
     assert one.factors == other.factors
     assert one.fingerprint() == other.fingerprint()
 
@@ -306,7 +309,7 @@ def test_the_order_of_keys_in_the_file_changes_nothing(tmp_path: Path) -> None:
 def test_extends_lays_a_file_over_another_and_replaces_distributions_whole(tmp_path: Path) -> None:
     space = load(
         tmp_path,
-        "description: mine\nextends: full_ablation\nsearch: {trials: 3, early_stopping: null}\npooling: mean\n"
+        f"description: mine\nextends: {SPACE}\nsearch: {{trials: 3, early_stopping: null}}\npooling: mean\n"
         "stages:\n  simcse: {epochs: {choice: [0, 2]}}\n"
         "  finetune: {sampler: {kind: annealed}, learning_rate: {uniform: [1e-5, 3e-5]}}\n",
     )
@@ -406,7 +409,7 @@ def test_config_refuses_paths_that_are_no_factors(full: Space) -> None:
 
 
 def test_the_fingerprint_is_over_the_meaning_only(full: Space) -> None:
-    assert full.fingerprint() == load_space("full_ablation").fingerprint()
+    assert full.fingerprint() == load_space(str(SPACE)).fingerprint()
     assert full.fingerprint() == full.fix("search.trials", 99).fix("search.replicates", 3).fingerprint()
     others = [full.fix("pooling", "cls"), full.fix("seed", "1"), full.fix("pooling", "{choice: [mean, cls]}")]
     assert len({full.fingerprint(), *(other.fingerprint() for other in others)}) == 4
@@ -419,7 +422,7 @@ def test_a_resolved_space_round_trips_through_yaml(full: Space) -> None:
     assert again == fixed
     assert again.fingerprint() == fixed.fingerprint()
     assert yaml.safe_load(text)["stages"]["finetune"]["learning_rate"] == {"log_uniform": [1e-5, 2e-4]}
-    with pytest.raises(UserError, match="resolved space 'full_ablation': pooling: 'maen' is not allowed"):
+    with pytest.raises(UserError, match="resolved space 'small_ablation': pooling: 'maen' is not allowed"):
         Space.from_resolved(fixed.resolved() | {"pooling": "maen"})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from trainables.searcher import SuccessiveHalving
-from trainables.spaces import EarlyStopping
+from trainables.settings import EarlyStopping
 
 
 def decide(scheduler: SuccessiveHalving, name: str, epoch: int, score: float) -> str:

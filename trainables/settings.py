@@ -1,0 +1,53 @@
+"""How a space is searched: the ``search:`` section of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from minbert.schema import Frozen, refuse_unless
+
+DesignName = Literal["optuna", "grid", "listed"]
+
+
+class EarlyStopping(Frozen):
+    """Successive halving (ASHA) on the score, in epochs of the last all-task stage."""
+
+    grace_epochs: int = Field(default=1, ge=1)
+    """Epochs that every trial runs before it can be stopped."""
+    reduction: int = Field(default=3, ge=2)
+    """At each rung one in so many trials goes on."""
+
+
+class SearchSettings(Frozen):
+    """Where configurations come from, how many run, and whether weak ones stop early."""
+
+    design: DesignName = "optuna"
+    """Where configurations come from (see :mod:`trainables.designs`)."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(default=10, ge=0)
+    """Random trials before TPE begins to learn."""
+    trials: int | None = Field(default=None, ge=1)
+    """Runs in all, replicates counted; unset: 24, or all that grid and listed have."""
+    replicates: int = Field(default=1, ge=1)
+    """Runs of each configuration, with other seeds."""
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    """Unset: every trial runs to its end, as the trials of grid and listed always do."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _designed_runs_end(cls, data: Any) -> Any:
+        designed = isinstance(data, Mapping) and data.get("design") in ("grid", "listed")
+        return {"early_stopping": None, **data} if designed else data
+
+    @model_validator(mode="after")
+    def _fits_design(self) -> Self:
+        drawn = self.design == "optuna"
+        refuse_unless(drawn, self, {"sampler": "tpe", "startup_trials": 10}, "search.design optuna")
+        if self.early_stopping is not None and not drawn:
+            raise ValueError(
+                f"early_stopping does not go with design {self.design!r}: all its runs are to be compared"
+            )
+        return self
