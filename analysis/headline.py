@@ -14,6 +14,7 @@ from analysis.significance import combined_interval
 from analysis.study import Study
 from analysis.tables import (
     StudyTables,
+    halves_differ,
     interval,
     points,
     score,
@@ -61,8 +62,10 @@ def _searched(study: Study) -> str:
         else f"no trial yet{asked}"
     )
     unfinished = " The study is not finished." if {"running", "waiting"} & set(states.index) else ""
+    runs = study.meta.get("runs")
+    size = f"{len(runs)} listed runs" if runs else _count(len(study.factors), "factor")
     return (
-        f"the space {study.name} with {_count(len(study.factors), 'factor')} over the tasks "
+        f"the space {study.name} with {size} over the tasks "
         f"{', '.join(study.tasks)}; {found}; study seed {study.meta.get('seed', 'unknown')}.{unfinished}"
     )
 
@@ -87,7 +90,8 @@ def _winner(study: Study, tables: StudyTables) -> str:
         quoted = f"{chosen} (no report score is stored, so this is optimistic)"
     else:
         per_task = ", ".join(f"{task} {score(first[f'report/{task}'])}" for task in study.tasks)
-        quoted = f"report score {score(first['report'])} ({per_task}), chosen by its {chosen}"
+        how = f"chosen by its {chosen}" if halves_differ(study) else "chosen by that itself, so optimistic"
+        quoted = f"report score {score(first['report'])} ({per_task}), {how}"
     return f"{which}, {quoted}{': ' + settings if settings else ''}."
 
 

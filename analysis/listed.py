@@ -55,6 +55,11 @@ def run_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def is_listed(study: Study) -> bool:
+    """Whether the study's configurations are listed runs."""
+    return bool(study.meta.get("runs"))
+
+
 def average_kind(study: Study) -> str:
     """``plain`` or ``overall``: which mean of the tasks the source of the runs reports."""
     return str((study.meta.get("paper") or {}).get("average", "overall"))

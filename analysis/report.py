@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.headline import headline
+from analysis.listed import is_listed, show_runs
 from analysis.provenance import bundled_warning, continue_command, facts
 from analysis.study import Study, load
 from analysis.tables import (
@@ -25,6 +26,7 @@ from analysis.tables import (
     compute_tables,
     effects_note,
     effects_title,
+    leaders_title,
     markdown_table,
     short_names,
     show_effects,
@@ -133,22 +135,37 @@ def _sections(study: Study, tables: StudyTables) -> list[Section]:
     none_complete = "No trial is complete yet."
     none_compared = "No trial is complete or was stopped early yet."
     return [
+        *_runs(study),
         Section(
-            "Top configurations",
+            leaders_title(study),
             _leaders_note(study) if len(leaders) else none_complete,
             leaders if len(leaders) else None,
         ),
-        Section(
-            effects_title(tables),
-            effects_note(tables) if len(tables.compared.trials) else none_compared,
-            effects if len(tables.compared.trials) and len(effects) else None,
-            _factor_pictures(study, tables),
+        *(
+            []
+            if is_listed(study)
+            else [
+                Section(
+                    effects_title(tables),
+                    effects_note(tables) if len(tables.compared.trials) else none_compared,
+                    effects if len(tables.compared.trials) and len(effects) else None,
+                    _factor_pictures(study, tables),
+                )
+            ]
         ),
         Section("Ensemble", _ensemble_note(tables), ensemble if len(ensemble) else None),
         Section("Training", "", None, _training_pictures(study, tables)),
         Section("Trials that did not complete", *_unfinished(study, tables)),
         Section("Behind the numbers", "", facts=facts(study, tables.metric), command=continue_command(study)),
     ]
+
+
+def _runs(study: Study) -> list[Section]:
+    """A listed study's runs beside what their source reports."""
+    if not is_listed(study):
+        return []
+    title, table = show_runs(study)
+    return [Section(title, "A dash: not reported, or not measured (yet).", table)]
 
 
 def _leaders_note(study: Study) -> str:

@@ -15,6 +15,7 @@ from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
 from analysis.coding import level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
 from analysis.ensemble import TaskEnsemble, ensemble_table, greedy, members_table
+from analysis.listed import is_listed, show_runs
 from analysis.study import Factor, Study
 
 TOP = 10
@@ -25,7 +26,7 @@ POOL = 100
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The computed tables of one study, in full precision."""
+    """The computed tables of one study, in full precision; a listed study's run is no factor with effects."""
 
     metric: str
     """The column that tables quote: report/score, or the best there is instead."""
@@ -45,12 +46,13 @@ def compute_tables(study: Study, top: int = TOP) -> StudyTables:
     compared = at_common_epoch(study)
     complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
     pool = complete.sort_values("score", ascending=False, kind="stable")["number"].head(POOL).tolist()
+    effects = main_effects(compared.trials, study.factors, study.tasks, metric)
     ensembles = greedy({task: study.predictions(task, pool) for task in study.tasks}, study.tasks)
     return StudyTables(
         metric=metric,
         leaders=leaderboard(trials, study.tasks, top, study.factors),
         compared=compared,
-        effects=main_effects(compared.trials, study.factors, study.tasks, metric),
+        effects=effects.head(0) if is_listed(study) else effects,
         ensembles=ensembles,
         ensemble=ensemble_table(ensembles, study.tasks),
         members=members_table(ensembles),
@@ -60,17 +62,25 @@ def compute_tables(study: Study, top: int = TOP) -> StudyTables:
 def summary_tables(
     study: Study, tables: StudyTables | None = None, top: int = TOP
 ) -> dict[str, pd.DataFrame]:
-    """The tables to print, by title, every cell a string: top configurations, main effects, ensemble.
+    """The tables to print, by title, every cell a string: runs of a listed study, top configurations,
+    main effects, ensemble.
 
     Tables without rows are left out.
     """
     tables = tables or compute_tables(study, top)
     shown = {
-        "Top configurations": show_leaders(tables.leaders, study),
+        **(dict([show_runs(study)]) if is_listed(study) else {}),
+        leaders_title(study): show_leaders(tables.leaders, study),
         effects_title(tables): show_effects(tables.effects, study.factors),
         "Ensemble": show_ensemble(tables.ensemble, tables.members),
     }
     return {title: frame for title, frame in shown.items() if len(frame)}
+
+
+def leaders_title(study: Study) -> str:
+    """Title of the leaderboard, which says so where nothing but optimistic scores can be quoted."""
+    same = "" if halves_differ(study) else ", chosen and quoted on the same dev set: optimistic"
+    return f"Top configurations{same}"
 
 
 def quoted_metric(trials: pd.DataFrame) -> str:
@@ -97,13 +107,18 @@ def show_leaders(leaders: pd.DataFrame, study: Study) -> pd.DataFrame:
             "runs": leaders["n"].astype(str),
             "select": _with_sd(leaders, "select"),
             "report": _with_sd(leaders, "report"),
-            "optimism": [points(value) for value in leaders["optimism"]],
+            "optimism": [points(value) if halves_differ(study) else "–" for value in leaders["optimism"]],
             **{task: [score(value) for value in leaders[f"report/{task}"]] for task in study.tasks},
             "full dev": [score(value) for value in leaders["dev/score"]],
             "cost": [duration(value) for value in leaders["cost_alone"]],
             "settings": [settings_text(row, names) for _, row in leaders.iterrows()],
         }
     )
+
+
+def halves_differ(study: Study) -> bool:
+    """Whether scores are quoted on other examples than those that chose."""
+    return study.meta.get("selection") != "dev"
 
 
 def show_effects(effects: pd.DataFrame, factors: Sequence[Factor]) -> pd.DataFrame:

@@ -89,7 +89,6 @@ def _search(
 
 def print_results(console: Console, study: Path) -> None:
     """Print top configurations, main effects, the ensemble, and where the files are."""
-    from analysis.listed import show_runs  # noqa: PLC0415
     from analysis.report import write_report  # noqa: PLC0415 - only at the end
     from analysis.study import load  # noqa: PLC0415
     from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
@@ -98,8 +97,6 @@ def print_results(console: Console, study: Path) -> None:
     if not loaded.trials["score"].notna().any():
         console.print("no trial has a score yet")
         return
-    if "runs" in loaded.meta:
-        print_table(console, *show_runs(loaded))
     tables = compute_tables(loaded)
     for title, frame in summary_tables(loaded, tables).items():
         print_table(console, title, frame)

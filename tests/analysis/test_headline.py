@@ -9,8 +9,9 @@ from optuna.trial import TrialState
 from scipy import stats
 
 from analysis.ablation import leaderboard
-from analysis.headline import margin_of_first
+from analysis.headline import headline, margin_of_first
 from analysis.study import Study, load
+from analysis.tables import compute_tables, summary_tables
 
 PLAIN = {"stages.finetune.sampler.kind": "sequential"}
 
@@ -70,3 +71,19 @@ def test_replicates_add_the_seeds_part_to_the_interval(new_study: Callable[..., 
     wider = margin_of_first(study, leaders.assign(report_sd=0.1))
     assert wider is not None
     assert wider.low < 0 < wider.high
+
+
+def test_scores_chosen_and_quoted_on_the_same_examples_are_called_optimistic(
+    new_study: Callable[..., Any],
+) -> None:
+    for selection, optimistic in (("dev_half", False), ("dev", True)):
+        writer = new_study(selection, selection=selection)
+        for head in ("concat", "cross"):
+            writer.add(TrialState.COMPLETE, {**PLAIN, "tasks.sts.head.kind": head}, config_id=head)
+        study = load(writer.path)
+        tables = compute_tables(study)
+        won = next(line.text for line in headline(study, tables) if line.topic == "Won")
+        leaders = next(iter(summary_tables(study, tables).items()))
+        assert ("optimistic" in won) == optimistic
+        assert ("optimistic" in leaders[0]) == optimistic
+        assert (set(leaders[1]["optimism"]) == {"–"}) == optimistic

@@ -17,7 +17,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from analysis.listed import run_table, show_runs
+from analysis.report import write_report
 from analysis.study import Study, load
+from analysis.tables import summary_tables
 
 TASKS = {
     "sst": {"kind": "classification", "classes": 5},
@@ -151,3 +153,14 @@ def test_the_shown_table_has_a_dash_where_nothing_is_known(tmp_path: Path) -> No
     assert rows.loc["part", "measured plain"] == "–"
     assert rows.loc["two", "measured plain"] == "0.567 ± 0.047"
     assert rows.loc["two", "constant?"] == "qqp"
+
+
+def test_a_listed_study_shows_its_runs_first_and_no_effects_of_the_run(tmp_path: Path) -> None:
+    listed = study(tmp_path, "plain")
+    titles = list(summary_tables(listed))
+    assert titles[0].startswith("Runs, as paper 999 reports them")
+    assert not any(title.startswith("Main effects") for title in titles)
+    markdown, _ = write_report(listed, tmp_path)
+    text = markdown.read_text(encoding="utf-8")
+    assert "## Runs, as paper 999" in text and "## Main effects" not in text
+    assert f"with {len(RUNS)} listed runs over the tasks" in text
