@@ -20,6 +20,8 @@ from analysis.study import Factor, Study
 
 TOP = 10
 MEMBERS_SHOWN = 6
+FACTORS_SHOWN = 10
+"""So many factors fit on a screen; the report has them all."""
 POOL = 100
 """An ensemble is chosen from this many of the best complete trials; more would overfit the select half."""
 
@@ -68,13 +70,22 @@ def summary_tables(
     Tables without rows are left out.
     """
     tables = tables or compute_tables(study, top)
+    effects = strongest(tables.effects, FACTORS_SHOWN)
+    hidden = tables.effects["factor"].nunique() - effects["factor"].nunique()
+    left = f" ({hidden} more factors are in the report)" if hidden else ""
     shown = {
         **(dict([show_runs(study)]) if is_listed(study) else {}),
         leaders_title(study): show_leaders(tables.leaders, study),
-        effects_title(tables): show_effects(tables.effects, study.factors),
+        f"{effects_title(tables)}{left}": show_effects(effects, study.factors),
         "Ensemble": show_ensemble(tables.ensemble, tables.members),
     }
     return {title: frame for title, frame in shown.items() if len(frame)}
+
+
+def strongest(effects: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The rows of the ``count`` factors that have the smallest p-values, in the order of the table."""
+    smallest = effects.groupby("factor", sort=False)["p"].min().sort_values(kind="stable", na_position="last")
+    return effects[effects["factor"].isin(smallest.index[:count])]
 
 
 def leaders_title(study: Study) -> str:

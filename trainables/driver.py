@@ -26,7 +26,7 @@ from minbert.encoder import EncoderConfig
 from minbert.errors import UserError
 from minbert.sources import Sources
 from trainables.designs import build_design
-from trainables.distributions import Factor
+from trainables.distributions import Factor, stored
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
 from trainables.resources import TrialResources
@@ -276,7 +276,7 @@ def _spec(plan: Plan) -> Spec:
     return {
         **known,
         "command": plan.command,
-        "factors": [_described(factor) for factor in space.factors],
+        "factors": [described_factor(factor) for factor in space.factors],
         "tasks": {
             name: task.model_dump(mode="json", include={"kind", "classes", "label_range"})
             for name, task in config.tasks.items()
@@ -292,13 +292,14 @@ def _spec(plan: Plan) -> Spec:
     }
 
 
-def _described(factor: Factor) -> dict[str, Any]:
+def described_factor(factor: Factor) -> dict[str, Any]:
+    """A factor as study.yaml has it: its levels as trials hold them, or its range."""
     node = factor.to_yaml()
     for kind in ("uniform", "log_uniform"):
         if kind in node:
             low, high = node[kind]
             return {"path": factor.path, "low": low, "high": high, "log": kind == "log_uniform"}
-    return {"path": factor.path, "levels": list(factor.distribution.levels())}
+    return {"path": factor.path, "levels": [stored(level) for level in factor.distribution.levels()]}
 
 
 def _slots(plan: Plan, resources: TrialResources) -> int:

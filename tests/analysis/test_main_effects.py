@@ -9,6 +9,7 @@ from scipy import stats
 
 from analysis.ablation import VERDICTS, main_effects
 from analysis.study import Factor
+from analysis.tables import strongest
 
 HEAD = Factor(path="head", levels=("cosine", "concat", "cross"))
 SWITCH = Factor(path="switch", levels=(False, True))
@@ -253,3 +254,15 @@ def test_the_smallest_visible_effect_is_found_about_four_times_in_five() -> None
         found += int(row["p_holm"] < 0.05)
     assert found / repeats == pytest.approx(0.8, abs=0.12)
     assert np.mean(reported) == pytest.approx(visible, rel=0.05)
+
+
+def test_the_summary_shows_the_factors_with_the_smallest_p_values_in_the_tables_order() -> None:
+    table = pd.DataFrame(
+        {
+            "factor": ["a", "a", "b", "b", "c", "c", "d"],
+            "level": list("xyxyxyz"),
+            "p": [np.nan, 0.5, np.nan, 0.01, np.nan, np.nan, 0.2],
+        }
+    )
+    assert strongest(table, 2)["factor"].tolist() == ["b", "b", "d"]
+    assert strongest(table, 9).equals(table)

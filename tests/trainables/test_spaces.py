@@ -20,6 +20,7 @@ from minbert.yaml_reader import dump_yaml, parse_value
 from tests.trainables.commands import SPACE
 from trainables.distribution_parsing import parse_factor
 from trainables.distributions import Choice
+from trainables.driver import described_factor
 from trainables.spaces import Space, available_spaces, load_space
 
 SAMPLER = "stages.finetune.sampler.kind"
@@ -511,3 +512,18 @@ def test_any_bytes_are_an_empty_space_or_the_users_mistake(content: bytes) -> No
             assert str(error).startswith(f"{path}:")
         else:
             assert space.config({}) == TrainConfig()  # such as "{}"
+
+
+def test_the_levels_in_study_yaml_are_the_values_that_trials_hold() -> None:
+    """Also of levels that are lists or mappings."""
+    space = load_space("full_ablation")
+    levels = {factor.path: described_factor(factor).get("levels") for factor in space.factors}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen: dict[str, set[Any]] = {}
+    for _ in range(40):
+        for path, value in space.ask(study.ask()).items():
+            seen.setdefault(path, set()).add(value)
+    assert {"recipe", "stages.finetune.sampler.weights"} <= set(seen)
+    for path, values in seen.items():
+        listed = levels[path]
+        assert listed is None or values <= set(listed)
