@@ -98,8 +98,9 @@ class Space:
     def applies(self, factor: Factor, params: Mapping[str, Any]) -> bool:
         """Whether the factor's condition holds, given the values of the factors before it."""
         return all(
-            any(same(self.value(path, params), value) for value in values)
+            any(same(found, value) for value in values)
             for path, values in factor.when.items()
+            for found in (self.value(path, params),)
         )
 
     def example(self) -> TrainConfig:
@@ -183,9 +184,16 @@ class Space:
                 continue
         return leaves(overlay(TrainConfig().model_dump(mode="json"), self.base))
 
+    @cached_property
+    def _owners(self) -> dict[str, Factor | None]:
+        """The factor that draws a leaf, by path, as far as it was asked for: reading a space asks for it very often."""
+        return {}
+
     def value(self, path: str, params: Mapping[str, Any]) -> Any:
         """Value of a leaf, given the values of the factors drawn so far."""
-        owner = next((factor for factor in self.factors if factor.owns(path)), None)
+        if path not in self._owners:
+            self._owners[path] = next((factor for factor in self.factors if factor.owns(path)), None)
+        owner = self._owners[path]
         if owner is None or owner.path not in params:
             return self.fixed.get(path)
         return get(owner.level(params[owner.path]), path[len(owner.path) + 1 :], self.fixed.get(path))
