@@ -13,7 +13,6 @@ from typing import Any
 from minbert.config import (
     ONE_VALUE,
     MultitaskStage,
-    SamplerConfig,
     SimCSEStage,
     SmartConfig,
     StageConfig,
@@ -56,7 +55,11 @@ def stage_key(config: TrainConfig, name: str, epochs: float) -> str:
     chain = []
     for position, (_, stage) in enumerate(running[: index + 1]):
         count = epochs if position == index else stage.epochs
-        chain.append([_model_seen_by(config, stage), {**_stage(config, stage), "epochs": count}])
+        looked = (
+            stage.conflict_batches if isinstance(stage, MultitaskStage) else 0
+        )  # it is in the stored facts
+        seen = {**_stage(config, stage), "epochs": count, **({"conflict_batches": looked} if looked else {})}
+        chain.append([_model_seen_by(config, stage), seen])
     parts = [whole["sources"], config.selection, whole["numerics"], config.seed, chain]
     return digest(parts)[:24]
 
@@ -153,27 +156,24 @@ def _drop_idle_multitask(config: TrainConfig, stage: MultitaskStage, data: dict[
     tasks = data["tasks"] = config.trained_tasks(stage)
     alone = len(tasks) == 1
     data.pop("conflict_batches")  # looks only
-    data["sampler"] = "alone" if alone and stage.sampler.unit != "pass" else _sampler(stage.sampler, tasks)
+    data["sampler"] = "alone" if alone and stage.sampler.unit != "pass" else _sampler(stage, tasks)
     data["smart"] = _smart(stage.smart)
-    if not stage.mnr.tasks:
-        data.pop("mnr")
-    if alone or stage.sampler.kind != "concurrent":
-        data.pop("combine")
-    if alone and stage.weighting == "adaptive":
-        data["weighting"] = "fixed"
-    nothing_shared = stage.freeze_encoder and config.shared_layer == "none"
-    if nothing_shared or alone or stage.sampler.kind != "concurrent":
-        data.pop("pcgrad")
+    data["mnr"] = [sorted(stage.mnr.tasks), stage.ranked_epochs]
     if stage.freeze_encoder:
         data.pop("encoder_dropout")
 
 
-def _sampler(sampler: SamplerConfig, tasks: list[str]) -> dict[str, Any]:
+def _sampler(stage: MultitaskStage, tasks: list[str]) -> dict[str, Any]:
+    sampler = stage.sampler
     data = sampler.model_dump(mode="json", exclude_none=True)
+    if sampler.kind == "annealed" and stage.last_epoch == 1:
+        data["kind"] = "proportional"
     if sampler.kind in ("sequential", "round_robin"):
         data["order"] = list(sampler.order or tasks)
     if sampler.kind == "round_robin":
         data["unit"] = sampler.unit or "batch"
+    if sampler.unit == "pass":  # step for step the same
+        data = {"kind": "sequential", "order": data["order"]}
     if sampler.kind == "random":
         weights = [(sampler.weights or {}).get(task, 1.0) for task in tasks]
         data["weights"] = [weight / sum(weights) for weight in weights]

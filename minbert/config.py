@@ -8,11 +8,12 @@ dotted paths (``stages.finetune.learning_rate``). A configuration is immutable;
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from minbert.config_checks import check_shared_layer, check_stage
 from minbert.schema import Frozen
 from minbert.stage_config import (
     ContrastiveStage,
@@ -120,8 +121,8 @@ class TrainConfig(Frozen):
         if not running or not isinstance(running[-1][1], MultitaskStage):
             raise ValueError("recipe must end with a multitask stage of more than 0 epochs")
         for name, stage in running:
-            self._check_stage(name, stage)
-        self._check_shared_layer()
+            check_stage(self, name, stage)
+        check_shared_layer(self)
         return self
 
     def running_stages(self) -> list[tuple[str, MultitaskStage | SimCSEStage | SupervisedSimCSEStage]]:
@@ -131,68 +132,6 @@ class TrainConfig(Frozen):
     def trained_tasks(self, stage: MultitaskStage) -> list[str]:
         """Names of the tasks that a stage trains, in the order of ``tasks``."""
         return [name for name in self.tasks if stage.tasks is None or name in stage.tasks]
-
-    def _check_stage(self, name: str, stage: MultitaskStage | SimCSEStage | SupervisedSimCSEStage) -> None:
-        for leaf, tasks in _tasks_named(stage):
-            for named in tasks:
-                if named not in self.tasks:
-                    raise ValueError(
-                        f"stages.{name}.{leaf} names {named!r}; the tasks are {', '.join(self.tasks)}"
-                    )
-        if isinstance(stage, SupervisedSimCSEStage) and stage.task is not None:
-            task = self.tasks[stage.task]
-            if task.kind != "binary" or len(task.text) != 2:
-                raise ValueError(
-                    f"stages.{name}.task {stage.task!r} is no binary pair task: it has no positive pairs"
-                )
-        if isinstance(stage, MultitaskStage):
-            self._check_ranking(name, stage)
-
-    def _check_ranking(self, name: str, stage: MultitaskStage) -> None:
-        for task in stage.mnr.tasks:
-            head, kind = self.tasks[task].head.kind, self.tasks[task].kind
-            if head not in ("concat", *ONE_VALUE):
-                raise ValueError(
-                    f"stages.{name}.mnr.tasks {task!r} does not go with tasks.{task}.head.kind {head!r}: ranking "
-                    "needs the sentences' own vectors, use concat, cosine or dot"
-                )
-            if kind == "classification":
-                raise ValueError(
-                    f"stages.{name}.mnr.tasks {task!r} has classes: ranking needs positive pairs"
-                )
-
-    def _check_shared_layer(self) -> None:
-        if self.shared_layer == "none" and self.shared_dropout:
-            raise ValueError(
-                f"shared_dropout {self.shared_dropout} has no effect here: it needs shared_layer all or pairs"
-            )
-        if self.shared_layer != "pairs":
-            return
-        heads = {name: task.head for name, task in self.tasks.items() if len(task.text) == 2}
-        forms = {(head.kind, head.compared_by) for head in heads.values()}
-        if len(heads) < 2 or len(forms) > 1 or any(kind not in ("cross", "concat") for kind, _ in forms):
-            told = (
-                ", ".join(f"tasks.{name}.head.kind {head.kind}" for name, head in heads.items())
-                or "no pair task"
-            )
-            raise ValueError(
-                f"shared_layer 'pairs' does not go with {told}: at least two pair heads of one kind, cross or "
-                "concat, with the same difference can share a layer"
-            )
-
-
-def _tasks_named(
-    stage: MultitaskStage | SimCSEStage | SupervisedSimCSEStage,
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Leaves of a stage that name tasks."""
-    if isinstance(stage, SupervisedSimCSEStage):
-        yield "task", () if stage.task is None else (stage.task,)
-        return
-    yield "tasks", stage.tasks or ()
-    if isinstance(stage, MultitaskStage):
-        yield "sampler.order", stage.sampler.order or ()
-        yield "sampler.weights", tuple(stage.sampler.weights or ())
-        yield "mnr.tasks", stage.mnr.tasks
 
 
 def text_of(stage: Stage) -> str | None:

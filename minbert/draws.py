@@ -73,8 +73,7 @@ class Draws:
 
     def ranked(self, task: str, epoch: int) -> bool:
         """Whether a task is trained by ranking in an epoch."""
-        mnr = self._stage.mnr
-        return task in mnr.tasks and epoch <= max(1, round(mnr.share * self._stage.last_epoch))
+        return task in self._stage.mnr.tasks and epoch <= self._stage.ranked_epochs
 
     def _take(self, task: str, epoch: int, number: int) -> np.ndarray:
         ranked = self.ranked(task, epoch)
@@ -101,15 +100,7 @@ class Draws:
 
 
 def positives(corpus: TokenisedCorpus, task: str, config: TaskConfig, rows: np.ndarray) -> np.ndarray:
-    """Those of the training rows whose pair is positive: label 1, or at least four fifths up the label range.
-
-    Raises:
-        ValueError: there are fewer than two.
-    """
+    """Those of the training rows whose pair is positive: label 1, or at least four fifths up the label range."""
     labels = corpus.splits[task]["train"].labels
     assert labels is not None
-    low, high = config.label_range if config.kind == "regression" else (0.0, 1.0)
-    found = rows[labels[rows] >= low + 0.8 * (high - low)]
-    if len(found) < 2:
-        raise ValueError(f"task {task} has {len(found)} positive training pairs; ranking needs at least 2")
-    return found
+    return rows[labels[rows] >= config.positive_from]  # type: ignore[no-any-return]

@@ -133,8 +133,7 @@ class Evaluator:
             return {}
         dev = self.corpus.splits[task]["dev"]
         assert dev.labels is not None
-        low, high = self.tasks[task].label_range
-        positive = dev.labels >= low + 0.8 * (high - low)
+        positive = dev.labels >= self.tasks[task].positive_from
         if not positive.any():
             return {}
         first, second = self._sentence_vectors(model, task)

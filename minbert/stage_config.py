@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from minbert.schema import Frozen, refuse_unless
 
@@ -13,7 +13,17 @@ SamplerKind = Literal[
     "sequential", "round_robin", "merged", "proportional", "annealed", "random", "concurrent"
 ]
 Schedule = Literal["linear", "cosine", "constant"]
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names {name!r} twice")
+    return names
+
+
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
+TaskNames = Annotated[tuple[str, ...], AfterValidator(_distinct)]
 
 
 def _whole(value: Any) -> Any:
@@ -76,10 +86,10 @@ class SmartConfig(Frozen):
 class MnrConfig(Frozen):
     """Multiple negatives ranking instead of a task's own loss (see :mod:`minbert.contrastive`)."""
 
-    tasks: tuple[str, ...] = ()
+    tasks: TaskNames = ()
     """Pair tasks that are trained on their positive pairs by ranking; empty: none."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """For this first share of the stage's epochs; then by their own loss."""
+    """For this first share of the stage's epochs, rounded down; then by their own loss."""
 
 
 class StageConfig(Frozen):
@@ -127,7 +137,7 @@ class MultitaskStage(StageConfig):
 
     kind: Literal["multitask"] = "multitask"
     epochs: Epochs = 3
-    tasks: Names | None = None
+    tasks: Annotated[TaskNames, Field(min_length=1)] | None = None
     """Names of the tasks trained; unset: all."""
     sampler: SamplerConfig = SamplerConfig()
     combine: Literal["sum", "mean"] = "sum"
@@ -144,6 +154,11 @@ class MultitaskStage(StageConfig):
     mnr: MnrConfig = MnrConfig()
     freeze_encoder: bool = False
     """Train only the heads and the shared layer."""
+
+    @property
+    def ranked_epochs(self) -> int:
+        """Epochs in which ``mnr.tasks`` are ranked, from the first on."""
+        return math.floor(self.mnr.share * self.last_epoch) if self.mnr.tasks else 0
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -217,7 +232,7 @@ class SimCSEStage(ContrastiveStage):
     """Unsupervised SimCSE: a sentence under two dropout masks is its own positive (Gao et al. 2021)."""
 
     kind: Literal["simcse"] = "simcse"
-    tasks: Names | None = None
+    tasks: Annotated[TaskNames, Field(min_length=1)] | None = None
     """Tasks whose training sentences are used; unset: all, or none when ``text`` is set."""
     text: str | None = None
     """A file of the data folder with a sentence a line, or ``sentences``: the only such file there."""
@@ -225,6 +240,14 @@ class SimCSEStage(ContrastiveStage):
     """Weight of a masked-language-model loss on the same sentences; 0: none."""
     mlm_share: float = Field(default=0.15, gt=0, lt=1)
     """Share of the tokens that it masks."""
+
+    @model_validator(mode="after")
+    def _has_noise(self) -> Self:
+        if self.dropout == 0 and self.encoder_dropout == 0:
+            raise ValueError(
+                "encoder_dropout 0 does not go with dropout 0: a sentence's two encodings would be one and the same"
+            )
+        return self
 
 
 class SupervisedSimCSEStage(ContrastiveStage):

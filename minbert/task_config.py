@@ -94,6 +94,12 @@ class TaskConfig(Frozen):
     """Between epochs only so many first examples of dev are scored, which then choose the best epoch;
     unset: all. The best epoch's predictions cover all of dev."""
 
+    @property
+    def positive_from(self) -> float:
+        """The lowest label of a positive pair: 1, or four fifths up the label range."""
+        low, high = self.label_range if self.kind == "regression" else (0.0, 1.0)
+        return low + 0.8 * (high - low)
+
     @model_validator(mode="after")
     def _head_fits(self) -> Self:
         if (self.head.kind == "linear") != (len(self.text) == 1):
@@ -107,7 +113,9 @@ class TaskConfig(Frozen):
                 "use cross, two_order or concat"
             )
         refuse_unless(self.kind == "binary", self.head, {"learned_scale": None}, "a binary task")
-        refuse_unless(self.kind == "regression", self, {"targets": "scaled"}, "a regression task")
+        regression = {"targets": "scaled", "label_range": (0.0, 5.0)}
+        refuse_unless(self.kind == "regression", self, regression, "a regression task")
+        refuse_unless(self.kind == "classification", self, {"classes": 2}, "a classification task")
         if self.label_range[0] >= self.label_range[1]:
             raise ValueError(f"label_range {self.label_range} is empty")
         return self

@@ -12,6 +12,7 @@ from minbert.command_line import EXIT_FAILED, Parser, run
 from minbert.config import TrainConfig
 from minbert.corpora.texts import texts_needed
 from minbert.corpora.tokenised import open_tokenised, tokenised
+from minbert.data_checks import check_data
 from minbert.devices import pin
 from minbert.errors import TrainingFailure, UserError
 from minbert.history import Record, summarise
@@ -35,6 +36,7 @@ def main() -> int:
         print(sources.notice())
     for note in sources.corpus.notes:
         print(note)
+    check_data([config], sources)
     trial = _open_trial(config, stored, sources, arguments.out)
     records: list[Record] = []
     try:

@@ -195,10 +195,22 @@ class Trial:
                 **state.facts,
                 "seconds_saved": state.seconds,
             }
+            if epoch == trainer.last_epoch:
+                self._measure_what_is_missing(model, name, record)
             self._save_checkpoint(model, trainer, record)
             self._remember(record)
             yield record
             return
+
+    def _measure_what_is_missing(self, model: MultitaskModel, name: str, record: Record) -> None:
+        """Whoever stored a longer stage, or one before other heads, did not score this end of it."""
+        begin = time.perf_counter()
+        evaluator = self._evaluator(model)
+        if "select" not in record and self._scored(name) != "never":
+            record |= evaluator.evaluate(model).record()
+        if "geometry" not in record:
+            record["geometry"] = evaluator.geometry(model)
+        record["eval_seconds"] = time.perf_counter() - begin
 
     def _publish(self, model: MultitaskModel, trainer: StageTrainer, name: str, record: Record) -> None:
         stage = self.config.stages[name]
@@ -213,7 +225,8 @@ class Trial:
             for earlier in self._history
             if earlier["stage"] == name
         )
-        facts = {key: value for key, value in record.items() if key in _SHARED_FACTS}
+        told = ("geometry",) if self._scored(name) == "never" else ()  # measured with this trial's max_length
+        facts = {key: value for key, value in record.items() if key in _SHARED_FACTS and key not in told}
         state = StageState(weights, moments, trainer.optimiser.step_number, seconds, facts)
         self._materials.store.put(stage_key(self.config, name, trainer.progress), state)
 

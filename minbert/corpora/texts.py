@@ -148,6 +148,8 @@ def _named(folder: Path, name: str, role: Role) -> Path:
             f"{role} {name!r}: there is no such file in {folder}; allowed are {fitting}"
             f"{did_you_mean(name, [*names, role])}"
         )
+    if role == "sentences" and role_of(path) != role:  # a table says itself what is wrong with its header
+        raise UserError(f"{role} {name!r}: {path} is no .txt file with a sentence a line")
     return path
 
 

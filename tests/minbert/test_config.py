@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from minbert.config import TrainConfig, build_config
+from minbert.config import MultitaskStage, TrainConfig, build_config
 from minbert.yaml_reader import problems
 
 
@@ -106,6 +106,38 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ("shared_layer 'pairs'", "two_order"),
     ),
     ({"shared_layer": "pairs", **head("qqp", kind="concat")}, ("shared_layer 'pairs'", "of one kind")),
+    ({"tasks": {"sst": {"label_range": (0, 4)}}}, ("label_range", "a regression task")),
+    ({"tasks": {"sts": {"classes": 7}}}, ("classes 7", "a classification task")),
+    (finetune(tasks=["sst"], pcgrad=True), ("pcgrad True", "several tasks", "'sst'")),
+    (finetune(tasks=["sst"], conflict_batches=2), ("conflict_batches 2", "several tasks")),
+    (finetune(tasks=["sst"], combine="mean"), ("combine 'mean'", "several tasks")),
+    (finetune(tasks=["sst"], weighting="adaptive"), ("weighting 'adaptive'", "several tasks")),
+    (finetune(freeze_encoder=True, pcgrad=True), ("pcgrad True", "freeze_encoder true")),
+    (
+        {**head("sts", kind="dot"), **finetune(freeze_encoder=True)},
+        ("freeze_encoder true", "tasks.sts.head.kind 'dot'", "nothing to train"),
+    ),
+    (
+        {**head("sts", kind="cosine"), **finetune(freeze_encoder=True, mnr={"tasks": ["sts"]})},
+        ("mnr.tasks", "freeze_encoder true"),
+    ),
+    (
+        {**head("sts", kind="cosine"), **finetune(batch_size=1, mnr={"tasks": ["sts"]})},
+        ("mnr.tasks 'sts'", "batch_size of 1"),
+    ),
+    (
+        {**head("sts", kind="cosine"), **finetune(epochs=1, mnr={"tasks": ["sts"], "share": 0.5})},
+        ("mnr.share 0.5", "1 epoch"),
+    ),
+    (
+        {
+            **head("sts", kind="cosine"),
+            **finetune(tasks=["sts"], mnr={"tasks": ["sts"]}, smart={"weight": 1}),
+        },
+        ("smart", "mnr.share 1"),
+    ),
+    (finetune(tasks=["sst", "sst"]), ("stages.finetune.tasks", "'sst' twice")),
+    (stage("simcse", dropout=0, encoder_dropout=0), ("encoder_dropout 0", "dropout 0")),
     (finetune(epochs=0), ("recipe", "multitask")),
     (finetune(epochs=0.0), ("recipe", "multitask")),
     ({"tasks": {"plain": TrainConfig().tasks["sst"].model_dump(exclude_none=True)}}, ("'plain'",)),
@@ -119,6 +151,16 @@ def test_a_combination_that_makes_no_sense_is_refused_naming_both_settings(
     message = refusal(partial)
     assert all(part in message for part in parts), message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("epochs", "share", "ranked"), [(10, 0.5, 5), (5, 0.5, 2), (3, 0.5, 1), (3, 1.0, 3), (2.5, 1.0, 3)]
+)
+def test_the_first_share_of_the_epochs_is_rounded_down(epochs: float, share: float, ranked: int) -> None:
+    stage = finetune(epochs=epochs, mnr={"tasks": ["sts"], "share": share})
+    config = build_config({**head("sts", kind="cosine"), **stage})
+    found = config.stages["finetune"]
+    assert isinstance(found, MultitaskStage) and found.ranked_epochs == ranked
 
 
 def test_a_whole_number_of_epochs_has_one_spelling() -> None:

@@ -251,3 +251,43 @@ def test_a_step_whose_only_task_is_ranked_has_nothing_to_smooth(bench: Callable[
     )
     losses, _ = b.step()
     assert set(losses) == {"sts"}
+
+
+def test_the_mean_is_over_the_tasks_of_the_step(bench: Callable[..., Bench]) -> None:
+    b = bench(**STILL, stages__finetune__combine="mean", stages__finetune__tasks=["sst", "sts"])
+    _, found = b.step()
+    assert_sum(found, b.alone("sst", 1 / 2), b.alone("sts", 1 / 2))
+
+
+def test_a_tasks_weight_scales_its_loss_and_its_penalty(bench: Callable[..., Bench]) -> None:
+    leaves = {
+        **STILL,
+        "stages__finetune__tasks": ["sst"],
+        "stages__finetune__smart": {"weight": 5.0, "radius": 0.3},
+    }
+    _, once = bench(**leaves).step()
+    _, twice = bench(**leaves, tasks__sst__weight=2.0).step()
+    assert_sum(twice, once, once)
+
+
+def test_ranked_tasks_are_not_looked_at_for_conflicts(bench: Callable[..., Bench]) -> None:
+    b = bench(
+        tasks__sts__head__kind="cosine",
+        stages__finetune__mnr={"tasks": ["sts"], "share": 0.5},
+        stages__finetune__conflict_batches=1,
+    )
+    pairs = []
+    for epoch in (1, 2):
+        b.step(epoch)
+        pairs.append(set(b.objective.summary()["gradients"]["cosine"]))
+    assert pairs == [{"sst/qqp"}, {"sst/qqp", "sst/sts", "qqp/sts"}]
+
+
+def test_training_looks_back_for_the_bregman_term(
+    configure: MakeConfig, small_corpus: TokenisedCorpus, encoder_files: EncoderFiles
+) -> None:
+    config = configure(stages__finetune__smart={"bregman": 1.0}, **STILL)
+    model = build_model(config, encoder_files.config, encoder_files.weights())
+    trainer = StageTrainer(model, config, "finetune", small_corpus, CPU)
+    penalties = [float(trainer.step(1, index).losses["smart"]) for index in range(2)]
+    assert penalties[0] == 0 and penalties[1] > 0

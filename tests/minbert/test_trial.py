@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from minbert.canonical import stage_key
 from minbert.config import TrainConfig
-from minbert.errors import TrainingFailure
+from minbert.errors import TrainingFailure, UserError
 from minbert.evaluation import metric
 from minbert.history import Record, summarise
+from minbert.sources import resolve
 from minbert.trial import Materials, Trial
 
 MakeConfig = Callable[..., TrainConfig]
@@ -384,7 +385,9 @@ def test_a_learning_rate_that_explodes_is_a_failure_with_cause_nan(
 def test_a_frozen_encoder_stays_bit_identical(
     pcgrad: bool, configure: MakeConfig, finish: Callable[..., Path], tiny_encoder: Path
 ) -> None:
-    config = configure(stages__finetune__freeze_encoder=True, stages__finetune__pcgrad=pcgrad)
+    config = configure(
+        stages__finetune__freeze_encoder=True, stages__finetune__pcgrad=pcgrad, shared_layer="all"
+    )
     folder = finish(config, "frozen")
     before = load_file(tiny_encoder / "model.safetensors")
     after = load_file(folder / "best" / "encoder" / "model.safetensors")
@@ -438,3 +441,60 @@ def test_seeds_change_results_and_replicates_share_nothing_random(
 ) -> None:
     one, two = finish(configure(seed=1), "one"), finish(configure(seed=2), "two")
     assert history(one)[0]["train_loss"] != history(two)[0]["train_loss"]
+
+
+def test_the_end_of_a_stage_is_scored_also_where_the_store_holds_more_of_it(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    """Three epochs leave the first two without scores: they were no end there."""
+    first = {
+        "kind": "multitask",
+        "batch_size": 16,
+        "tasks": ["qqp"],
+        "schedule": "constant",
+        "warmup_share": 0.0,
+    }
+    two, three = (
+        configure(stages__first={**first, "epochs": epochs}, recipe=["first", "finetune"])
+        for epochs in (2, 3)
+    )
+    fresh = history(finish(two, "fresh"))
+    finish(three, "longer", "common")
+    taken = history(finish(two, "taken", "common"))
+    assert taken[0]["shared"] and taken[0]["epoch"] == 2
+    assert taken[0]["dev"] == fresh[1]["dev"] and taken[0]["geometry"] == fresh[1]["geometry"]
+    assert taken[1]["dev"] == fresh[2]["dev"]
+
+
+def test_the_geometry_is_that_of_the_trials_own_max_length(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    long, short = (configure(stages__simcse__epochs=1, max_length=length) for length in (24, 8))
+    finish(long, "long", "common")
+    taken, fresh = history(finish(short, "taken", "common")), history(finish(short, "fresh"))
+    assert taken[0]["shared"] and taken[0]["geometry"] == fresh[0]["geometry"]
+
+
+def test_adaptive_weights_see_the_select_examples_alone(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    folder = finish(configure(stages__finetune__weighting="adaptive"), "adaptive")
+    last = history(folder)[-1]
+    stored = load_file(folder / "checkpoint" / "state.safetensors")["moment/objective/weighting/adapted"]
+
+    def lacking(part: str) -> list[float]:
+        scores = [last[part]["sst"], last[part]["qqp"], (last[part]["sts"] + 1) / 2]
+        return [3 * (1 - score) / sum(1 - other for other in scores) for score in scores]
+
+    assert stored.tolist() == pytest.approx(lacking("select"))
+    assert stored.tolist() != pytest.approx(lacking("dev"))
+
+
+def test_a_kept_model_of_one_task_can_be_started_from(
+    configure: MakeConfig, finish: Callable[..., Path], corpus_folder: Path
+) -> None:
+    folder = finish(configure(checkpoint="task"), "by task")
+    tasks = TrainConfig().tasks
+    with pytest.raises(UserError, match="a model for every task; name one of .*best/qqp, .*best/sst"):
+        resolve(str(corpus_folder), str(folder), tasks)
+    assert resolve(str(corpus_folder), str(folder / "best" / "sst"), tasks).encoder.folder.name == "encoder"

@@ -307,3 +307,9 @@ def test_the_bundled_texts_are_found_without_a_name() -> None:
     corpus = read_corpus(CORPUS, TASKS, {"sentences": "sentences", "triplets": "triplets"})
     assert {name: len(text) for name, text in corpus.texts.items()} == {"sentences": 3000, "triplets": 1200}
     assert corpus.notes == ()
+
+
+@pytest.mark.parametrize("name", ["quora-train.csv", "nli.csv"])
+def test_a_table_is_no_file_of_sentences(name: str) -> None:
+    with pytest.raises(UserError, match=f"sentences '{name}': .* is no .txt file with a sentence a line"):
+        read_text(CORPUS, name, "sentences", ())

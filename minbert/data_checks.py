@@ -1,0 +1,93 @@
+"""What a configuration asks of data and encoder, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from minbert.config import (
+    MultitaskStage,
+    SimCSEStage,
+    SupervisedSimCSEStage,
+    TrainConfig,
+    sentence_tasks,
+    text_of,
+)
+from minbert.corpora.halves import holdout
+from minbert.corpora.reader import Corpus
+from minbert.errors import UserError
+from minbert.sources import Sources
+
+
+def check_data(configs: Iterable[TrainConfig], sources: Sources) -> None:
+    """Check that every configuration finds the examples and the vocabulary that its stages need.
+
+    Raises:
+        UserError: one does not; the message names the setting and what is missing.
+    """
+    checked: set[tuple[str, ...]] = set()
+    for config in configs:
+        for name, stage in config.running_stages():
+            for setting in _settings(config, name, stage):
+                if setting not in checked:
+                    checked.add(setting)
+                    _check(setting, config, sources)
+
+
+def _settings(
+    config: TrainConfig, name: str, stage: MultitaskStage | SimCSEStage | SupervisedSimCSEStage
+) -> Iterator[tuple[str, ...]]:
+    """What is to be checked: kind, path of the setting, selection, and names."""
+    if config.selection == "train_holdout":
+        yield from (("holdout", "selection train_holdout", task) for task in config.tasks)
+    if isinstance(stage, MultitaskStage):
+        for task in stage.mnr.tasks:
+            yield "positives", f"stages.{name}.mnr.tasks", task, config.selection
+    elif isinstance(stage, SupervisedSimCSEStage):
+        if stage.task is not None:
+            yield "positives", f"stages.{name}.task", stage.task, config.selection
+    else:
+        texts = (text_of(stage) or "", *sentence_tasks(config, stage))
+        yield "sentences", f"stages.{name}", *texts
+        if stage.mlm_weight:
+            yield "mask", f"stages.{name}.mlm_weight {stage.mlm_weight}"
+
+
+def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> None:
+    kind, where, *names = setting
+    corpus = sources.corpus
+    if kind == "mask" and sources.encoder.tokenizer().token_to_id("[MASK]") is None:
+        raise UserError(f"{where} needs [MASK], which the vocabulary of {sources.encoder.folder} lacks")
+    if kind == "holdout":
+        train = corpus.splits[names[0]]["train"]
+        if not holdout(train, config.tasks[names[0]].kind).any():
+            raise UserError(
+                f"{where}: the {len(train)} training examples of {names[0]} leave none to hold out"
+            )
+    if kind == "positives":
+        count = _positives(corpus, names[0], config)
+        if count < 2:
+            raise UserError(
+                f"{where}: {names[0]} has {count} positive training pair(s); at least two are needed"
+            )
+    if kind == "sentences" and len(_some_sentences(corpus, names[0], names[1:])) < 2:
+        raise UserError(f"{where}: there are not two different training sentences")
+
+
+def _positives(corpus: Corpus, task: str, config: TrainConfig) -> int:
+    train, settings = corpus.splits[task]["train"], config.tasks[task]
+    assert train.labels is not None
+    positive = train.labels >= settings.positive_from
+    if config.selection == "train_holdout":
+        positive &= ~holdout(train, settings.kind)
+    return int(np.count_nonzero(positive))
+
+
+def _some_sentences(corpus: Corpus, text: str, tasks: Sequence[str]) -> set[str]:
+    """The first two different sentences of a text and of tasks."""
+    columns = [*(corpus.texts[text].columns if text else ())]
+    columns += [column for task in tasks for column in corpus.splits[task]["train"].texts]
+    distinct = dict.fromkeys(sentence for column in columns for sentence in islice(column, 1000))
+    return set(islice(distinct, 2))
