@@ -82,6 +82,19 @@ def show_runs(study: Study) -> tuple[str, pd.DataFrame]:
     return title, pd.DataFrame(columns)
 
 
+def show_readings(study: Study) -> pd.DataFrame:
+    """What the space says beside the runs' scores, a line each: other reported scores, interpretations, notes."""
+    lines = []
+    for name, run in (study.meta.get("runs") or {}).items():
+        for split in ("train", "test"):
+            scores = (run.get("reported") or {}).get(split) or {}
+            told = " ".join(f"{task} {_text(value)}" for task, value in scores.items())
+            lines += [(name, f"reported on {split}", told)] if told else []
+        for kind in ("interpretation", "note"):
+            lines += [(name, kind, text) for text in run.get(kind) or ()]
+    return pd.DataFrame(lines, columns=["run", "what", "text"])
+
+
 def _scores(study: Study) -> pd.DataFrame:
     """Complete trials: run, replicate and each task's metric on all of dev."""
     trials = study.trials

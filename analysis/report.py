@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.headline import headline
-from analysis.listed import is_listed, show_runs
+from analysis.listed import is_listed, show_readings, show_runs
 from analysis.provenance import bundled_warning, continue_command, facts
 from analysis.study import Study, load
 from analysis.tables import (
@@ -165,7 +165,12 @@ def _runs(study: Study) -> list[Section]:
     if not is_listed(study):
         return []
     title, table = show_runs(study)
-    return [Section(title, "A dash: not reported, or not measured (yet).", table)]
+    sections = [Section(title, "A dash: not reported, or not measured (yet).", table)]
+    readings = show_readings(study)
+    if len(readings):
+        explained = "Readings that were taken where the source is open, and where it contradicts itself."
+        sections.append(Section("How the runs were read", explained, readings))
+    return sections
 
 
 def _leaders_note(study: Study) -> str:

@@ -126,11 +126,17 @@ def _check_frozen(config: TrainConfig, name: str, stage: MultitaskStage) -> None
         return
     needed = "a trained encoder or a shared layer, not freeze_encoder true"
     refuse_unless(False, stage, {"pcgrad": False, "conflict_batches": 0}, needed, f"stages.{name}.")
-    for task in config.trained_tasks(stage):
-        head = config.tasks[task].head
-        learned = config.tasks[task].kind == "binary" and head.learned_scale is not False
-        if head.kind == "dot" or (head.kind == "cosine" and not learned):
-            raise ValueError(
-                f"stages.{name}.freeze_encoder true does not go with tasks.{task}.head.kind {head.kind!r}: that "
-                "head has nothing to train; leave the task out of the stage's tasks"
-            )
+    idle = [task for task in config.trained_tasks(stage) if not _has_parameters(config.tasks[task])]
+    together = stage.sampler.kind == "concurrent" and len(idle) < len(config.trained_tasks(stage))
+    if idle and not together:
+        raise ValueError(
+            f"stages.{name}.freeze_encoder true does not go with tasks.{idle[0]}.head.kind "
+            f"{config.tasks[idle[0]].head.kind!r}: that head has nothing to train; leave the task out of the stage's tasks"
+        )
+
+
+def _has_parameters(task: TaskConfig) -> bool:
+    """Whether a task's head has anything to train."""
+    return task.head.kind not in ONE_VALUE or (
+        task.head.kind == "cosine" and task.kind == "binary" and task.head.learned_scale is not False
+    )

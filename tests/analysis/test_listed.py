@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
-from analysis.listed import run_table, show_runs
+from analysis.listed import run_table, show_readings, show_runs
 from analysis.report import write_report
 from analysis.study import Study, load
 from analysis.tables import summary_tables
@@ -164,3 +164,20 @@ def test_a_listed_study_shows_its_runs_first_and_no_effects_of_the_run(tmp_path:
     text = markdown.read_text(encoding="utf-8")
     assert "## Runs, as paper 999" in text and "## Main effects" not in text
     assert f"with {len(RUNS)} listed runs over the tasks" in text
+    assert "How the runs were read" not in text
+
+
+def test_the_report_tells_how_runs_were_read(tmp_path: Path) -> None:
+    listed = study(tmp_path, "plain")
+    listed.meta["runs"]["one"] |= {
+        "interpretation": ["the encoder is frozen"],
+        "note": ["text and table differ"],
+        "reported": {"sst": 0.5, "test": {"sst": 0.25}},
+    }
+    assert show_readings(listed).to_numpy().tolist() == [
+        ["one", "reported on test", "sst 0.250"],
+        ["one", "interpretation", "the encoder is frozen"],
+        ["one", "note", "text and table differ"],
+    ]
+    markdown, _ = write_report(listed, tmp_path)
+    assert "| one | note | text and table differ |" in markdown.read_text(encoding="utf-8")

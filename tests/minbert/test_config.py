@@ -114,8 +114,12 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (finetune(tasks=["sst"], weighting="adaptive"), ("weighting 'adaptive'", "several tasks")),
     (finetune(freeze_encoder=True, pcgrad=True), ("pcgrad True", "freeze_encoder true")),
     (
-        {**head("sts", kind="dot"), **finetune(freeze_encoder=True)},
+        {**head("sts", kind="dot"), **finetune(freeze_encoder=True, sampler={"kind": "merged"})},
         ("freeze_encoder true", "tasks.sts.head.kind 'dot'", "nothing to train"),
+    ),
+    (
+        {**head("sts", kind="cosine"), **finetune(freeze_encoder=True, tasks=["sts"])},
+        ("freeze_encoder true", "tasks.sts.head.kind 'cosine'", "nothing to train"),
     ),
     (
         {**head("sts", kind="cosine"), **finetune(freeze_encoder=True, mnr={"tasks": ["sts"]})},

@@ -246,7 +246,7 @@ def test_a_step_whose_only_task_is_ranked_has_nothing_to_smooth(bench: Callable[
     b = bench(
         tasks__sts__head__kind="cosine",
         stages__finetune__tasks=["sts"],
-        stages__finetune__mnr={"tasks": ["sts"]},
+        stages__finetune__mnr={"tasks": ["sts"], "share": 0.5},
         stages__finetune__smart={"weight": 0.5, "bregman": 1.0},
     )
     losses, _ = b.step()

@@ -495,6 +495,6 @@ def test_a_kept_model_of_one_task_can_be_started_from(
 ) -> None:
     folder = finish(configure(checkpoint="task"), "by task")
     tasks = TrainConfig().tasks
-    with pytest.raises(UserError, match="a model for every task; name one of .*best/qqp, .*best/sst"):
+    with pytest.raises(UserError, match=r"a model for every task; name one of .*best/qqp, .*best/sst"):
         resolve(str(corpus_folder), str(folder), tasks)
     assert resolve(str(corpus_folder), str(folder / "best" / "sst"), tasks).encoder.folder.name == "encoder"

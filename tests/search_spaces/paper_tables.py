@@ -192,6 +192,7 @@ DISAGREEMENTS = {
     ("frozen_simcse", "BERT-cross-encoder"): "Two concatenated CLS tokens",
     ("frozen_simcse", "Finetuned on all tasks"): "100K",
     ("multi_bert", "Baseline"): "outputs the cosine similarity",
+    ("multi_bert", "Ann+Concat"): "biggest size gap",
     ("multi_bert", "Equit+Concat"): ".783",
     ("simple_contrastive", "Baseline"): "0.0442",
     ("simple_contrastive", "Sequential"): ".489",
