@@ -1,4 +1,4 @@
-"""Ensembles from stored predictions: greedy forward selection with replacement (Caruana 2004).
+"""Ensembles from stored predictions: ``python -m analysis.ensemble STUDY --out DIR [--method NAME]``.
 
 Each task has an ensemble of its own. Members' probabilities (or scores) are averaged;
 they are chosen on the select half and quoted on the report half.
@@ -6,18 +6,29 @@ they are chosen on the select half and quoted on the report half.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 
 from analysis.scoring import Floats, Outputs, influence, metric, stack, to_unit
+from analysis.selection import METHODS, ROUNDS, TOP, Candidates, choose_weights
 from analysis.significance import normal_interval
-from analysis.study import TaskInfo
+from analysis.study import Study, TaskInfo, load
+from analysis.submission import members_text, publish, refuse_used, submissions, with_test_rows
+from analysis.terminal import print_table
+from minbert.command_line import Parser, run
+from minbert.errors import UserError
 
-ROUNDS = 50
+POOL = 100
+"""An ensemble is chosen from this many of the best complete trials; more would overfit the select half."""
+MEASURES = (
+    "members pool select report report_low report_high optimism single single_report gain gain_low gain_high"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,9 @@ class TaskEnsemble:
     """How many trials it was chosen from."""
     select: float
     report: float
+    report_low: float
+    report_high: float
+    """95% interval of ``report`` over its examples."""
     single: int
     """The one trial that is best on the select half."""
     single_select: float
@@ -48,21 +62,36 @@ class TaskEnsemble:
         return self.select - self.report
 
 
-def greedy(
-    predictions: Mapping[str, pd.DataFrame], tasks: Mapping[str, TaskInfo], rounds: int = ROUNDS
+def choose(
+    predictions: Mapping[str, pd.DataFrame],
+    tasks: Mapping[str, TaskInfo],
+    method: str = "greedy",
+    rounds: int = ROUNDS,
 ) -> dict[str, TaskEnsemble]:
     """Choose an ensemble for each task from its stored predictions (``Study.predictions``).
 
-    Sorted initialisation: the best trials join while the best such prefix is sought; then
-    ``rounds`` times the trial that helps most joins again; the earliest best step is kept.
-    Tasks without labelled dev predictions are left out.
+    ``method`` is one of :data:`analysis.selection.METHODS`. Tasks without labelled dev
+    predictions are left out.
     """
-    found: dict[str, TaskEnsemble] = {}
-    for task, frame in predictions.items():
-        outputs = stack(frame)
-        if outputs is not None:
-            found[task] = _choose(tasks[task].kind, outputs, rounds)
-    return found
+    return _choose_all(_stacked(predictions), tasks, method, rounds)
+
+
+def greedy(
+    predictions: Mapping[str, pd.DataFrame], tasks: Mapping[str, TaskInfo], rounds: int = ROUNDS
+) -> dict[str, TaskEnsemble]:
+    """Choose by forward selection with replacement, see :func:`choose`."""
+    return choose(predictions, tasks, "greedy", rounds)
+
+
+def methods_table(predictions: Mapping[str, pd.DataFrame], tasks: Mapping[str, TaskInfo]) -> pd.DataFrame:
+    """Every method's ensembles: one row a method and task, and ``score``; ``method`` and the columns of
+    :func:`ensemble_table`."""
+    stacked = _stacked(predictions)
+    tables = [
+        ensemble_table(_choose_all(stacked, tasks, name, ROUNDS), tasks).assign(method=name)
+        for name in METHODS
+    ]
+    return pd.concat(tables, ignore_index=True)[["method", *tables[0].columns.drop("method")]]
 
 
 def members_table(ensembles: Mapping[str, TaskEnsemble]) -> pd.DataFrame:
@@ -76,28 +105,172 @@ def members_table(ensembles: Mapping[str, TaskEnsemble]) -> pd.DataFrame:
 
 
 def ensemble_table(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, TaskInfo]) -> pd.DataFrame:
-    """One row a task, and ``score`` over all when every task has one: members, pool, select, report,
-    optimism, single (best trial on the select half), single_report, gain with its 95% interval."""
+    """One row a task, and ``score`` over all when every task has one: members, pool, select, report with its
+    95% interval, optimism, single (best trial on the select half), single_report, gain with its 95% interval."""
     rows = [
         {
             "task": task,
+            **{name: getattr(one, name) for name in MEASURES.split()},
             "members": len(one.members),
-            "pool": one.pool,
-            "select": one.select,
-            "report": one.report,
-            "optimism": one.optimism,
             "single": str(one.single),
-            "single_report": one.single_report,
-            "gain": one.gain,
-            "gain_low": one.gain_low,
-            "gain_high": one.gain_high,
         }
         for task, one in ensembles.items()
     ]
     if ensembles and len(ensembles) == len(tasks):
         rows.append(_score_row(ensembles, tasks))
-    names = "task members pool select report optimism single single_report gain gain_low gain_high"
-    return pd.DataFrame(rows, columns=names.split())
+    return pd.DataFrame(rows, columns=["task", *MEASURES.split()])
+
+
+def best_trials(study: Study) -> list[int]:
+    """Numbers of the ``POOL`` best complete trials by score, best first."""
+    trials = study.trials
+    complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
+    numbers = complete.sort_values("score", ascending=False, kind="stable")["number"]
+    return [int(number) for number in numbers.head(POOL)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Raises:
+        UserError: the study or ``--out`` cannot be used, or there is nothing to choose from.
+    """
+    options = _parser().parse_args(arguments)
+    refuse_used(options.out)
+    study = load(options.study)
+    console = Console(soft_wrap=True)
+    predictions = _usable_predictions(study, console)
+    table = methods_table(predictions, study.tasks)
+    chosen = choose(predictions, study.tasks, options.method)
+    members = {task: ensemble.members for task, ensemble in chosen.items()}
+    files = {
+        "members.yaml": members_text(study, options.method, members),
+        "methods.csv": table.to_csv(index=False),
+        **submissions(predictions, members, study.tasks),
+    }
+    publish(options.out, files)
+    honest = all(ensemble.halves_differ for ensemble in chosen.values())
+    title = (
+        "Ensembles, chosen on select, quoted on report"
+        if honest
+        else "Ensembles, chosen and quoted on the same examples: optimistic"
+    )
+    print_table(console, title, show_methods(table, honest))
+    for name in files:
+        console.print(str(options.out / name), highlight=False, markup=False)
+    return 0
+
+
+def show_methods(table: pd.DataFrame, halves_differ: bool = True) -> pd.DataFrame:
+    """:func:`methods_table` as text: metrics to three places; optimism and gains, with their 95% intervals, in points."""
+    return pd.DataFrame(
+        {
+            "method": table["method"],
+            "task": table["task"],
+            "members": table["members"].astype(str),
+            "select": [f"{value:.3f}" for value in table["select"]],
+            "report": [f"{value:.3f}" for value in table["report"]],
+            "interval": [
+                f"{low:.3f} to {high:.3f}"
+                for low, high in zip(table["report_low"], table["report_high"], strict=True)
+            ],
+            "optimism": [f"{100 * value:+.1f}" if halves_differ else "–" for value in table["optimism"]],
+            "gain": [f"{100 * value:+.1f}" for value in table["gain"]],
+            "its interval": [
+                f"{100 * low:+.1f} to {100 * high:+.1f}"
+                for low, high in zip(table["gain_low"], table["gain_high"], strict=True)
+            ],
+        }
+    )
+
+
+def _usable_predictions(study: Study, console: Console) -> dict[str, pd.DataFrame]:
+    """The predictions of the best trials by task; says in a line which trials and tasks are left out."""
+    numbers = best_trials(study)
+    if not numbers:
+        raise UserError(f"{study.path}: no trial is complete, so there is nothing to choose from")
+    found: dict[str, pd.DataFrame] = {}
+    for task in study.tasks:
+        predictions, left_out = with_test_rows(study.predictions(task, numbers))
+        if left_out:
+            listed = ", ".join(map(str, left_out))
+            console.print(f"{task}: left out, as they have no test predictions: {listed}", highlight=False)
+        if predictions.empty:
+            console.print(f"{task}: no stored predictions", highlight=False)
+        else:
+            found[task] = predictions
+    if not _stacked(found):
+        raise UserError(f"{study.path}: no complete trial has stored predictions for dev")
+    return found
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m analysis.ensemble",
+        description="Choose an ensemble for each task from a study's stored predictions and write its members, "
+        "a comparison of all methods and the course's submission files.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new or empty folder")
+    parser.add_argument(
+        "--method",
+        default="greedy",
+        choices=METHODS,
+        help=f"best: the best trial of each task; top: the mean of the {TOP} best; greedy: forward selection with "
+        "replacement; sorted: the same from the best trials on; bagged: the mean of many such (default: greedy)",
+    )
+    return parser
+
+
+def _stacked(predictions: Mapping[str, pd.DataFrame]) -> dict[str, Outputs]:
+    stacked = {task: stack(frame) for task, frame in predictions.items()}
+    return {task: outputs for task, outputs in stacked.items() if outputs is not None}
+
+
+def _choose_all(
+    stacked: Mapping[str, Outputs], tasks: Mapping[str, TaskInfo], method: str, rounds: int
+) -> dict[str, TaskEnsemble]:
+    return {task: _choose(tasks[task].kind, outputs, method, rounds) for task, outputs in stacked.items()}
+
+
+def _choose(kind: str, outputs: Outputs, method: str, rounds: int) -> TaskEnsemble:
+    labels = outputs.labels[outputs.select]
+    candidates = Candidates(kind, outputs.values[:, outputs.select], labels)
+    weights = choose_weights(method, candidates, rounds)
+    single = candidates.order[0]
+    blend = np.tensordot(weights, outputs.values, axes=1)
+    report, pulls = _quoted(kind, blend, outputs)
+    single_report, single_pulls = _quoted(kind, outputs.values[single], outputs)
+    report_low, report_high = normal_interval(report, pulls)
+    gain_low, gain_high = normal_interval(report - single_report, pulls - single_pulls)
+    return TaskEnsemble(
+        members={
+            outputs.numbers[index]: float(weights[index])
+            for index in np.argsort(-weights, kind="stable")
+            if weights[index]
+        },
+        pool=len(outputs.numbers),
+        select=float(metric(kind, blend[outputs.select], labels)),
+        report=report,
+        report_low=report_low,
+        report_high=report_high,
+        single=outputs.numbers[single],
+        single_select=float(candidates.alone[single]),
+        single_report=single_report,
+        gain=report - single_report,
+        gain_low=gain_low,
+        gain_high=gain_high,
+        halves_differ=outputs.halves_differ,
+    )
+
+
+def _quoted(kind: str, values: Floats, outputs: Outputs) -> tuple[float, Floats]:
+    """The metric on the report half, and what each example adds to it, in the metric's unit."""
+    reported, labels = values[outputs.report], outputs.labels[outputs.report]
+    # Influences are in the score's unit, in which Pearson's r counts half.
+    scale = 2.0 if kind == "regression" else 1.0
+    return float(metric(kind, reported, labels)), scale * influence(kind, reported, labels)
 
 
 def _score_row(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, TaskInfo]) -> dict[str, object]:
@@ -106,151 +279,31 @@ def _score_row(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, TaskIn
             np.mean([to_unit(tasks[task].kind, getattr(one, name)) for task, one in ensembles.items()])
         )
 
-    # A gain is a difference, so regression's shift by one cancels and only its half remains.
+    # Of a difference or a width, regression's shift cancels and only its half remains.
     shares = [0.5 if tasks[task].kind == "regression" else 1.0 for task in ensembles]
-    half_widths = [one.gain_high - one.gain for one in ensembles.values()]
-    gain = mean("report") - mean("single_report")
-    half_width = float(np.linalg.norm(np.multiply(shares, half_widths)) / len(ensembles))
+
+    def half_width(name: str) -> float:
+        """The tasks' examples are different ones, so their errors add up as squares."""
+        widths = [getattr(one, f"{name}_high") - getattr(one, name) for one in ensembles.values()]
+        return float(np.linalg.norm(np.multiply(shares, widths)) / len(ensembles))
+
+    report, gain = mean("report"), mean("report") - mean("single_report")
     return {
         "task": "score",
         "members": len({number for one in ensembles.values() for number in one.members}),
         "pool": max(one.pool for one in ensembles.values()),
         "select": mean("select"),
-        "report": mean("report"),
-        "optimism": mean("select") - mean("report"),
+        "report": report,
+        "report_low": report - half_width("report"),
+        "report_high": report + half_width("report"),
+        "optimism": mean("select") - report,
         "single": ", ".join(str(one.single) for one in ensembles.values()),
         "single_report": mean("single_report"),
         "gain": gain,
-        "gain_low": gain - half_width,
-        "gain_high": gain + half_width,
+        "gain_low": gain - half_width("gain"),
+        "gain_high": gain + half_width("gain"),
     }
 
 
-def _choose(kind: str, outputs: Outputs, rounds: int) -> TaskEnsemble:
-    chosen = outputs.values[:, outputs.select]
-    labels = outputs.labels[outputs.select]
-    alone = metric(kind, chosen, labels)
-    order = np.argsort(-alone, kind="stable")
-    sums = _PearsonSums(chosen[..., 0], labels) if kind == "regression" else _Margins(kind, chosen, labels)
-    weights = Counter(_best_path(sums, order, rounds))
-    counts = np.array([weights[index] for index in range(len(outputs.numbers))], np.float64)
-    shares = counts / counts.sum()
-    blend = np.tensordot(shares, outputs.values, axes=1)
-    single = int(order[0])
-    report_labels = outputs.labels[outputs.report]
-    report, single_report = (
-        float(metric(kind, values[outputs.report], report_labels))
-        for values in (blend, outputs.values[single])
-    )
-    pulls = [
-        influence(kind, values[outputs.report], report_labels) for values in (blend, outputs.values[single])
-    ]
-    scale = (
-        2.0 if kind == "regression" else 1.0
-    )  # influences are in the score's unit, the table in the metric's
-    low, high = normal_interval(report - single_report, scale * (pulls[0] - pulls[1]))
-    return TaskEnsemble(
-        members={
-            outputs.numbers[index]: float(shares[index]) for index in np.argsort(-shares) if shares[index]
-        },
-        pool=len(outputs.numbers),
-        select=float(metric(kind, blend[outputs.select], labels)),
-        report=report,
-        single=outputs.numbers[single],
-        single_select=float(alone[single]),
-        single_report=single_report,
-        gain=report - single_report,
-        gain_low=low,
-        gain_high=high,
-        halves_differ=outputs.halves_differ,
-    )
-
-
-def _best_path(sums: _Margins | _PearsonSums, order: np.ndarray, rounds: int) -> list[int]:
-    """The members, with repeats, of the best ensemble met on the way."""
-    path, scores = [], []
-    for index in order:
-        sums.add(int(index))
-        path.append(int(index))
-        scores.append(sums.score())
-    path = path[: int(np.argmax(scores)) + 1]
-    best, best_score = list(path), max(scores)
-    sums.clear()
-    for index in path:
-        sums.add(index)
-    for _ in range(rounds):
-        candidates = sums.score_with_each()
-        index = int(np.argmax(candidates))
-        sums.add(index)
-        path.append(index)
-        if candidates[index] > best_score + 1e-12:
-            best, best_score = list(path), float(candidates[index])
-    return best
-
-
-class _Margins:
-    """Accuracy of a growing sum of probabilities.
-
-    An example is right when every other class stays below its label's, so the sums of
-    these margins are all that is needed: (other classes, trials, examples), negative = right.
-    """
-
-    def __init__(self, kind: str, values: Floats, labels: Floats) -> None:
-        if kind == "binary":
-            self._margins = np.where(labels == 1, 0.5 - values[..., 0], values[..., 0] - 0.5)[None]
-        else:
-            true = labels.astype(np.int64)
-            rows = np.arange(len(true))
-            shifts = range(1, values.shape[-1])
-            others = [values[:, rows, (true + shift) % values.shape[-1]] for shift in shifts]
-            self._margins = np.stack(others) - values[:, rows, true]
-        self.clear()
-
-    def clear(self) -> None:
-        self._total = np.zeros((len(self._margins), self._margins.shape[2]))
-
-    def add(self, index: int) -> None:
-        self._total += self._margins[:, index]
-
-    def score(self) -> float:
-        return float((self._total < 0).all(axis=0).mean())
-
-    def score_with_each(self) -> Floats:
-        right = np.ones(self._margins.shape[1:], bool)
-        for margins, total in zip(self._margins, self._total, strict=True):
-            right &= margins < -total
-        return np.asarray(right.mean(axis=1), np.float64)
-
-
-class _PearsonSums:
-    """Pearson's r of a growing sum of scores, from the trials' Gram matrix alone."""
-
-    def __init__(self, scores: Floats, labels: Floats) -> None:
-        centred = scores - scores.mean(axis=1, keepdims=True)
-        label = labels - labels.mean()
-        norm = np.linalg.norm(label)
-        self._gram = centred @ centred.T
-        self._with_label = centred @ label / (norm if norm > 0 else 1.0)
-        self.clear()
-
-    def clear(self) -> None:
-        self._variance, self._covariance = 0.0, 0.0
-        self._shared = np.zeros(len(self._gram))
-
-    def add(self, index: int) -> None:
-        self._variance += self._gram[index, index] + 2 * self._shared[index]
-        self._covariance += self._with_label[index]
-        self._shared += self._gram[index]
-
-    def score(self) -> float:
-        return float(_ratio(np.array([self._covariance]), np.array([self._variance]))[0])
-
-    def score_with_each(self) -> Floats:
-        variance = self._variance + np.diag(self._gram) + 2 * self._shared
-        return _ratio(self._covariance + self._with_label, variance)
-
-
-def _ratio(covariance: Floats, variance: Floats) -> Floats:
-    useful = variance > 1e-18
-    ratio: Floats = np.where(useful, covariance / np.sqrt(np.where(useful, variance, 1.0)), 0.0)
-    return ratio
+if __name__ == "__main__":
+    sys.exit(run(main))

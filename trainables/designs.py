@@ -1,4 +1,4 @@
-"""Where configurations come from: drawn by Optuna, every combination of a grid, or a list of runs.
+"""Where configurations come from: drawn by Optuna, every combination of a grid, one factor at a time, or a list.
 
 A design decides from the account of what was started, which the journal holds, so that a driver
 that takes over a study neither skips nor repeats a run.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import UserError
 from trainables.combinations import every_setting
+from trainables.one_factor import comparisons
 from trainables.settings import DesignName
 from trainables.spaces import Space
 
@@ -29,6 +31,10 @@ Account = Mapping[tuple[str, int], FrozenTrial]
 
 Identify = Callable[[dict[str, Any]], str]
 """Name of the configuration that values of the factors stand for; equal ones train the same way."""
+
+
+Settings = Callable[[Space], list[dict[str, Any]]]
+"""The settings of a planned space in the order in which they run."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,10 @@ class Planned:
     Settings with the same configuration are run once, as the first of them.
     """
 
-    def __init__(self, space: Space, identify: Identify) -> None:
+    def __init__(self, space: Space, identify: Identify, settings: Settings) -> None:
         self._replicates = space.settings.replicates
         self._plan: dict[str, dict[str, Any]] = {}
-        for params in planned_settings(space):
+        for params in settings(space):
             self._plan.setdefault(identify(params), params)
         self.runs = len(self._plan) * self._replicates
         if space.settings.trials is not None:
@@ -108,8 +114,8 @@ class Planned:
                     yield Proposal(params, replicate)
 
 
-def planned_settings(space: Space) -> list[dict[str, Any]]:
-    """The settings of a planned space in the order in which they run.
+def grid_settings(space: Space) -> list[dict[str, Any]]:
+    """Every combination of the levels, in the order in which they run.
 
     Raises:
         UserError: a factor is continuous, or there are too many combinations.
@@ -128,10 +134,20 @@ def planned_settings(space: Space) -> list[dict[str, Any]]:
     return list(every_setting(space))
 
 
+def one_factor_settings(space: Space) -> list[dict[str, Any]]:
+    """The base, then every other level of every factor that applies there, in the order in which they run.
+
+    Raises:
+        UserError: a level does not go with the base.
+    """
+    return [comparison.params for comparison in comparisons(space)]
+
+
 DESIGNS: dict[DesignName, Callable[[Space, Identify], Design]] = {
     "optuna": Drawn,
-    "grid": Planned,
-    "listed": Planned,  # a grid over its one factor, the run
+    "grid": partial(Planned, settings=grid_settings),
+    "listed": partial(Planned, settings=grid_settings),  # over its one factor, the run
+    "one_factor": partial(Planned, settings=one_factor_settings),
 }
 
 

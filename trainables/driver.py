@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import platform
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,24 +19,23 @@ from rich.console import Console
 
 from minbert.config import Source, TrainConfig
 from minbert.corpora.tokenised import tokenised
+from minbert.data_checks import check_data
 from minbert.devices import pin
 from minbert.encoder import EncoderConfig
 from minbert.errors import UserError
 from minbert.sources import Sources
-from trainables.designs import build_design
-from trainables.distributions import Factor, stored
+from trainables.around import Around
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
 from trainables.resources import TrialResources
-from trainables.run_checks import described_runs, identify
 from trainables.searcher import EndOfSearch, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
 from trainables.spaces import Space
-from trainables.study import Spec, StudyFolder, identity, make_folder, refuse_another_study
+from trainables.study import StudyFolder, make_folder, refuse_another_study
+from trainables.study_description import described_plan, described_study
 from trainables.trainable import TrialTrainable
 
 KEPT_MODELS = 5
 _RESTARTS = 3  # of a trial whose worker died
-_PACKAGES = ("torch", "ray", "optuna", "transformers", "numpy")
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class Plan:
         command: the command line that continues the study.
         max_concurrent: trials at a time; None: as many as fit.
         time_budget: seconds after which the start ends; None: until done.
+        around: the configuration that the base of a one_factor space came from; None: the space's own.
     """
 
     space: Space
@@ -62,6 +60,7 @@ class Plan:
     command: str
     max_concurrent: int | None = None
     time_budget: float | None = None
+    around: Around | None = None
 
 
 @dataclass
@@ -113,14 +112,15 @@ def run_study(plan: Plan, connect: Connect, console: Console) -> Ending:
 def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]:
     """Open or make the study folder; numerics once pinned stay."""
     _refuse_what_does_not_fit(plan)
-    wanted = _spec(plan)
+    wanted = described_study(plan.space, plan.sources, plan.seed, plan.command)
     stored = refuse_another_study(plan.study, wanted)
     if stored is not None:
         numerics = {name: stored[name] for name in ("device", "precision", "threads")}
     else:
         numerics = _probe(plan, connect())
     pinned = {**_pinned_sources(plan.sources), **numerics}
-    folder = make_folder(plan.study, {**wanted, **numerics, **_planned(plan.space, pinned)})
+    runs = described_plan(plan.space, pinned, plan.around)
+    folder = make_folder(plan.study, {**wanted, **numerics, **runs})
     return folder, pinned
 
 
@@ -133,19 +133,12 @@ def _pinned_sources(sources: Sources) -> dict[str, Source]:
     }
 
 
-def _planned(space: Space, pinned: Mapping[str, Any]) -> Spec:
-    """How many runs there will be and, of a listed space, what it says of each and which run trains it."""
-    design = build_design(space, lambda params: identify(space, params, pinned))
-    paper = {"paper": space.paper.model_dump(mode="json")} if space.paper else {}
-    runs = {"runs": described_runs(space, pinned)} if space.runs.rows else {}
-    return {"trials": design.runs, **paper, **runs}
-
-
 def _refuse_what_does_not_fit(plan: Plan) -> None:
-    """Refuse configurations that the encoder has no positions or token types for, before anything starts."""
+    """Refuse configurations that the encoder or the data cannot serve, before anything starts."""
     settled = {"device": "cpu", "precision": "fp32", "threads": 1}  # so that nothing is probed here
     for config in plan.space.representatives:
         pin(config.model_copy(update=settled), plan.sources.encoder.config)
+    check_data(plan.space.representatives, plan.sources)
 
 
 def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
@@ -261,45 +254,6 @@ def keep_best(folder: StudyFolder, ledger: Ledger, count: int = KEPT_MODELS) -> 
     complete = [trial for trial in finished if trial.state.name == "COMPLETE" and trial.value is not None]
     best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:count]
     folder.keep_models({trial.number for trial in best}, {trial.number for trial in finished})
-
-
-def _spec(plan: Plan) -> Spec:
-    """Content of study.yaml but for the numerics."""
-    space, sources, config = plan.space, plan.sources, plan.space.example()
-    known = identity(space, sources, plan.seed)
-    data = {
-        "bundled": sources.data_bundled,
-        "notes": list(sources.corpus.notes),
-        "overlap": sources.corpus.overlap,
-    }
-    encoder = {"bundled": sources.encoder_bundled, "name": sources.encoder.folder.name}
-    return {
-        **known,
-        "command": plan.command,
-        "factors": [described_factor(factor) for factor in space.factors],
-        "tasks": {
-            name: task.model_dump(mode="json", include={"kind", "classes", "label_range"})
-            for name, task in config.tasks.items()
-        },
-        "replicates": space.settings.replicates,
-        "data": known["data"] | data,
-        "encoder": known["encoder"] | encoder,
-        "selection": config.selection,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        },
-    }
-
-
-def described_factor(factor: Factor) -> dict[str, Any]:
-    """A factor as study.yaml has it: its levels as trials hold them, or its range."""
-    node = factor.to_yaml()
-    for kind in ("uniform", "log_uniform"):
-        if kind in node:
-            low, high = node[kind]
-            return {"path": factor.path, "low": low, "high": high, "log": kind == "log_uniform"}
-    return {"path": factor.path, "levels": [stored(level) for level in factor.distribution.levels()]}
 
 
 def _slots(plan: Plan, resources: TrialResources) -> int:

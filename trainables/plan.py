@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from trainables.around import Around
+from trainables.comparison_table import add_row, empty_table, short_path, show_comparisons, wrapped
 from trainables.designs import build_design
 from trainables.distributions import label
 from trainables.run_checks import identify
@@ -17,11 +17,14 @@ from trainables.runs import Run
 from trainables.space_trees import leaves
 from trainables.spaces import Space
 
-_WIDEST_NOTE = 110
 
-
-def show_plan(console: Console, space: Space) -> None:
+def show_plan(console: Console, space: Space, around: Around | None = None) -> None:
     """Print a space's factors, or the runs of a listed one, and how many trials there will be.
+
+    Args:
+        console: where to.
+        space: the space.
+        around: where the base of a one_factor space came from; None: the space's own.
 
     Raises:
         UserError: the space does not fit its design.
@@ -32,7 +35,11 @@ def show_plan(console: Console, space: Space) -> None:
     if space.runs.rows:
         _show_paper(console, space)
         console.print(_runs_table(space))
-        _show_readings(console, space)
+        wrapped(console, f"all runs: {_settings(space.base)}")
+        _show_runs(console, space)
+        _show_left_out(console, space, trials)
+    elif settings.design == "one_factor":
+        show_comparisons(console, space, around)
     else:
         console.print(_factors_table(space))
         count = space.combinations()
@@ -45,10 +52,10 @@ def show_plan(console: Console, space: Space) -> None:
 
 
 def _factors_table(space: Space) -> Table:
-    table = _table("factor", "levels", "only where")
+    table = empty_table("factor", "levels", "only where")
     for factor in space.factors:
         when = "; ".join(f"{path} is {' or '.join(map(str, values))}" for path, values in factor.when.items())
-        _add(table, factor.path, ", ".join(factor.levels()), when)
+        add_row(table, factor.path, ", ".join(factor.levels()), when)
     return table
 
 
@@ -58,38 +65,58 @@ def _show_paper(console: Console, space: Space) -> None:
         return
     console.print(f"paper {paper.name}: {paper.title}".rstrip(": "), highlight=False, markup=False)
     for name, value in paper.setting.items():
-        _wrapped(console, f"{name}: {label(value)}")
+        wrapped(console, f"{name}: {label(value)}")
 
 
 def _runs_table(space: Space) -> Table:
-    tasks = list(space.example().tasks)
-    average = space.paper.average if space.paper else "overall"
-    table = _table("run", "sets", *tasks, average)
+    """The scores that the source reports; a column that is empty throughout is left out."""
+    reported = [
+        name for name in _columns(space) if any(name in run.reported for run in space.runs.rows.values())
+    ]
+    table = empty_table("run", *reported)
     for name, run in space.runs.rows.items():
-        _add(table, name, _set(run), *(_score(run.reported.get(key)) for key in (*tasks, average)))
+        add_row(table, name, *(_score(run.reported.get(key)) for key in reported))
     return table
+
+
+def _columns(space: Space) -> list[str]:
+    return [*space.example().tasks, space.paper.average if space.paper else "overall"]
 
 
 def _set(run: Run) -> str:
     """What makes a run, in short."""
     if run.members:
-        return "scores of " + ", ".join(f"{other} ({task})" for task, other in run.members.items())
+        return "takes the scores of " + ", ".join(f"{other} ({task})" for task, other in run.members.items())
     parts = [f"{kind} {other}" for kind, other in (("same as", run.same_as), ("like", run.like)) if other]
-    parts += [f"{_short(path)}={label(value)}" for path, value in leaves(run.set).items()]
-    return ", ".join(parts) or "nothing"
+    return ", ".join([*parts, *filter(None, [_settings(run.set)])]) or "nothing else"
 
 
-def _show_readings(console: Console, space: Space) -> None:
-    """Print, a block a run, what its table row has no room for."""
-    main = [*space.example().tasks, space.paper.average if space.paper else "overall"]
+def _settings(tree: Mapping[str, Any]) -> str:
+    return ", ".join(f"{short_path(path)}={label(value)}" for path, value in leaves(tree).items())
+
+
+def _show_runs(console: Console, space: Space) -> None:
+    """Print, a block a run, what it sets, how it was read, and what its table row has no room for."""
     for name, run in space.runs.rows.items():
-        lines = [*_further_scores(run.reported, main)]
-        lines += [f"interpretation: {text}" for text in run.interpretation]
-        lines += [f"note: {text}" for text in run.note]
-        if lines:
-            console.print(name, style="bold", highlight=False, markup=False)
-        for line in lines:
-            _wrapped(console, line)
+        console.print(name, style="bold", highlight=False, markup=False)
+        wrapped(console, f"sets: {_set(run)}" if not run.members else _set(run))
+        for line in _further_scores(run.reported, _columns(space)):
+            wrapped(console, line)
+        for text in run.interpretation:
+            wrapped(console, f"interpretation: {text}")
+        for text in run.note:
+            wrapped(console, f"note: {text}")
+
+
+def _show_left_out(console: Console, space: Space, trials: int) -> None:
+    """Say which runs are not run, where fewer trials were asked for."""
+    missing = space.runs.trained[trials:]
+    if missing:
+        rows = space.runs.rows.items()
+        partly = [name for name, run in rows if set(run.members.values()) & set(missing)]
+        console.print(f"not run: {', '.join(missing)}", highlight=False, markup=False)
+        if partly:
+            console.print(f"without all their members: {', '.join(partly)}", highlight=False, markup=False)
 
 
 def _further_scores(reported: Mapping[str, Any], shown: list[str]) -> Iterator[str]:
@@ -102,30 +129,5 @@ def _further_scores(reported: Mapping[str, Any], shown: list[str]) -> Iterator[s
             yield f"reported {key}: {_score(value)}"
 
 
-def _wrapped(console: Console, text: str) -> None:
-    width = max(40, min(console.width, _WIDEST_NOTE))
-    for line in textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="    "):
-        console.print(line, highlight=False, markup=False)
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(first, no_wrap=True)
-    for name in others:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    """Add a row as it is: rich would take a list in brackets for markup."""
-    table.add_row(*map(Text, cells))
-
-
 def _score(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float | int) else "–"
-
-
-def _short(path: str) -> str:
-    for prefix in ("tasks.", "stages."):
-        path = path.removeprefix(prefix)
-    return path.removesuffix(".kind")

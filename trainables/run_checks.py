@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainables.spaces import Space
 
 _OF_THE_STUDY = ("data", "encoder", "seed", "device", "precision", "threads")
-_DATA_SIDE = {"kind", "text", "label", "classes", "label_range", "files"}
+DATA_SIDE = {"kind", "text", "label", "classes", "label_range", "files"}
 
 
 def check_runs(space: Space) -> tuple[TrainConfig, ...]:
@@ -113,7 +113,7 @@ def refuse_distributions(nodes: Iterable[tuple[str, Any]], place: Any) -> None:
 def _refuse_other_data(space: Space, one: tuple[str, TrainConfig], other: tuple[str, TrainConfig]) -> None:
     """A study reads its data once, so all runs read the same files in the same way."""
     read = {
-        name: {task: each.model_dump(mode="json", include=_DATA_SIDE) for task, each in config.tasks.items()}
+        name: {task: each.model_dump(mode="json", include=DATA_SIDE) for task, each in config.tasks.items()}
         for name, config in (one, other)
     }
     if read[one[0]] == read[other[0]]:

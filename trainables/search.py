@@ -22,9 +22,11 @@ from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, number, 
 from minbert.corpora.texts import Role, texts_needed
 from minbert.errors import UserError
 from minbert.sources import Sources, resolve
+from trainables.around import refuse_other_sources
+from trainables.chosen_space import DESIGNS, Chosen, Wish, choose
 from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
 from trainables.run_checks import coinciding
-from trainables.spaces import Space, available_spaces, load_space
+from trainables.spaces import Space, available_spaces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +38,17 @@ def main() -> int:
     """Parse the command line, run or continue the study, print its tables."""
     arguments = _parser().parse_args()
     console = Console(soft_wrap=True)
-    space = _space(arguments)
-    study = Path(arguments.study or Path(os.environ.get("MINBERT_RESULTS", "results")) / space.name)
+    wish = Wish(
+        arguments.space,
+        arguments.design,
+        arguments.around,
+        tuple(arguments.set),
+        {name: getattr(arguments, name) for name in ("trials", "replicates")},
+        arguments.seed,
+    )
+    study = Path(arguments.study or Path(os.environ.get("MINBERT_RESULTS", "results")) / wish.name)
+    chosen = choose(wish, study)
+    space = chosen.space
     sources = resolve(
         arguments.data,
         arguments.encoder,
@@ -45,28 +56,32 @@ def main() -> int:
         os.environ.get("MINBERT_DATA"),
         _texts(space),
     )
+    if chosen.around is not None:
+        refuse_other_sources(chosen.around, sources)
     _say_sources(console, sources, arguments.data)
     _say_coinciding(console, space)
+    for factor, level, reason in chosen.left_out:
+        console.print(f"left out: {factor} {level}: {reason}", markup=False, highlight=False)
     if arguments.dry_run:
         from trainables.plan import show_plan  # noqa: PLC0415 - slow to import: optuna
 
-        show_plan(console, space)
+        show_plan(console, space, chosen.around)
         console.print(
             f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False
         )
         return 0
-    return _search(arguments, console, space, sources, study)
+    return _search(arguments, console, chosen, sources, study)
 
 
 def _search(
-    arguments: argparse.Namespace, console: Console, space: Space, sources: Sources, study: Path
+    arguments: argparse.Namespace, console: Console, chosen: Chosen, sources: Sources, study: Path
 ) -> int:
     from trainables.study import identity, locked, refuse_another_study  # noqa: PLC0415 - slow to import: optuna
 
     gpus = _gpus_per_trial(arguments)
     command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
     with locked(study):
-        refuse_another_study(study, identity(space, sources, arguments.seed))
+        refuse_another_study(study, identity(chosen.space, sources, chosen.seed))
         quieten_ray()
         from trainables.driver import Plan, run_study  # noqa: PLC0415 - imports Ray
 
@@ -76,7 +91,7 @@ def _search(
             return trial_resources(arguments.cpus_per_trial, gpus, start_ray(arguments.address))
 
         limits = (arguments.max_concurrent, arguments.time_budget)
-        plan = Plan(space, sources, study, arguments.seed, command, *limits)
+        plan = Plan(chosen.space, sources, study, chosen.seed, command, *limits, around=chosen.around)
         ending = run_study(plan, connect, console)
         print_results(console, study)
     if ending.stopped_by:
@@ -129,31 +144,6 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
 def _natural_width(console: Console, table: Table) -> int:
     """Columns that a table needs: on a narrow terminal it wraps, where rich would cut figures off."""
     return Measurement.get(console, console.options.update(max_width=_WIDEST_TABLE), table).maximum
-
-
-def _space(arguments: argparse.Namespace) -> Space:
-    space = load_space(arguments.space)
-    for setting in arguments.set:
-        path, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {setting}: write path=value, such as --set stages.finetune.epochs=2")
-        space = space.fix(path, value)
-    for option in ("trials", "replicates"):
-        value = getattr(arguments, option)
-        if value is not None:
-            space = space.fix(f"search.{option}", str(value))
-    _refuse_what_options_choose(space)
-    return space
-
-
-def _refuse_what_options_choose(space: Space) -> None:
-    """Data, encoder and seed are the study's, so a space's would be passed over in silence."""
-    used = {*space.base, *(factor.path.partition(".")[0] for factor in space.factors)}
-    for name in ("data", "encoder", "seed"):
-        if name in used:
-            raise UserError(
-                f"{space.written.where(name)}: {name} is not for a space: choose it with --{name}"
-            )
 
 
 def _texts(space: Space) -> dict[str, Role]:
@@ -211,7 +201,19 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="name of a packaged space or path of a .yaml; " + ", ".join(available_spaces()),
     )
-    add("--study", help="study folder (default: results/<space>)")
+    add(
+        "--design",
+        choices=DESIGNS,
+        help="how to search the space, if not as its file says: its search section is then left out",
+    )
+    add(
+        "--around",
+        metavar="STUDY",
+        help="change one factor at a time from the best configuration of a study (--design one_factor)",
+    )
+    add(
+        "--study", help="study folder (default: results/<space>; with --design or --around a name of its own)"
+    )
     add("--data", default="auto", help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)")
     add(
         "--encoder",
@@ -243,7 +245,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end this start after so long; continue later",
     )
-    add("--seed", type=int, default=0, help="of the study; every replicate's seed comes from it (default: 0)")
+    add(
+        "--seed",
+        type=int,
+        help="of the study; every replicate's seed comes from it (default: 0; with --around another than STUDY's)",
+    )
     add(
         "--set",
         action="append",

@@ -9,7 +9,14 @@ from pydantic import Field, model_validator
 
 from minbert.schema import Frozen, refuse_unless
 
-DesignName = Literal["optuna", "grid", "listed"]
+DesignName = Literal["optuna", "grid", "listed", "one_factor"]
+
+_OF_DESIGN: dict[str, dict[str, Any]] = {
+    "grid": {"early_stopping": None},
+    "listed": {"early_stopping": None},
+    "one_factor": {"early_stopping": None, "replicates": 5},
+}
+"""Defaults of the designs that are known beforehand."""
 
 
 class EarlyStopping(Frozen):
@@ -30,22 +37,25 @@ class SearchSettings(Frozen):
     startup_trials: int = Field(default=10, ge=0)
     """Random trials before TPE begins to learn."""
     trials: int | None = Field(default=None, ge=1)
-    """Runs in all, replicates counted; unset: 24, or all that grid and listed have."""
+    """Runs in all, replicates counted; unset: 24 of optuna, or all that the design has."""
     replicates: int = Field(default=1, ge=1)
-    """Runs of each configuration, with other seeds."""
+    """Runs of each configuration, with other seeds; unset: 1, of one_factor 5."""
     early_stopping: EarlyStopping | None = EarlyStopping()
-    """Unset: every trial runs to its end, as the trials of grid and listed always do."""
+    """Unset: every trial runs to its end, as those of the other designs than optuna always do."""
+    base: dict[str, Any] = Field(default_factory=dict)
+    """Of one_factor, the level of factors by path that the others are compared with; unset: a factor's first."""
 
     @model_validator(mode="before")
     @classmethod
     def _designed_runs_end(cls, data: Any) -> Any:
-        designed = isinstance(data, Mapping) and data.get("design") in ("grid", "listed")
-        return {"early_stopping": None, **data} if designed else data
+        design = data.get("design") if isinstance(data, Mapping) else None
+        return {**_OF_DESIGN[design], **data} if isinstance(design, str) and design in _OF_DESIGN else data
 
     @model_validator(mode="after")
     def _fits_design(self) -> Self:
         drawn = self.design == "optuna"
         refuse_unless(drawn, self, {"sampler": "tpe", "startup_trials": 10}, "search.design optuna")
+        refuse_unless(self.design == "one_factor", self, {"base": {}}, "search.design one_factor")
         if self.early_stopping is not None and not drawn:
             raise ValueError(
                 f"early_stopping does not go with design {self.design!r}: all its runs are to be compared"

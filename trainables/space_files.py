@@ -13,7 +13,7 @@ from trainables.space_trees import overlay
 FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
 """Where the packaged spaces lie: beside the installed package, wherever the command runs."""
 
-KEYS = ("description", "extends", "search", "paper", "runs", *TrainConfig.model_fields)
+KEYS = ("description", "extends", "search", "paper", "runs", "claims", *TrainConfig.model_fields)
 """What may stand at the top of a space file."""
 
 

@@ -19,10 +19,12 @@ import pydantic
 from minbert.config import TrainConfig, build_config
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import Located, check_nulls, config_error, parse_value, shorten
+from trainables.claims import Claim, check_claims, claims_to_yaml, parse_claims
 from trainables.combinations import count_settings
 from trainables.distribution_parsing import DistributionError, is_distribution, parse_factor
 from trainables.distributions import Choice, Factor, Trial, label, same, stored
 from trainables.fixing import fix_in_runs, open_paths
+from trainables.one_factor import base_config, base_setting, check_base
 from trainables.run_checks import check_runs, refuse_coinciding, refuse_distributions
 from trainables.runs import RUN, Paper, Runs, parse_paper, parse_runs
 from trainables.settings import SearchSettings
@@ -50,6 +52,8 @@ class Space:
     """Of a listed space, all rows of its tables."""
     paper: Paper | None = None
     """Of a listed space, the source of its runs."""
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    """Of a listed space, what its source says of the runs; nothing that is trained depends on it."""
     representatives: tuple[TrainConfig, ...] = field(default=(), repr=False, compare=False)
     """Configurations that together need what any of the space does: every run, or every pair of levels."""
 
@@ -93,6 +97,8 @@ class Space:
         for factor in self.factors:
             if factor.path in params and factor.path != RUN:
                 partial = put(partial, factor.path, factor.level(params[factor.path]))
+        if self.settings.design == "one_factor":  # nothing is chosen, so all of dev may be reported
+            partial = {"checkpoint": "last", **partial}
         return build_config(partial)
 
     def applies(self, factor: Factor, params: Mapping[str, Any]) -> bool:
@@ -105,6 +111,8 @@ class Space:
 
     def example(self) -> TrainConfig:
         """Some configuration of the space, for what all of them have in common: tasks, epochs, numerics."""
+        if self.settings.design == "one_factor":
+            return base_config(self)
         return self.config(
             {
                 factor.path: stored(factor.distribution.levels()[0])
@@ -134,14 +142,41 @@ class Space:
         written = Layers((Set(origin, path), self.written))
         if path.startswith("search."):
             search = overlay(self.settings.model_dump(), put({}, path, value)["search"])
-            return _checked_design(replace(self, settings=_settings(search, written), written=written))
+            changed = _checked_design(replace(self, settings=_settings(search, written), written=written))
+            check_base(changed)
+            return changed
         pinned = next((factor for factor in self.factors if factor.path == path), None)
         if pinned and pinned.when and not is_distribution(value):
             value = replace(pinned, distribution=Choice((value,))).to_yaml()
         tree = (
             fix_in_runs(self, path, value) if self.runs.rows else overlay(self.tree(), put({}, path, value))
         )
+        if not is_distribution(value):
+            tree["search"]["base"].pop(path, None)
         return _make(self.name, self.source, tree, written)
+
+    def redesigned(self, design: str, origin: str) -> Space:
+        """The same space searched by another design, of which `origin` says; its own ``search:`` is left out.
+
+        Raises:
+            UserError: the space does not fit the design.
+        """
+        if design == self.settings.design:
+            return self
+        written = Layers((Set(origin, "search"), self.written))
+        settings = _settings({"design": design}, written)
+        return _checked_design(replace(self, settings=settings, written=written))
+
+    def rewritten(self, tree: Mapping[str, Any], origin: str) -> Space:
+        """A space of this name with other content, in the form of a space file, of which `origin` says.
+
+        Whether the levels go together is not checked.
+
+        Raises:
+            UserError: the content is not a valid space.
+        """
+        written = Layers((Set(origin, ""), self.written))
+        return _make(self.name, self.source, tree, written, combine=False)
 
     def resolved(self) -> dict[str, Any]:
         """The space as plain data in the form of a space file, with nothing left to look up."""
@@ -167,6 +202,8 @@ class Space:
         }
         if self.runs.rows:
             meaning["runs"] = {name: self.runs.partial(self.base, name) for name in self.runs.trained}
+        if self.settings.design == "one_factor":
+            meaning["setting"] = base_setting(self)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
     def combinations(self) -> int | None:
@@ -212,7 +249,8 @@ class Space:
         tree = {"description": self.description, "search": self.settings.model_dump()}
         if self.runs.rows:
             paper = {"paper": self.paper.model_dump(mode="json")} if self.paper else {}
-            return {**tree, **paper, **self.base, "runs": self.runs.to_yaml()}
+            claims = {"claims": claims_to_yaml(self.claims)} if self.claims else {}
+            return {**tree, **paper, **self.base, "runs": self.runs.to_yaml(), **claims}
         tree |= self.base
         for factor in self.factors:
             tree = put(tree, factor.path, factor.to_yaml())
@@ -238,8 +276,8 @@ def load_space(name_or_path: str) -> Space:
     return space
 
 
-def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located) -> Space:
-    """Make a checked space from the content of its file."""
+def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located, combine: bool = True) -> Space:
+    """Make a checked space from the content of its file; without `combine`, its levels are not put together."""
     tree = dict(tree)
     description = tree.pop("description", None) or ""
     if not isinstance(description, str):
@@ -247,6 +285,7 @@ def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located) ->
     settings = _settings(tree.pop("search", None) or {}, written)
     paper = parse_paper(tree.pop("paper", None), written)
     runs = parse_runs(tree.pop("runs"), written) if "runs" in tree else Runs()
+    claims = parse_claims(tree.pop("claims", None), written)
     base, nodes = split(tree, "", written)
     check_nulls(written, base)
     if runs.rows:
@@ -254,12 +293,17 @@ def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located) ->
         factors = [Factor(RUN, Choice(tuple(runs.trained or runs.rows)))]
     else:
         factors = [_factor(path, node, written) for path, node in sorted(nodes, key=lambda found: found[0])]
-    space = Space(name, source, description, settings, base, tuple(factors), written, runs, paper)
+    space = Space(name, source, description, settings, base, tuple(factors), written, runs, paper, claims)
     _checked_design(space)
     if runs.rows:
-        return replace(space, representatives=check_runs(space))
+        configs = check_runs(space)
+        check_claims(claims, written, runs.rows, configs[0].tasks)
+        return replace(space, representatives=configs)
     check_conditions(space)
+    check_base(space)
     space = without_unreachable(replace(space, factors=ordered(space)))
+    if not combine:
+        return space
     combinations = Combinations(space)
     combinations.check()
     return replace(space, representatives=combinations.valid())
@@ -279,7 +323,7 @@ def _checked_design(space: Space) -> Space:
         raise UserError(
             f"{space.written.where('search.design')}: search.design listed needs runs: there are none"
         )
-    for key, given in (("runs", runs), ("paper", space.paper)):
+    for key, given in (("runs", runs), ("paper", space.paper), ("claims", space.claims)):
         if design != "listed" and given:
             place = space.written.where("search.design" if space.written.knows("search.design") else key)
             raise UserError(f"{place}: {key}: only the design listed has this, not {design}")

@@ -46,7 +46,9 @@ _PINNED = (
 )
 
 
-_UNTRAINED = ("description", "search.", "paper.")
+_UNTRAINED = ("description", "search.", "paper.", "claims.")
+_OF_SEARCH = ("search.design", "search.base.")
+"""What a study's runs depend on of its search section."""
 
 
 @dataclass(frozen=True)
@@ -225,9 +227,13 @@ def _space_difference(stored: Spec, wanted: Spec) -> str:
     old, new = _leaves(stored.get("space", {})), _leaves(wanted.get("space", {}))
     for path in [*old, *new]:
         told = re.fullmatch(r"runs\..*?\.(reported|interpretation|note)\b.*", path)
-        if old.get(path) != new.get(path) and not told and not path.startswith(_UNTRAINED):
+        if old.get(path) != new.get(path) and not told and _is_trained(path):
             return f"{path.removeprefix('config.')}: {old.get(path, 'absent')} there, {new.get(path, 'absent')} now"
     return f"{stored.get('name')} there, {wanted.get('name')} now"
+
+
+def _is_trained(path: str) -> bool:
+    return path.startswith(_OF_SEARCH) or not path.startswith(_UNTRAINED)
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

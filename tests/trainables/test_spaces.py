@@ -20,8 +20,8 @@ from minbert.yaml_reader import dump_yaml, parse_value
 from tests.trainables.commands import SPACE
 from trainables.distribution_parsing import parse_factor
 from trainables.distributions import Choice
-from trainables.driver import described_factor
 from trainables.spaces import Space, available_spaces, load_space
+from trainables.study_description import described_factor
 
 SAMPLER = "stages.finetune.sampler.kind"
 PCGRAD = "stages.finetune.pcgrad"
@@ -142,7 +142,10 @@ stages:
             "\npoling: {choice: [mean]}",
             "x.yaml:2: unknown key 'poling': the keys here are description, extends,",
         ),
-        ("search:\n  trails: 3", "x.yaml:2: search.trails: unknown key 'trails': the keys here are design,"),
+        (
+            "search:\n  trails: 3",
+            "x.yaml:2: search.trails: unknown key 'trails': the keys here are base, design,",
+        ),
         (
             "search:\n  sampler: tp",
             "x.yaml:2: search.sampler: 'tp' is not allowed: the values are tpe, random; did",

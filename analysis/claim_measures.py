@@ -1,0 +1,184 @@
+"""What a study measures for one contrast: the difference, and the parts of its uncertainty.
+
+A contrast is a weighted sum of cells, a cell being a trained run's metric for one task (or its seconds). Replicates
+have the same seeds across runs, so their weighted sums are paired; so are the dev examples, which all runs share.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.claim_forms import Contrast, trained_runs
+from analysis.intervals import Difference, interval, paired_difference
+from analysis.listed import RUN
+from analysis.scoring import Floats, Outputs, influence, stack
+from analysis.study import Study
+
+Cells = Mapping[tuple[str, str], float]
+"""Weights by trained run and task; seconds have ``seconds`` for the task."""
+
+
+class NotMeasured(Exception):
+    """The study cannot say anything of a contrast; the message is why."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A contrast in a study."""
+
+    difference: Difference
+    """Over examples and, with two replicates or more, seeds."""
+    replicates: int
+    runs: frozenset[tuple[str, str]]
+    """The trained runs, each with a task."""
+    missing: str = ""
+    """Why there is no interval at all, such as that predictions are not stored."""
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The interval of the difference, NaN when a part of its noise is ``missing``."""
+        if self.missing:
+            return float("nan"), float("nan")
+        low, high = interval(self.difference, level)
+        return float(low), float(high)
+
+
+def measure(study: Study, contrast: Contrast) -> Measured:
+    """Measure a contrast in the study that has its runs.
+
+    Raises:
+        NotMeasured: nothing is recorded of the metric, or a run is not complete.
+    """
+    if contrast.metric == "memory":
+        raise NotMeasured("memory is not recorded")
+    cells = _cells(study, contrast)
+    if not cells:
+        raise NotMeasured("both sides are the same run in this study")
+    values = _values(study, cells, contrast)
+    common = values.dropna()
+    if common.empty:
+        raise NotMeasured(_why_missing(study, values, cells))
+    differences: Floats = common.to_numpy(np.float64) @ np.array(list(cells.values()))
+    if contrast.metric == "seconds":
+        missing = "" if len(differences) > 1 else "one run each"
+        return Measured(_difference(differences, ()), len(differences), frozenset(cells), missing)
+    pulls = _pulls(study, cells, list(common.index))
+    missing = "no stored predictions" if pulls is None else ""
+    return Measured(_difference(differences, pulls or ()), len(differences), frozenset(cells), missing)
+
+
+def _difference(differences: Floats, pulls: Sequence[Floats]) -> Difference:
+    """The mean of ``differences`` (replicates,), whose examples' part comes from ``pulls`` (replicates, examples)
+    of each task; of one replicate the examples' part is all that is known."""
+    replicates = len(differences)
+    known = paired_difference([one * len(pulls) for one in pulls]) if pulls else None
+    return Difference(
+        estimate=np.asarray(differences.mean()),
+        seed_variance=np.asarray(differences.var(ddof=1) / replicates if replicates > 1 else 0.0),
+        example_variance=known.example_variance if known else np.asarray(0.0),
+        seed_df=replicates - 1,
+        example_df=known.example_df if known else np.asarray(1.0),
+    )
+
+
+def _cells(study: Study, contrast: Contrast) -> dict[tuple[str, str], float]:
+    """The contrast in what was trained; runs that were trained as one cancel."""
+    runs = study.meta.get("runs") or {}
+    shares = _shares(study, contrast.metric)
+    found: dict[tuple[str, str], float] = defaultdict(float)
+    for name, weight in contrast.weights().items():
+        if name not in runs:
+            raise NotMeasured(f"the study has no {name}")
+        trained = trained_runs(runs, name, list(study.tasks))
+        if contrast.metric == "seconds":
+            for member in set(trained.values()):
+                found[member, "seconds"] += weight
+            continue
+        for task, share in shares.items():
+            if task not in trained:
+                raise NotMeasured(f"{name} has no {task}")
+            found[trained[task], task] += weight * share
+    return {cell: weight for cell, weight in found.items() if abs(weight) > 1e-12}
+
+
+def _shares(study: Study, metric: str) -> dict[str, float]:
+    """How much a change of each task's metric changes ``metric``."""
+    if metric in study.tasks:
+        return {metric: 1.0}
+    halved = {
+        task: 0.5 if metric == "overall" and info.kind == "regression" else 1.0
+        for task, info in study.tasks.items()
+    }
+    return {task: share / len(halved) for task, share in halved.items()}
+
+
+def _values(study: Study, cells: Cells, contrast: Contrast) -> pd.DataFrame:
+    """(replicates, cells) in their order: what each complete trial has, NaN where there is none."""
+    trials = _complete(study)
+    if contrast.gap:
+        trials = _with_gaps(study, trials)
+    columns = {}
+    for run, task in cells:
+        name = "cost_alone" if task == "seconds" else f"dev/{task}"
+        columns[run, task] = trials[trials[RUN] == run].set_index("replicate")[name]
+    return pd.DataFrame(columns).sort_index()
+
+
+def _complete(study: Study) -> pd.DataFrame:
+    """The complete trials, one a run and replicate, replicates in their order."""
+    complete = study.trials[study.trials["state"] == "complete"]
+    return complete.drop_duplicates([RUN, "replicate"], keep="last").sort_values("replicate")
+
+
+def _with_gaps(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with train minus dev scores, at the epoch that counts, in place of the dev scores."""
+    names = [f"train/{task}" for task in study.tasks]
+    epochs = study.scored_epochs.reindex(columns=["number", "epoch", *names])
+    if epochs[names].isna().all(axis=None):
+        raise NotMeasured("scores on train are not recorded")
+    both = trials.merge(epochs, left_on=["number", "best_epoch"], right_on=["number", "epoch"], how="left")
+    gaps = {f"dev/{task}": both[f"train/{task}"] - both[f"dev/{task}"] for task in study.tasks}
+    return both.assign(**gaps)
+
+
+def _why_missing(study: Study, values: pd.DataFrame, cells: Cells) -> str:
+    trials = study.trials
+    absent = sorted({run for run, task in cells if values[run, task].isna().all()})
+    if not absent:
+        return "no replicate is complete for all its runs"
+    states = trials.loc[trials[RUN].isin(absent), "state"]
+    some = ", ".join(f"{count} {state}" for state, count in states.value_counts().items()) or "not started"
+    return f"not complete: {', '.join(absent)} ({some})"
+
+
+def _pulls(study: Study, cells: Cells, replicates: list[int]) -> list[Floats] | None:
+    """What each example adds to the contrast, (replicates, examples) a task, in the metrics' own units; None when
+    predictions are not stored."""
+    complete = _complete(study)
+    counted = complete[complete["replicate"].isin(replicates)]
+    found = []
+    for task in dict.fromkeys(task for _, task in cells):
+        weights = {run: weight for (run, other), weight in cells.items() if other == task}
+        numbers = {run: counted.loc[counted[RUN] == run, "number"].tolist() for run in weights}
+        every = {number for own in numbers.values() for number in own}
+        outputs = stack(study.predictions(task, sorted(every)))
+        if outputs is None or not every <= set(outputs.numbers):
+            return None
+        found.append(_task_pulls(study.tasks[task].kind, outputs, weights, numbers))
+    return found
+
+
+def _task_pulls(
+    kind: str, outputs: Outputs, weights: Mapping[str, float], numbers: Mapping[str, list[int]]
+) -> Floats:
+    own = influence(kind, outputs.values, outputs.labels)
+    unit = 2.0 if kind == "regression" else 1.0  # influences are of the metric mapped to [0, 1]
+    places = {number: place for place, number in enumerate(outputs.numbers)}
+    added = [
+        unit * weight * own[[places[number] for number in numbers[run]]] for run, weight in weights.items()
+    ]
+    return np.asarray(np.sum(added, axis=0), np.float64)

@@ -1,0 +1,318 @@
+"""What a trial gets wrong: ``python -m analysis.errors STUDY [--trial N] [--data DIR]`` prints the tables.
+
+Figures are of all of dev: they describe mistakes and choose nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from analysis.ensemble import best_trials, greedy
+from analysis.error_groups import (
+    Feature,
+    correlation,
+    error_by_group,
+    error_trends,
+    text_features,
+)
+from analysis.examples import dev_examples, read_texts
+from analysis.scoring import stack
+from analysis.study import Study, load
+from analysis.terminal import print_table
+from analysis.wording import Vocabulary, polarity_words, read_vocabulary
+from minbert.command_line import Parser, run, whole_number
+from minbert.corpora.reader import Corpus
+from minbert.errors import UserError
+
+__all__ = [
+    "Feature",
+    "agreement",
+    "confusion",
+    "constant_predictors",
+    "error_by_group",
+    "error_tables",
+    "error_trends",
+    "forgetting",
+    "main",
+    "most_wrong",
+    "text_features",
+]
+
+WORST = 5
+CONSTANT_SHOWN = 20
+TEXT_SHOWN = 120
+
+
+def confusion(examples: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """Counts (classes, classes) by label (rows) and predicted class (columns)."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (examples["label"].astype(int), examples["predicted"].astype(int)), 1)
+    names = range(classes)
+    return pd.DataFrame(counts, pd.Index(names, name="label"), pd.Index(names, name="predicted"))
+
+
+def most_wrong(examples: pd.DataFrame, count: int = 10) -> pd.DataFrame:
+    """The ``count`` examples whose label the trial was furthest from, worst first; right answers never."""
+    wrong = examples[examples["mistake"] > 0]
+    return wrong.sort_values("doubt", ascending=False, kind="stable").head(count).reset_index(drop=True)
+
+
+def constant_predictors(epochs: pd.DataFrame) -> pd.DataFrame:
+    """Trials that answered all of dev alike after some scored epoch (``Study.scored_epochs``): number, task, epochs (how many were
+    so), scored (how many were scored) and last (whether the last one was so)."""
+    columns = ["number", "task", "epochs", "scored", "last"]
+    if "constant" not in epochs:
+        return pd.DataFrame(columns=columns)
+    told = epochs[epochs["constant"].map(lambda value: isinstance(value, list))]
+    rows = []
+    for number, own in told.groupby("number", sort=True):
+        lists = own["constant"].tolist()
+        for task in sorted({task for one in lists for task in one}):
+            times = sum(task in one for one in lists)
+            rows.append((number, task, times, len(lists), task in lists[-1]))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def forgetting(history: pd.DataFrame, tasks: Sequence[str], part: str = "report") -> pd.DataFrame:
+    """Every task after every stage whose end was scored: number, stage, task, trained (in that stage),
+    value (``part``'s metric after the stage's last epoch), change (since the scored stage before), and
+    lost (below the best it had after an earlier stage; 0 where nothing was forgotten)."""
+    columns = ["number", "stage", "task", "trained", "value", "change", "lost"]
+    names = [f"{part}/{task}" for task in tasks]
+    if history.empty or not set(names) <= set(history.columns):
+        return pd.DataFrame(columns=columns)
+    rows = []
+    for number, own in history.groupby("number", sort=True):
+        seen: dict[str, list[float]] = {task: [] for task in tasks}
+        for stage in own["stage"].unique():
+            epochs = own[own["stage"] == stage]
+            ended = epochs[epochs[names].notna().all(axis=1)].tail(1)
+            for task in tasks if len(ended) else ():
+                value, earlier = float(ended[f"{part}/{task}"].item()), seen[task]
+                change = value - earlier[-1] if earlier else math.nan
+                lost = max(0.0, max(earlier) - value) if earlier else math.nan
+                rows.append((number, stage, task, _trained(epochs, task), value, change, lost))
+                earlier.append(value)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def agreement(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """One row a pair of trials: first, second, agreement (share of equal answers, or Pearson's r of the
+    numbers) and errors (correlation of their mistakes, which says how little averaging can gain).
+
+    ``predictions``: of the trials to compare, for one task.
+    """
+    columns = ["first", "second", "agreement", "errors"]
+    outputs = stack(predictions)
+    if outputs is None:
+        return pd.DataFrame(columns=columns)
+    values = outputs.values
+    if kind == "regression":
+        answers = values[..., 0]
+        errors = answers - outputs.labels
+    else:
+        answers = values.argmax(axis=-1) if kind == "classification" else (values[..., 0] > 0.5).astype(float)
+        errors = (answers != outputs.labels).astype(np.float64)
+    rows = [
+        (
+            outputs.numbers[a],
+            outputs.numbers[b],
+            correlation(answers[a], answers[b])
+            if kind == "regression"
+            else float(np.mean(answers[a] == answers[b])),
+            correlation(errors[a], errors[b]),
+        )
+        for a, b in itertools.combinations(range(len(values)), 2)
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def error_tables(study: Study, number: int, corpus: Corpus) -> dict[str, pd.DataFrame]:
+    """The tables of a trial's errors, by title, every cell a string; those without rows are left out.
+
+    ``corpus``: the study's texts (:func:`analysis.examples.read_texts`).
+    """
+    vocabulary = read_vocabulary(Path(str((study.meta.get("encoder") or {}).get("path", ""))))
+    shown: dict[str, pd.DataFrame] = {}
+    for task, info in study.tasks.items():
+        examples = dev_examples(study, number, task, corpus)
+        features = _features(examples, info.kind, corpus, task, vocabulary)
+        if info.kind != "regression":
+            shown[f"{task}: labels (rows) and answers"] = _show_confusion(confusion(examples, info.classes))
+        shown[f"{task}: most wrong"] = _show_most_wrong(most_wrong(examples, WORST), info.kind)
+        shown[f"{task}: error (value − label) by group"] = _show_groups(error_by_group(examples, features))
+        shown[f"{task}: what errors go along with"] = _show_trends(error_trends(examples, features))
+    part = "report" if f"report/{next(iter(study.tasks))}" in study.history else "dev"
+    own = study.history[study.history["number"] == number]
+    shown[f"{part} metrics after every stage (change in points; * = trained in it)"] = _show_forgetting(
+        forgetting(own, list(study.tasks), part)
+    )
+    constant = constant_predictors(study.scored_epochs)
+    title = f"Runs and tasks with epochs that answered all examples alike ({len(constant)})"
+    shown[title] = constant.head(CONSTANT_SHOWN).astype(str)
+    shown["Agreement between the members of the greedy ensemble"] = _show_agreement(_agreements(study))
+    return {title: frame for title, frame in shown.items() if len(frame)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Raises:
+        UserError: the study, the trial or the data folder cannot be used.
+    """
+    options = _parser().parse_args(arguments)
+    study = load(options.study)
+    number = _trial(study, options.trial)
+    corpus = read_texts(study, number, options.data)
+    console = Console(soft_wrap=True)
+    console.print(f"trial {number} of {study.path}, on all of dev", highlight=False, markup=False)
+    for title, frame in error_tables(study, number, corpus).items():
+        print_table(console, title, frame)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m analysis.errors", description="Show what a trial gets wrong.", allow_abbrev=False
+    )
+    parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
+    parser.add_argument("--trial", metavar="N", type=whole_number(0), help="its number (default: the best)")
+    parser.add_argument(
+        "--data", metavar="DIR", type=Path, help="where the study's data are now (default: where they were)"
+    )
+    return parser
+
+
+def _trial(study: Study, wanted: int | None) -> int:
+    if wanted is not None:
+        if wanted not in set(study.trials["number"]):
+            raise UserError(f"--trial {wanted}: {study.path} has {len(study.trials)} trials, counted from 0")
+        return wanted
+    numbers = best_trials(study)
+    if not numbers:
+        raise UserError(f"{study.path}: no trial is complete; name one with --trial")
+    return numbers[0]
+
+
+def _features(
+    examples: pd.DataFrame, kind: str, corpus: Corpus, task: str, vocabulary: Vocabulary | None
+) -> list[Feature]:
+    """Polarity words are learned from train, and only where classes of single sentences are in order."""
+    texts = [examples[name].tolist() for name in examples if str(name).startswith("text_")]
+    train = corpus.splits[task]["train"]
+    graded = kind == "classification" and len(texts) == 1 and train.labels is not None
+    lexicon = polarity_words(train.texts[0], train.labels) if graded and train.labels is not None else None
+    return text_features(texts, vocabulary, lexicon)
+
+
+def _agreements(study: Study) -> pd.DataFrame:
+    """Of the members of each task's greedy ensemble, by task."""
+    predictions = {task: study.predictions(task, best_trials(study)) for task in study.tasks}
+    tables = []
+    for task, ensemble in greedy(predictions, study.tasks).items():
+        frame = predictions[task]
+        members = frame[frame["number"].isin(list(ensemble.members))]
+        tables.append(agreement(members, study.tasks[task].kind).assign(task=task))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _show_confusion(counts: pd.DataFrame) -> pd.DataFrame:
+    right = np.diag(counts) / counts.sum(axis=1).clip(lower=1)
+    return counts.astype(str).assign(right=[f"{share:.0%}" for share in right]).reset_index()
+
+
+def _show_most_wrong(examples: pd.DataFrame, kind: str) -> pd.DataFrame:
+    texts = [name for name in examples if str(name).startswith("text_")]
+    lines = [" ⟷ ".join(_cut(text) for text in row) for row in examples[texts].itertuples(index=False)]
+    answers = {
+        "label": [f"{value:g}" for value in examples["label"]],
+        "answer": [
+            f"{value:.2f}" if kind == "regression" else f"{value:g}" for value in examples["predicted"]
+        ],
+    }
+    if kind != "regression":
+        answers["p of the label"] = [f"{1 - value:.3f}" for value in examples["doubt"]]
+    return pd.DataFrame({**answers, "text": lines})
+
+
+def _show_groups(groups: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "feature": groups["feature"],
+            "group": groups["group"],
+            "n": groups["n"].astype(str),
+            "label": [f"{value:.2f}" for value in groups["label"]],
+            "error": [f"{value:+.3f}" for value in groups["error"]],
+            "95% interval": [
+                "–" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
+                for low, high in zip(groups["low"], groups["high"], strict=True)
+            ],
+            "too high": [f"{value:.0%}" for value in groups["over"]],
+            "mistakes": [f"{value:.3f}" for value in groups["mistakes"]],
+        }
+    )
+
+
+def _show_trends(trends: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "feature": trends["feature"],
+            "n": trends["n"].astype(str),
+            "rho": [_signed(value) for value in trends["rho"]],
+            "at equal labels": [_signed(value) for value in trends["rho_at_label"]],
+            "p (Holm)": [
+                "–" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+                for value in trends["p_holm"]
+            ],
+        }
+    )
+
+
+def _show_forgetting(stages: pd.DataFrame) -> pd.DataFrame:
+    def cell(row: Mapping[Hashable, Any]) -> str:
+        change = "" if math.isnan(row["change"]) else f" ({100 * row['change']:+.1f})"
+        return f"{row['value']:.3f}{change}{'*' if row['trained'] else ''}"
+
+    shown: dict[str, dict[str, str]] = {}
+    for row in stages.to_dict("records"):
+        shown.setdefault(row["stage"], {"stage": row["stage"]})[row["task"]] = cell(row)
+    return pd.DataFrame(list(shown.values()))
+
+
+def _show_agreement(pairs: pd.DataFrame) -> pd.DataFrame:
+    if pairs.empty:
+        return pairs
+    return pd.DataFrame(
+        {
+            "task": pairs["task"],
+            "trials": [f"{a}, {b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)],
+            "agreement": [f"{value:.3f}" for value in pairs["agreement"]],
+            "correlation of mistakes": [f"{value:+.2f}" for value in pairs["errors"]],
+        }
+    )
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.2f}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_SHOWN else text[: TEXT_SHOWN - 1] + "…"
+
+
+def _trained(epochs: pd.DataFrame, task: str) -> bool:
+    column = f"train_loss/{task}"
+    return column in epochs and bool(epochs[column].notna().any())
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.ensemble import METHODS, TaskEnsemble, best_trials, choose, methods_table
+from analysis.scoring import metric
+from analysis.selection import BAGS, TOP, Candidates, choose_weights
+from analysis.study import TaskInfo, load
+from tests.analysis.test_greedy_ensemble import KINDS, outputs_of, predictions
+
+
+def candidates(kind: str, trials: int = 9, examples: int = 80, seed: int = 0) -> Candidates:
+    return Candidates(kind, *outputs_of(kind, trials, examples, seed))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", ["classification", "binary", "regression"])
+@pytest.mark.parametrize("trials", [1, 2, 9])
+def test_weights_are_shares_of_the_trials(name: str, kind: str, trials: int) -> None:
+    weights = choose_weights(name, candidates(kind, trials))
+    assert weights.shape == (trials,)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_best_is_the_trial_with_the_highest_metric_and_of_equal_ones_the_first() -> None:
+    one = candidates("binary")
+    alone = [float(((values[:, 0] >= 0.5) == one.labels).mean()) for values in one.values]
+    doubled = Candidates("binary", np.concatenate([one.values, one.values]), one.labels)
+    weights = choose_weights("best", doubled)
+    assert weights.tolist() == [float(place == int(np.argmax(alone))) for place in range(18)]
+
+
+def test_top_is_the_plain_mean_of_the_best_trials() -> None:
+    one = candidates("regression")
+    weights = choose_weights("top", one)
+    alone = np.array([np.corrcoef(values[:, 0], one.labels)[0, 1] for values in one.values])
+    assert set(np.flatnonzero(weights)) == set(np.argsort(-alone)[:TOP])
+    assert set(weights[weights > 0]) == {1 / TOP}
+
+
+def test_top_takes_all_trials_when_there_are_fewer() -> None:
+    assert choose_weights("top", candidates("binary", 3)).tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_every_bag_has_one_half_of_the_trials_and_counts_the_same() -> None:
+    """Two trials: a bag holds one of them, which is then its whole ensemble."""
+    weights = choose_weights("bagged", candidates("binary", 2))
+    assert weights * BAGS == pytest.approx(np.round(weights * BAGS))
+    assert (weights > 0).all()
+
+
+def test_bagging_gives_the_same_ensemble_each_time_and_spreads_it_over_more_trials() -> None:
+    one = candidates("binary", 20, 60)
+    first, second = choose_weights("bagged", one), choose_weights("bagged", one)
+    np.testing.assert_array_equal(first, second)
+    assert (first > 0).sum() > (choose_weights("sorted", one) > 0).sum()
+
+
+def test_only_the_select_half_chooses() -> None:
+    random = np.random.default_rng(0)
+    values, labels = outputs_of("binary", 8, 200, seed=3)
+    changed = values.copy()
+    changed[:, 1::2] = random.uniform(size=changed[:, 1::2].shape)
+    for name in METHODS:
+        first, second = (
+            choose({"qqp": predictions(one, labels)}, KINDS, name)["qqp"] for one in (values, changed)
+        )
+        assert first.members == second.members
+        assert first.select == second.select
+        assert first.report != second.report
+
+
+def test_the_interval_of_the_report_covers_the_truth_as_often_as_it_says() -> None:
+    """The mean of the trials, fixed beforehand, over fresh examples: accuracy and Pearson's r."""
+    for kind, task in (("binary", "qqp"), ("regression", "sts")):
+        large, labels = outputs_of(kind, 3, 60_000, seed=5)
+        rows = np.arange(60_000).reshape(-1, 200)
+        truth = metric(kind, large.mean(axis=0), labels)
+        found = [choose({task: predictions(large[:, own], labels[own])}, KINDS, "top")[task] for own in rows]
+        covered = np.mean([one.report_low <= truth <= one.report_high for one in found])
+        assert covered == pytest.approx(0.95, abs=3.5 * np.sqrt(0.95 * 0.05 / len(rows)))
+
+
+def test_bagging_is_less_optimistic_than_the_best_of_many_random_trials() -> None:
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 2, 200).astype(float)
+    frame = predictions(random.uniform(size=(60, 200, 1)), labels)
+    optimism = {name: choose({"qqp": frame}, KINDS, name)["qqp"].optimism for name in METHODS}
+    assert optimism["greedy"] > 0.1
+    assert optimism["top"] < optimism["greedy"]
+
+
+def test_the_table_holds_every_method_for_every_task_and_the_score(searched: Path) -> None:
+    study = load(searched)
+    stored = {task: study.predictions(task, best_trials(study)) for task in study.tasks}
+    table = methods_table(stored, study.tasks)
+    expected = [(name, task) for name in METHODS for task in ("sst", "qqp", "sts", "score")]
+    assert list(zip(table["method"], table["task"], strict=True)) == expected
+    chosen = choose(stored, study.tasks, "bagged")
+    row = table.set_index(["method", "task"]).loc[("bagged", "sts")]
+    assert row["report"] == chosen["sts"].report
+    assert row["optimism"] == pytest.approx(row["select"] - row["report"])
+    lone = table[(table["method"] == "best") & (table["task"] != "score")]
+    assert (lone["members"] == 1).all()
+    assert lone["gain"].tolist() == pytest.approx([0, 0, 0])
+    np.testing.assert_allclose(lone["report"], lone["single_report"])
+
+
+def test_the_scores_interval_adds_the_tasks_variances(searched: Path) -> None:
+    study = load(searched)
+    table = methods_table({task: study.predictions(task) for task in study.tasks}, study.tasks)
+    own = table[table["method"] == "greedy"].set_index("task")
+    widths = own["report_high"] - own["report"]
+    expected = np.sqrt(widths["sst"] ** 2 + widths["qqp"] ** 2 + (widths["sts"] / 2) ** 2) / 3
+    assert widths["score"] == pytest.approx(expected)
+    assert own.loc["score", "report_low"] == pytest.approx(own.loc["score", "report"] - expected)
+
+
+def test_a_study_without_a_select_half_says_that_its_ensemble_is_optimistic() -> None:
+    values, labels = outputs_of("binary", 4, 50, seed=0)
+    frame = predictions(values, labels).assign(half="report")
+    found: TaskEnsemble = choose({"qqp": frame}, {"qqp": TaskInfo(kind="binary")})["qqp"]
+    assert not found.halves_differ
+    assert found.optimism == 0
+
+
+def test_candidates_are_the_best_complete_trials(searched: Path) -> None:
+    study = load(searched)
+    complete = study.trials[study.trials["state"] == "complete"].sort_values("score", ascending=False)
+    assert best_trials(study) == complete["number"].tolist()
