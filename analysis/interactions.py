@@ -138,7 +138,7 @@ def _pair(
         if one.column is not None and other.column is not None and not one.inactive and not other.inactive
     ]
     pairs = [(one, other) for one, other in pairs if (one.where & other.where).sum() >= MIN_TOGETHER]
-    if not pairs:
+    if not pairs or main.df <= MIN_DF:
         return {"verdict": "too few"}
     raw = np.stack([_product(one, other) for one, other in pairs], axis=1)
     products, rest = main.residual(raw), main.residual(target)

@@ -17,8 +17,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.ablation_page import show_ablation
 from analysis.headline import headline
 from analysis.listed import is_listed, show_readings, show_runs
+from analysis.one_factor import is_one_factor
 from analysis.provenance import bundled_warning, continue_command, facts
 from analysis.study import Study, load
 from analysis.tables import (
@@ -136,6 +138,7 @@ def _sections(study: Study, tables: StudyTables) -> list[Section]:
     none_compared = "No trial is complete or was stopped early yet."
     return [
         *_runs(study),
+        *(Section(*section) for section in (show_ablation(study) if is_one_factor(study) else [])),
         Section(
             leaders_title(study),
             _leaders_note(study) if len(leaders) else none_complete,
@@ -143,7 +146,7 @@ def _sections(study: Study, tables: StudyTables) -> list[Section]:
         ),
         *(
             []
-            if is_listed(study)
+            if is_listed(study) or is_one_factor(study)
             else [
                 Section(
                     effects_title(tables),

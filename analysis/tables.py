@@ -14,21 +14,20 @@ import pandas as pd
 from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
 from analysis.coding import level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
-from analysis.ensemble import TaskEnsemble, ensemble_table, greedy, members_table
+from analysis.ensemble import TaskEnsemble, best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
+from analysis.one_factor import is_one_factor
 from analysis.study import Factor, Study
 
 TOP = 10
 MEMBERS_SHOWN = 6
 FACTORS_SHOWN = 10
 """So many factors fit on a screen; the report has them all."""
-POOL = 100
-"""An ensemble is chosen from this many of the best complete trials; more would overfit the select half."""
 
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The computed tables of one study, in full precision; a listed study's run is no factor with effects."""
+    """The computed tables of one study, in full precision; listed runs and one_factor designs have no main effects."""
 
     metric: str
     """The column that tables quote: report/score, or the best there is instead."""
@@ -46,15 +45,14 @@ def compute_tables(study: Study, top: int = TOP) -> StudyTables:
     trials = study.trials
     metric = quoted_metric(trials)
     compared = at_common_epoch(study)
-    complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
-    pool = complete.sort_values("score", ascending=False, kind="stable")["number"].head(POOL).tolist()
+    pool = best_trials(study)
     effects = main_effects(compared.trials, study.factors, study.tasks, metric)
     ensembles = greedy({task: study.predictions(task, pool) for task in study.tasks}, study.tasks)
     return StudyTables(
         metric=metric,
         leaders=leaderboard(trials, study.tasks, top, study.factors),
         compared=compared,
-        effects=effects.head(0) if is_listed(study) else effects,
+        effects=effects.head(0) if is_listed(study) or is_one_factor(study) else effects,
         ensembles=ensembles,
         ensemble=ensemble_table(ensembles, study.tasks),
         members=members_table(ensembles),

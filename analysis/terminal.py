@@ -12,14 +12,24 @@ _WIDEST = 200
 
 
 def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
-    """Print a table; every column but the last one keeps its lines whole."""
+    """Print a table; every column but the last keeps its lines whole, and a repeated first cell is left blank.
+
+    A column ``settings`` is too long for a cell: it goes below the table, a numbered line a row.
+    """
     console.print(f"\n{title}", style="bold", markup=False, highlight=False)
+    settings = frame["settings"].tolist() if "settings" in frame else []
+    frame = frame.drop(columns="settings", errors="ignore")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in frame.columns:
         table.add_column(str(name), no_wrap=name != frame.columns[-1], overflow="fold")
+    previous = ""
     for row in frame.itertuples(index=False):
-        table.add_row(*map(Text, map(str, row)))  # brackets are no markup
+        first, *rest = map(str, row)
+        table.add_row(*map(Text, ("" if first == previous else first, *rest)))  # brackets are no markup
+        previous = first
     # On a narrow terminal it wraps, where rich would cut figures off.
     needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     console.width = max(console.width, needed)
     console.print(table)
+    for rank, text in enumerate(settings, 1):
+        console.print(f"{rank}: {text}", highlight=False, markup=False)

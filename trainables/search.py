@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, number, run, whole_number
 from minbert.corpora.texts import Role, texts_needed
@@ -29,9 +26,7 @@ from trainables.run_checks import coinciding
 from trainables.spaces import Space, available_spaces
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-_WIDEST_TABLE = 200
+    pass
 
 
 def main() -> int:
@@ -104,15 +99,22 @@ def _search(
 
 def print_results(console: Console, study: Path) -> None:
     """Print top configurations, main effects, the ensemble, and where the files are."""
+    from analysis.ablation_page import show_ablation  # noqa: PLC0415
+    from analysis.one_factor import is_one_factor  # noqa: PLC0415
     from analysis.report import write_report  # noqa: PLC0415 - only at the end
     from analysis.study import load  # noqa: PLC0415
     from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
+    from analysis.terminal import print_table  # noqa: PLC0415
 
     loaded = load(study)
     if not loaded.trials["score"].notna().any():
         console.print("no trial has a score yet")
         return
     tables = compute_tables(loaded)
+    if is_one_factor(loaded):
+        title, note, frame = show_ablation(loaded)[0]
+        print_table(console, title, frame)
+        console.print(note, style="dim", highlight=False, markup=False)
     for title, frame in summary_tables(loaded, tables).items():
         print_table(console, title, frame)
         if title.startswith("Main effects"):
@@ -120,30 +122,6 @@ def print_results(console: Console, study: Path) -> None:
     markdown, page = write_report(loaded, study)
     console.print(f"report: {page} and {markdown}", highlight=False)
     console.print(f"trials, predictions and the best models: {study / 'trials'}", highlight=False)
-
-
-def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
-    """Print a table of strings; long settings go below it, a line each."""
-    console.print(f"\n{title}", style="bold", markup=False)
-    settings = frame.pop("settings") if "settings" in frame else None
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in frame.columns:
-        table.add_column(str(name), no_wrap=name != frame.columns[-1], overflow="fold")
-    previous = ""
-    for row in frame.itertuples(index=False):
-        first, *rest = map(str, row)
-        table.add_row(*map(Text, ("" if first == previous else first, *rest)))  # brackets are no markup
-        previous = first
-    console.width = max(console.width, _natural_width(console, table))
-    console.print(table)
-    if settings is not None:
-        for rank, text in enumerate(settings, 1):
-            console.print(f"{rank}: {text}", highlight=False, markup=False)
-
-
-def _natural_width(console: Console, table: Table) -> int:
-    """Columns that a table needs: on a narrow terminal it wraps, where rich would cut figures off."""
-    return Measurement.get(console, console.options.update(max_width=_WIDEST_TABLE), table).maximum
 
 
 def _texts(space: Space) -> dict[str, Role]:

@@ -119,7 +119,16 @@ def finished(new_study: NewStudy) -> StudyWriter:
 
 def test_one_factor_is_confirmed_around_the_best_configuration(finished: StudyWriter) -> None:
     words = shlex.split(confirm_command(load(finished.path), HEAD))
-    first = ["python", "-m", "trainables.search", "--space", "my/space.yaml", "--design", "one_factor", "--around"]
+    first = [
+        "python",
+        "-m",
+        "trainables.search",
+        "--space",
+        "my/space.yaml",
+        "--design",
+        "one_factor",
+        "--around",
+    ]
     assert words[: len(first) + 1] == [*first, str(finished.path)]
     assert words[words.index("--data") + 1] == "my data"
     assert settings(words) == {

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from rich.console import Console
 
+from analysis.terminal import print_table
 from minbert.bundled import CORPUS, ENCODER
 from minbert.errors import UserError
 from tests.trainables.commands import SPACE, CommandLine, start_search
-from trainables.search import print_table
 from trainables.study import locked
 
 FULL = ("--space", str(SPACE))
