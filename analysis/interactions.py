@@ -87,12 +87,14 @@ def confirm_command(study: Study, *factors: str) -> str:
         raise UserError(f"{study.path}: no trial is complete yet, so there is no best configuration")
     asked = _asked(study)
     words = ["python", "-m", "trainables.search", "--space", asked.space or study.name]
-    settings: list[str] = []
+    # A factor of the space that the study fixed is none of the study's, but would be one again.
+    settings = [
+        one for one in asked.set if one.partition("=")[0] not in paths and not one.startswith("search.")
+    ]
     if len(factors) == 1:
         words += ["--design", "one_factor", "--around", str(study.path)]
-    else:  # --around carries over what the study had set, a grid needs it again
+    else:
         words += ["--design", "grid", "--replicates", "5"]
-        settings += [one for one in asked.set if one.partition("=")[0] not in paths]
     words += [
         word
         for name in ("data", "encoder")

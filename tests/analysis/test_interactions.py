@@ -108,10 +108,8 @@ def settings(words: list[str]) -> dict[str, str]:
 
 @pytest.fixture
 def finished(new_study: NewStudy) -> StudyWriter:
-    command = (
-        "python -m trainables.search --space my/space.yaml --data 'my data' --trials 9 --set fidelity=0.5"
-    )
-    writer = new_study(command=f"{command} --set {SAMPLER}=annealed")
+    command = "python -m trainables.search --space my/space.yaml --data 'my data' --trials 9 --set search.sampler=random"
+    writer = new_study(command=f"{command} --set fidelity=0.5 --set {SAMPLER}=annealed")
     writer.add(TrialState.COMPLETE, BEST)
     writer.add(TrialState.COMPLETE, BEST | {HEAD: "cosine"})
     return writer
@@ -132,6 +130,7 @@ def test_one_factor_is_confirmed_around_the_best_configuration(finished: StudyWr
     assert words[: len(first) + 1] == [*first, str(finished.path)]
     assert words[words.index("--data") + 1] == "my data"
     assert settings(words) == {
+        "fidelity": "0.5",
         SAMPLER: "annealed",
         "stages.finetune.dropout": "0.1234567",
         "stages.finetune.learning_rate": "3e-05",
