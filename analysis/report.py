@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.ablation_page import show_ablation
+from analysis.further_measures import further_measures
 from analysis.headline import headline
 from analysis.listed import is_listed, show_readings, show_runs
 from analysis.one_factor import is_one_factor
@@ -157,6 +158,7 @@ def _sections(study: Study, tables: StudyTables) -> list[Section]:
             ]
         ),
         Section("Ensemble", _ensemble_note(tables), ensemble if len(ensemble) else None),
+        *_further(study),
         Section("Training", "", None, _training_pictures(study, tables)),
         Section("Trials that did not complete", *_unfinished(study, tables)),
         Section("Behind the numbers", "", facts=facts(study, tables.metric), command=continue_command(study)),
@@ -174,6 +176,20 @@ def _runs(study: Study) -> list[Section]:
         explained = "Readings that were taken where the source is open, and where it contradicts itself."
         sections.append(Section("How the runs were read", explained, readings))
     return sections
+
+
+def _further(study: Study) -> list[Section]:
+    table = further_measures(study)
+    if table.empty:
+        return []
+    note = (
+        "Of the best complete trial, on all of dev; plain is the mean of the tasks' metrics as they are, never to be "
+        "mixed with the score. Alignment: mean squared distance of the vectors of similar pairs; uniformity: log of "
+        "the mean of exp(−2 distance²) over all pairs of vectors; lower is better in both."
+    )
+    return [
+        Section("Further measures", note, table.assign(value=[f"{value:.3f}" for value in table["value"]]))
+    ]
 
 
 def _leaders_note(study: Study) -> str:

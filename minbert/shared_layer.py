@@ -40,7 +40,7 @@ class SharedLayer(nn.Module):
 
 
 class InputLayer(SharedLayer):
-    """Dense and tanh on every input of every head ("contextual layer", Robust embeddings, section 4)."""
+    """Dense and tanh on every input of every head ("common layer", CL; Robust embeddings, section 4)."""
 
     def on_input(self, vector: Tensor, dropout: DropoutStream) -> Tensor:
         return dropout(torch.tanh(self.dense(vector)), self._rate)
