@@ -19,7 +19,7 @@ def further_measures(study: Study) -> pd.DataFrame:
     complete = study.trials[(study.trials["state"] == "complete") & study.trials["score"].notna()]
     if complete.empty:
         return pd.DataFrame(columns=["stage", "epoch", "what", "value"])
-    best = complete.loc[complete["score"].idxmax()]
+    best = complete.iloc[int(complete["score"].argmax())]
     history = study.history[study.history["number"] == best["number"]]
     rows: list[tuple[str, str, str, float]] = []
     for stage, epochs in history.groupby("stage", sort=False):

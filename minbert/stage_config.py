@@ -241,14 +241,6 @@ class SimCSEStage(ContrastiveStage):
     mlm_share: float = Field(default=0.15, gt=0, lt=1)
     """Share of the tokens that it masks."""
 
-    @model_validator(mode="after")
-    def _has_noise(self) -> Self:
-        if self.dropout == 0 and self.encoder_dropout == 0:
-            raise ValueError(
-                "encoder_dropout 0 does not go with dropout 0: a sentence's two encodings would be one and the same"
-            )
-        return self
-
 
 class SupervisedSimCSEStage(ContrastiveStage):
     """Supervised SimCSE: positives and hard negatives from triplets or from a task's labels (Gao et al. 2021)."""

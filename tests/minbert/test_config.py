@@ -141,7 +141,6 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ("smart", "mnr.share 1"),
     ),
     (finetune(tasks=["sst", "sst"]), ("stages.finetune.tasks", "'sst' twice")),
-    (stage("simcse", dropout=0, encoder_dropout=0), ("encoder_dropout 0", "dropout 0")),
     (finetune(epochs=0), ("recipe", "multitask")),
     (finetune(epochs=0.0), ("recipe", "multitask")),
     ({"tasks": {"plain": TrainConfig().tasks["sst"].model_dump(exclude_none=True)}}, ("'plain'",)),

@@ -31,8 +31,8 @@ def task(kind: str, head: str, *, head_leaves: dict[str, Any] | None = None, **l
             "head": {"kind": head, **(head_leaves or {})},
             "text": ("a",) if head == "linear" else ("a", "b"),
             "label": "y",
-            "label_range": (1.0, 4.0),
-            "classes": 3,
+            **({"label_range": (1.0, 4.0)} if kind == "regression" else {}),
+            **({"classes": 3} if kind == "classification" else {}),
             **leaves,
         }
     )

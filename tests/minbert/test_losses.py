@@ -15,8 +15,9 @@ GENERATOR = torch.Generator().manual_seed(0)
 
 
 def task(kind: str, **leaves: Any) -> TaskConfig:
+    of_kind = {"classes": 5} if kind == "classification" else {}
     return TaskConfig.model_validate(
-        {"kind": kind, "head": {"kind": "linear"}, "text": ["a"], "label": "y", "classes": 5, **leaves}
+        {"kind": kind, "head": {"kind": "linear"}, "text": ["a"], "label": "y", **of_kind, **leaves}
     )
 
 
