@@ -156,7 +156,11 @@ def _drop_idle_multitask(config: TrainConfig, stage: MultitaskStage, data: dict[
     tasks = data["tasks"] = config.trained_tasks(stage)
     alone = len(tasks) == 1
     data.pop("conflict_batches")  # looks only
-    data["sampler"] = "alone" if alone and stage.sampler.unit != "pass" else _sampler(stage, tasks)
+    data["sampler"] = (
+        "alone"
+        if alone and stage.sampler.unit != "pass" and stage.sampler.order is None
+        else _sampler(stage, tasks)
+    )
     data["smart"] = _smart(stage.smart)
     data["mnr"] = [sorted(stage.mnr.tasks), stage.ranked_epochs]
     if stage.freeze_encoder:

@@ -81,10 +81,6 @@ def _tasks_named(
 def _check_ranking(config: TrainConfig, name: str, stage: MultitaskStage) -> None:
     for task in stage.mnr.tasks:
         _check_ranked_task(name, task, config.tasks[task], config.tasks[task].batch_size or stage.batch_size)
-    if stage.mnr.tasks and stage.ranked_epochs == 0:
-        raise ValueError(
-            f"stages.{name}.mnr.share {stage.mnr.share} of {stage.epochs} epoch(s) is not one whole epoch of ranking"
-        )
     smooth = bool(stage.smart.weight or stage.smart.bregman)
     if smooth and stage.mnr.share == 1 and set(stage.mnr.tasks) == set(config.trained_tasks(stage)):
         raise ValueError(

@@ -89,7 +89,7 @@ class MnrConfig(Frozen):
     tasks: TaskNames = ()
     """Pair tasks that are trained on their positive pairs by ranking; empty: none."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """For this first share of the stage's epochs, rounded down; then by their own loss."""
+    """For this first share of the stage's epochs, rounded down but at least one; then by their own loss."""
 
 
 class StageConfig(Frozen):
@@ -158,7 +158,7 @@ class MultitaskStage(StageConfig):
     @property
     def ranked_epochs(self) -> int:
         """Epochs in which ``mnr.tasks`` are ranked, from the first on."""
-        return math.floor(self.mnr.share * self.last_epoch) if self.mnr.tasks else 0
+        return max(1, math.floor(self.mnr.share * self.last_epoch + 1e-9)) if self.mnr.tasks else 0
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -179,7 +179,7 @@ class Trial:
         shorter = range(trainer.last_epoch - 1, 0, -1) if extends_itself(stage) else ()
         for epochs in (stage.epochs, *shorter):
             state = self._materials.store.get(stage_key(self.config, name, epochs))
-            if state is None:
+            if state is None or (epochs != stage.epochs and not state.moments):  # nothing to go on from
                 continue
             model.load_state_dict(state.weights, strict=False)
             epoch = math.ceil(epochs)

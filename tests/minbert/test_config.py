@@ -130,10 +130,6 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ("mnr.tasks 'sts'", "batch_size of 1"),
     ),
     (
-        {**head("sts", kind="cosine"), **finetune(epochs=1, mnr={"tasks": ["sts"], "share": 0.5})},
-        ("mnr.share 0.5", "1 epoch"),
-    ),
-    (
         {
             **head("sts", kind="cosine"),
             **finetune(tasks=["sts"], mnr={"tasks": ["sts"]}, smart={"weight": 1}),
@@ -157,7 +153,8 @@ def test_a_combination_that_makes_no_sense_is_refused_naming_both_settings(
 
 
 @pytest.mark.parametrize(
-    ("epochs", "share", "ranked"), [(10, 0.5, 5), (5, 0.5, 2), (3, 0.5, 1), (3, 1.0, 3), (2.5, 1.0, 3)]
+    ("epochs", "share", "ranked"),
+    [(1, 0.5, 1), (100, 0.29, 29), (10, 0.5, 5), (5, 0.5, 2), (3, 0.5, 1), (3, 1.0, 3), (2.5, 1.0, 3)],
 )
 def test_the_first_share_of_the_epochs_is_rounded_down(epochs: float, share: float, ranked: int) -> None:
     stage = finetune(epochs=epochs, mnr={"tasks": ["sts"], "share": share})
