@@ -36,6 +36,11 @@ def check_stage(
                 f"stages.{name}.task {stage.task!r} is no binary pair task: it has no positive pairs"
             )
     if isinstance(stage, MultitaskStage):
+        for task in config.trained_tasks(stage):
+            if stage.sampler.order is not None and task not in stage.sampler.order:
+                raise ValueError(
+                    f"stages.{name}.sampler.order has no turn for {task!r}: name it there, or leave it out of the stage's tasks"
+                )
         _check_ranking(config, name, stage)
         _check_single_task(config, name, stage)
         if stage.freeze_encoder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain
 
 import numpy as np
 
@@ -89,5 +89,9 @@ def _some_sentences(corpus: Corpus, text: str, tasks: Sequence[str]) -> set[str]
     """The first two different sentences of a text and of tasks."""
     columns = [*(corpus.texts[text].columns if text else ())]
     columns += [column for task in tasks for column in corpus.splits[task]["train"].texts]
-    distinct = dict.fromkeys(sentence for column in columns for sentence in islice(column, 1000))
-    return set(islice(distinct, 2))
+    found: set[str] = set()
+    for sentence in chain.from_iterable(columns):
+        found.add(" ".join(sentence.lower().split()))
+        if len(found) == 2:
+            break
+    return found

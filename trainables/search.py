@@ -17,6 +17,7 @@ from rich.console import Console
 
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, number, run, whole_number
 from minbert.corpora.texts import Role, texts_needed
+from minbert.data_checks import check_data
 from minbert.errors import UserError
 from minbert.sources import Sources, resolve
 from trainables.around import refuse_other_sources
@@ -60,6 +61,7 @@ def main() -> int:
     if arguments.dry_run:
         from trainables.plan import show_plan  # noqa: PLC0415 - slow to import: optuna
 
+        check_data(space.representatives, sources)
         show_plan(console, space, chosen.around)
         console.print(
             f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False

@@ -72,6 +72,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ("epoch_examples 50", "sampler.unit pass"),
     ),
     (finetune(epoch_steps=5, epoch_examples=50), ("epoch_steps 5", "epoch_examples 50")),
+    (finetune(sampler={"kind": "sequential", "order": ["sst", "qqp"]}), ("sampler.order", "'sts'", "tasks")),
     (finetune(combine="mean", sampler={"kind": "merged"}), ("combine 'mean'", "sampler.kind concurrent")),
     (finetune(pcgrad=True, sampler={"kind": "random"}), ("pcgrad true", "sampler.kind 'random'")),
     (finetune(pcgrad=True, smart={"weight": 0.5}), ("smart", "pcgrad true")),
