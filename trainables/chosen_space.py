@@ -13,6 +13,7 @@ from minbert.config import TrainConfig
 from minbert.errors import UserError
 from minbert.yaml_reader import read_yaml
 from trainables.around import Around, centred
+from trainables.fixing import Fixed, Setting, fix
 from trainables.settings import DesignName
 from trainables.space_files import locate
 from trainables.spaces import Space, load_space
@@ -59,6 +60,8 @@ class Chosen:
     around: Around | None = None
     left_out: tuple[tuple[str, str, str], ...] = ()
     """Levels that do not go with that configuration: factor, level, and why."""
+    passed_over: tuple[tuple[str, str, str], ...] = ()
+    """Settings that runs of a listed space do not go with: setting, run, and why."""
 
 
 def choose(wish: Wish, folder: Path) -> Chosen:
@@ -78,21 +81,14 @@ def choose(wish: Wish, folder: Path) -> Chosen:
     design = wish.design or (wish.around and "one_factor")
     if design:
         space = space.redesigned(design, f"--design {design}" if wish.design else f"--around {wish.around}")
-    kept = []
-    for setting in wish.settings:
-        path, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {setting}: write path=value, such as --set stages.finetune.epochs=2")
-        space = space.fix(path, value)
-        kept.append(path)
-    for name, count in wish.counts.items():
-        if count is not None:
-            space = space.fix(f"search.{name}", str(count))
+    settings = _settings(wish)
+    fixed = fix(space, settings) if settings else Fixed(space)
+    space = fixed.space
     _refuse_what_options_choose(space)
     if wish.around is None:
-        return Chosen(space, wish.seed or 0)
+        return Chosen(space, wish.seed or 0, passed_over=fixed.passed_over)
     around = _stored_around(folder, wish.around) or best_of(wish.around)
-    moved = centred(space, around, kept)
+    moved = centred(space, around, [setting.path for setting in settings])
     return Chosen(moved.space, _another_seed(wish, around), around, moved.left_out)
 
 
@@ -128,6 +124,17 @@ def best_of(study: str) -> Around:
         )
     except (KeyError, TypeError, pydantic.ValidationError) as error:
         raise UserError(f"--around {study}: study.yaml is damaged ({type(error).__name__})") from None
+
+
+def _settings(wish: Wish) -> list[Setting]:
+    parsed = []
+    for given in wish.settings:
+        path, equals, value = given.partition("=")
+        if not equals:
+            raise UserError(f"--set {given}: write path=value, such as --set stages.finetune.epochs=2")
+        parsed.append(Setting.parse(path, value))
+    counts = ((f"search.{name}", count) for name, count in wish.counts.items() if count is not None)
+    return [*parsed, *(Setting.parse(path, str(count)) for path, count in counts)]
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -1,13 +1,21 @@
-"""Setting one leaf for all runs of a listed space."""
+"""Settings that hold for all trials, laid over a space: all of them first, and only then is it checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from minbert.config import TrainConfig
-from trainables.runs import RUN
-from trainables.space_trees import get, leaves, overlay, put
+import pydantic
+
+from minbert.config import TrainConfig, build_config
+from minbert.errors import UserError, did_you_mean
+from minbert.yaml_reader import parse_value, problems
+from trainables.distribution_parsing import is_distribution
+from trainables.distributions import Choice, label, same
+from trainables.runs import RUN, Runs
+from trainables.settings import SearchSettings
+from trainables.space_trees import Layers, Set, get, leaves, overlay, put
 
 if TYPE_CHECKING:
     from trainables.spaces import Space
@@ -15,27 +23,206 @@ if TYPE_CHECKING:
 _ABSENT = object()
 
 
-def fix_in_runs(space: Space, path: str, value: Any) -> dict[str, Any]:
-    """The content of a listed space's file with a value laid over its fixed part and its runs.
+@dataclass(frozen=True)
+class Setting:
+    """A value for one leaf or section.
 
-    A run's own value of the leaf is replaced too; a run that has no such leaf, such as one of a
-    stage that only others have, stays as it is.
+    Attributes:
+        path: dotted path.
+        value: what it is set to; may be a distribution.
+        origin: how a message names it.
     """
-    more = put({}, path, value)
-    tree = space.tree()
-    base, runs = space.base, space.runs
-    if _has(overlay(TrainConfig().model_dump(mode="json"), base), path):
-        tree, base = overlay(tree, more), overlay(base, more)
-    for name in space.runs.like_first():
-        inherits = get(runs.partial(base, name), path, _ABSENT) == value
-        if not inherits and _has(space.config({RUN: name}).model_dump(mode="json"), path):
-            runs = runs.changed(name, more)
-    return {**tree, "runs": runs.to_yaml()}
+
+    path: str
+    value: Any
+    origin: str
+
+    @classmethod
+    def parse(cls, path: str, value: Any) -> Setting:
+        """A setting of a command line; a text is parsed as a YAML value.
+
+        Raises:
+            UserError: the text is no YAML.
+        """
+        text = isinstance(value, str)
+        origin = f"--set {path}={value if text else label(value)}"
+        return cls(path, parse_value(value, origin) if text else value, origin)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A space with settings.
+
+    Attributes:
+        space: the checked space.
+        passed_over: of a listed space, runs that a setting does not go with, which stay as they are:
+            the setting, the run, and why.
+    """
+
+    space: Space
+    passed_over: tuple[tuple[str, str, str], ...] = ()
+
+
+def fix(space: Space, settings: Sequence[Setting]) -> Fixed:
+    """Set leaves for all trials: fixed leaves, factors (which are then no longer drawn), or ``search.*``.
+
+    A factor with a condition keeps it: the value holds where it applies.
+
+    Raises:
+        UserError: no such path, a value that does not fit, or one that could never apply.
+    """
+    written = Layers((*(Set(each.origin, each.path) for each in reversed(settings)), space.written))
+    laid = replace(space, written=written)
+    of_trials: list[Setting] = []
+    for setting in settings:
+        if setting.path.startswith("search."):
+            _refuse_unknown(laid, setting, of_trials)
+            laid = _with_search(laid, setting)
+        elif laid.runs.rows:
+            _refuse_unknown(laid, setting, of_trials)
+            of_trials.append(setting)
+        else:
+            _refuse_unknown(laid, setting, of_trials)
+            laid = _with_leaf(laid, setting)
+    if not space.runs.rows:
+        checked = laid.checked()
+        _refuse_idle(checked, settings)
+        return Fixed(checked)
+    tree, passed_over = _with_runs(laid, of_trials)
+    return Fixed(laid.redrafted(tree).checked(), passed_over)
 
 
 def open_paths(values: Mapping[str, Any]) -> set[str]:
     """Mappings, among the values by path, that are empty and may be given keys."""
     return {path for path, value in values.items() if isinstance(value, Mapping)}
+
+
+def known_paths(space: Space) -> set[str]:
+    """Everything that :func:`fix` can set: leaves, and sections as a whole."""
+    own = {*space.fixed, *(factor.path for factor in space.factors)} - {RUN}
+    for name in space.runs.configured:
+        own |= leaves(_of_run(space, name)).keys()
+    named = [*own, *(f"search.{name}" for name in leaves(SearchSettings().model_dump()))]
+    sections = {path.rsplit(".", depth)[0] for path in named for depth in range(1, path.count(".") + 1)}
+    return {*named, *sections} - {"search"}
+
+
+def _refuse_unknown(space: Space, setting: Setting, earlier: Sequence[Setting]) -> None:
+    path, origin = setting.path, setting.origin
+    for factor in space.factors:
+        if factor.owns(path) and factor.path != path:
+            raise UserError(f"{origin}: {factor.path} is searched as a whole: set that")
+    known = known_paths(space) | {
+        inner for each in earlier for inner in leaves(put({}, each.path, each.value))
+    }
+    if path not in known and path.rpartition(".")[0] not in open_paths(space.fixed):
+        raise UserError(f"{origin}: there is no setting {path!r}{did_you_mean(path, sorted(known))}")
+
+
+def _with_search(space: Space, setting: Setting) -> Space:
+    search = overlay(space.settings.model_dump(), put({}, setting.path, setting.value)["search"])
+    return space.with_search(search)
+
+
+def _with_leaf(space: Space, setting: Setting) -> Space:
+    path, value = setting.path, setting.value
+    pinned = next((factor for factor in space.factors if factor.path == path), None)
+    if pinned and pinned.when and not is_distribution(value):
+        value = replace(pinned, distribution=Choice((value,))).to_yaml()
+    tree = overlay(space.tree(), put({}, path, value))
+    if not is_distribution(setting.value):
+        tree["search"]["base"].pop(path, None)
+    return space.redrafted(tree)
+
+
+def _refuse_idle(space: Space, settings: Sequence[Setting]) -> None:
+    """Refuse a value for a factor whose condition can no longer hold, unless it is the value that holds there."""
+    drawn = {factor.path for factor in space.factors}
+    for setting in {each.path: each for each in settings}.values():
+        path, value = setting.path, setting.value
+        if path in space.fixed and path not in drawn and not isinstance(value, Mapping):
+            found = space.fixed[path]
+            found = list(found) if isinstance(found, tuple) else found
+            if not same(found, value) and not same(get(space.base, path, _ABSENT), value):
+                raise UserError(
+                    f"{setting.origin} has no effect here: {path} applies only under conditions that nothing "
+                    "in the space can meet any more"
+                )
+
+
+def _with_runs(
+    space: Space, settings: Sequence[Setting]
+) -> tuple[dict[str, Any], tuple[tuple[str, str, str], ...]]:
+    """The content of a listed space's file with the settings laid over its fixed part and its runs.
+
+    A run's own values are replaced too. A run that lacks a leaf, such as one of a stage that only
+    others have, stays as it is; so does one that a setting does not go with, unless it goes with none.
+    """
+    chosen = {name: _split_fitting(space, name, settings) for name in space.runs.configured}
+    fits = {each.path for taken, _ in chosen.values() for each in taken}
+    base, runs = space.base, space.runs
+    for each in settings:
+        if _has(overlay(TrainConfig().model_dump(mode="json"), base), each.path):
+            base = overlay(base, put({}, each.path, each.value))
+    passed_over = []
+    for name in space.runs.like_first():
+        taken, refused = chosen[name]
+        for each, reason in refused:
+            if each.path not in fits:
+                taken = [*taken, each]
+            else:
+                passed_over.append((each.origin, name, reason))
+                runs = _with_value(base, runs, name, each.path, get(_of_run(space, name), each.path, None))
+        for each in taken:
+            runs = _with_value(base, runs, name, each.path, each.value)
+    return {**space.tree(), **base, "runs": runs.to_yaml()}, tuple(passed_over)
+
+
+def _with_value(base: Mapping[str, Any], runs: Runs, name: str, path: str, value: Any) -> Runs:
+    """The runs, one of them with a value at a path."""
+    if get(runs.partial(base, name), path, _ABSENT) == value:
+        return runs
+    return runs.changed(name, put({}, path, value))
+
+
+def _split_fitting(
+    space: Space, name: str, settings: Sequence[Setting]
+) -> tuple[list[Setting], list[tuple[Setting, str]]]:
+    """The settings that a run has a place for: those that it can take, and those that it cannot, with the reason."""
+    partial = space.runs.partial(space.base, name)
+    tree = _of_run(space, name)
+    placed = []
+    for each in settings:
+        if _has(tree, each.path):
+            placed.append(each)
+            tree = overlay(tree, put({}, each.path, each.value))
+    if _refusal(partial, placed) is None:
+        return placed, []
+    taken: list[Setting] = []
+    refused: list[tuple[Setting, str]] = []
+    for each in placed:
+        reason = _refusal(partial, [*taken, each])
+        if reason is None:
+            taken.append(each)
+        else:
+            refused.append((each, reason))
+    return taken, refused
+
+
+def _refusal(partial: Mapping[str, Any], settings: Sequence[Setting]) -> str | None:
+    """Why the schema refuses a combination; None where it does not, or where a value is wrong by itself."""
+    tree = dict(partial)
+    for each in settings:
+        tree = overlay(tree, put({}, each.path, each.value))
+    try:
+        build_config(tree)
+    except pydantic.ValidationError as error:
+        return next((problem.text for problem in problems(error) if problem.crossing), None)
+    return None
+
+
+def _of_run(space: Space, name: str) -> dict[str, Any]:
+    return space.config({RUN: name}).model_dump(mode="json")
 
 
 def _has(tree: Mapping[str, Any], path: str) -> bool:

@@ -114,9 +114,9 @@ def _show_left_out(console: Console, space: Space, trials: int) -> None:
     if missing:
         rows = space.runs.rows.items()
         partly = [name for name, run in rows if set(run.members.values()) & set(missing)]
-        console.print(f"not run: {', '.join(missing)}", highlight=False, markup=False)
+        wrapped(console, f"not run: {', '.join(map(repr, missing))}")
         if partly:
-            console.print(f"without all their members: {', '.join(partly)}", highlight=False, markup=False)
+            wrapped(console, f"without all their members: {', '.join(map(repr, partly))}")
 
 
 def _further_scores(reported: Mapping[str, Any], shown: list[str]) -> Iterator[str]:

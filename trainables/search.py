@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -25,9 +24,6 @@ from trainables.chosen_space import DESIGNS, Chosen, Wish, choose
 from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
 from trainables.run_checks import coinciding
 from trainables.spaces import Space, available_spaces
-
-if TYPE_CHECKING:
-    pass
 
 
 def main() -> int:
@@ -56,6 +52,12 @@ def main() -> int:
         refuse_other_sources(chosen.around, sources)
     _say_sources(console, sources, arguments.data)
     _say_coinciding(console, space)
+    for setting, reason, runs in _by_reason(chosen):
+        console.print(
+            f"{setting}: not for {runs}: {reason}",
+            markup=False,
+            highlight=False,
+        )
     for factor, level, reason in chosen.left_out:
         console.print(f"left out: {factor} {level}: {reason}", markup=False, highlight=False)
     if arguments.dry_run:
@@ -146,6 +148,14 @@ def _say_coinciding(console: Console, space: Space) -> None:
         console.print(
             f"--set makes runs the same, which run once: {', '.join(same)}", highlight=False, markup=False
         )
+
+
+def _by_reason(chosen: Chosen) -> list[tuple[str, str, str]]:
+    """Settings that runs do not go with: the setting, why, and the runs."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for setting, name, reason in chosen.passed_over:
+        runs.setdefault((setting, reason), []).append(repr(name))
+    return [(*said, ", ".join(names)) for said, names in runs.items()]
 
 
 def _say_sources(console: Console, sources: Sources, data: str) -> None:

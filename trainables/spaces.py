@@ -18,12 +18,12 @@ import pydantic
 
 from minbert.config import TrainConfig, build_config
 from minbert.errors import UserError, did_you_mean
-from minbert.yaml_reader import Located, check_nulls, config_error, parse_value, shorten
+from minbert.yaml_reader import Located, check_nulls, config_error, shorten
 from trainables.claims import Claim, check_claims, claims_to_yaml, parse_claims
 from trainables.combinations import count_settings
-from trainables.distribution_parsing import DistributionError, is_distribution, parse_factor
-from trainables.distributions import Choice, Factor, Trial, label, same, stored
-from trainables.fixing import fix_in_runs, open_paths
+from trainables.distribution_parsing import DistributionError, parse_factor
+from trainables.distributions import Choice, Factor, Trial, same, stored
+from trainables.fixing import Setting, fix
 from trainables.one_factor import base_config, base_setting, check_base
 from trainables.run_checks import check_runs, refuse_coinciding, refuse_distributions
 from trainables.runs import RUN, Paper, Runs, parse_paper, parse_runs
@@ -122,38 +122,36 @@ class Space:
         )
 
     def fix(self, path: str, value: Any) -> Space:
-        """Set one leaf for all trials: a fixed leaf, a factor (which is then no longer drawn), or ``search.*``.
-
-        A text is parsed as a YAML value. A factor with a condition keeps it: the value holds where it applies.
+        """Set one leaf for all trials; a text is parsed as a YAML value. See :func:`trainables.fixing.fix`.
 
         Raises:
             UserError: no such path, or the value does not fit.
         """
-        origin = f"--set {path}={value if isinstance(value, str) else label(value)}"
-        if isinstance(value, str):
-            value = parse_value(value, origin)
-        for factor in self.factors:
-            if factor.owns(path) and factor.path != path:
-                raise UserError(f"{origin}: {factor.path} is searched as a whole: set that")
-        if path not in (known := self._known_paths()) and path.rpartition(".")[0] not in open_paths(
-            self.fixed
-        ):
-            raise UserError(f"{origin}: there is no setting {path!r}{did_you_mean(path, sorted(known))}")
-        written = Layers((Set(origin, path), self.written))
-        if path.startswith("search."):
-            search = overlay(self.settings.model_dump(), put({}, path, value)["search"])
-            changed = _checked_design(replace(self, settings=_settings(search, written), written=written))
-            check_base(changed)
-            return changed
-        pinned = next((factor for factor in self.factors if factor.path == path), None)
-        if pinned and pinned.when and not is_distribution(value):
-            value = replace(pinned, distribution=Choice((value,))).to_yaml()
-        tree = (
-            fix_in_runs(self, path, value) if self.runs.rows else overlay(self.tree(), put({}, path, value))
-        )
-        if not is_distribution(value):
-            tree["search"]["base"].pop(path, None)
-        return _make(self.name, self.source, tree, written)
+        return fix(self, [Setting.parse(path, value)]).space
+
+    def with_search(self, search: Mapping[str, Any]) -> Space:
+        """The same space with another ``search`` section, not yet checked against its factors.
+
+        Raises:
+            UserError: the section is not of its schema.
+        """
+        return _checked_design(replace(self, settings=_settings(search, self.written)))
+
+    def redrafted(self, tree: Mapping[str, Any]) -> Space:
+        """A space with other content, in the form of a space file, of which nothing across leaves is checked yet.
+
+        Raises:
+            UserError: a part of the content cannot be read.
+        """
+        return _draft(self.name, self.source, tree, self.written)
+
+    def checked(self) -> Space:
+        """This space once everything in it has been checked.
+
+        Raises:
+            UserError: the first mistake.
+        """
+        return _checked(self)
 
     def redesigned(self, design: str, origin: str) -> Space:
         """The same space searched by another design, of which `origin` says; its own ``search:`` is left out.
@@ -235,15 +233,6 @@ class Space:
             return self.fixed.get(path)
         return get(owner.level(params[owner.path]), path[len(owner.path) + 1 :], self.fixed.get(path))
 
-    def _known_paths(self) -> set[str]:
-        """Everything that :meth:`fix` can set: leaves, and sections as a whole."""
-        own = {*self.fixed, *(factor.path for factor in self.factors)} - {RUN}
-        for name in self.runs.configured:
-            own |= leaves(self.config({RUN: name}).model_dump(mode="json")).keys()
-        named = [*own, *(f"search.{name}" for name in leaves(SearchSettings().model_dump()))]
-        sections = {path.rsplit(".", depth)[0] for path in named for depth in range(1, path.count(".") + 1)}
-        return {*named, *sections} - {"search"}
-
     def tree(self) -> dict[str, Any]:
         """The content of a space file that says all of this space."""
         tree = {"description": self.description, "search": self.settings.model_dump()}
@@ -278,6 +267,11 @@ def load_space(name_or_path: str) -> Space:
 
 def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located, combine: bool = True) -> Space:
     """Make a checked space from the content of its file; without `combine`, its levels are not put together."""
+    return _checked(_draft(name, source, tree, written), combine)
+
+
+def _draft(name: str, source: Path, tree: Mapping[str, Any], written: Located) -> Space:
+    """Read the parts of a space, each for itself."""
     tree = dict(tree)
     description = tree.pop("description", None) or ""
     if not isinstance(description, str):
@@ -293,11 +287,15 @@ def _make(name: str, source: Path, tree: Mapping[str, Any], written: Located, co
         factors = [Factor(RUN, Choice(tuple(runs.trained or runs.rows)))]
     else:
         factors = [_factor(path, node, written) for path, node in sorted(nodes, key=lambda found: found[0])]
-    space = Space(name, source, description, settings, base, tuple(factors), written, runs, paper, claims)
+    return Space(name, source, description, settings, base, tuple(factors), written, runs, paper, claims)
+
+
+def _checked(space: Space, combine: bool = True) -> Space:
+    """Check what goes across the parts of a space."""
     _checked_design(space)
-    if runs.rows:
+    if space.runs.rows:
         configs = check_runs(space)
-        check_claims(claims, written, runs.rows, configs[0].tasks)
+        check_claims(space.claims, space.written, space.runs.rows, configs[0].tasks)
         return replace(space, representatives=configs)
     check_conditions(space)
     check_base(space)

@@ -1,0 +1,109 @@
+"""Settings of a command line: laid over a space together, checked once, and never passed over in silence."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from minbert.config import MultitaskStage
+from minbert.errors import UserError
+from trainables.fixing import Fixed, Setting, fix
+from trainables.runs import RUN
+from trainables.spaces import Space, load_space
+
+FACTORS = """\
+pooling: {choice: [mean, cls]}
+stages:
+  finetune:
+    sampler: {kind: {choice: [concurrent, annealed]}}
+    pcgrad: {choice: [false, true], when: {stages.finetune.sampler.kind: concurrent}}
+"""
+RUNS = """\
+search: {design: listed}
+runs:
+  all: {}
+  alone: {set: {stages.finetune.tasks: [sst]}}
+  alone longer: {like: alone, set: {stages.finetune.epochs: 7}}
+  all again: {like: all, set: {max_length: 64}}
+"""
+
+
+def load(folder: Path, content: str) -> Space:
+    path = folder / "x.yaml"
+    path.write_text(content)
+    return load_space(str(path))
+
+
+def laid(space: Space, *texts: str) -> Fixed:
+    return fix(space, [Setting.parse(*text.split("=")) for text in texts])
+
+
+def finetune(space: Space, run: str) -> MultitaskStage:
+    stage = space.config({RUN: run}).stages["finetune"]
+    assert isinstance(stage, MultitaskStage)
+    return stage
+
+
+def test_settings_that_only_go_together_may_come_in_any_order(tmp_path: Path) -> None:
+    space = load(tmp_path, "pooling: {choice: [mean, cls]}\n")
+    settings = ("tasks.sts.head.kind=cosine", "tasks.qqp.head.kind=dot", "stages.finetune.mnr.tasks=[sts]")
+    with pytest.raises(UserError, match="mnr.tasks 'sts' does not go with tasks.sts.head.kind 'cross'"):
+        laid(space, settings[2])
+    found = [laid(space, *order).space for order in itertools.permutations(settings)]
+    assert len({one.fingerprint() for one in found}) == 1
+    assert found[0].example().tasks["qqp"].head.kind == "dot"
+
+
+def test_the_last_of_two_values_for_one_leaf_counts(tmp_path: Path) -> None:
+    space = laid(load(tmp_path, FACTORS), "pooling=pooler", "pooling=cls").space
+    assert space.example().pooling == "cls"
+
+
+def test_settings_that_exclude_each_other_are_refused_by_name(tmp_path: Path) -> None:
+    space = load(tmp_path, "pooling: {choice: [mean, cls]}\n")
+    with pytest.raises(
+        UserError, match=r"^--set \S+: stages.finetune: pcgrad true does not go with sampler.kind"
+    ):
+        laid(space, "stages.finetune.pcgrad=true", "stages.finetune.sampler.kind=merged")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_value_whose_condition_another_setting_rules_out_is_refused(tmp_path: Path, first: int) -> None:
+    settings = ["stages.finetune.pcgrad=true", "stages.finetune.sampler.kind=annealed"]
+    with pytest.raises(
+        UserError, match=r"^--set stages.finetune.pcgrad=true( has no effect here|: .* is never)"
+    ):
+        laid(load(tmp_path, FACTORS), settings[first], settings[1 - first])
+    fixed = laid(load(tmp_path, FACTORS), "stages.finetune.pcgrad=false", settings[1]).space
+    assert [factor.path for factor in fixed.factors] == ["pooling"]
+
+
+def test_a_mapping_can_be_set_and_then_a_leaf_in_it(tmp_path: Path) -> None:
+    sampler = "stages.finetune.sampler"
+    for content in (
+        "pooling: {choice: [mean, cls]}\n",
+        RUNS.replace("alone", "few").replace("[sst]", "[sst, qqp]"),
+    ):
+        settings = (f"{sampler}.kind=random", f"{sampler}.weights={{qqp: 2}}", f"{sampler}.weights.qqp=4")
+        stage = laid(load(tmp_path, content), *settings).space.example().stages["finetune"]
+        assert isinstance(stage, MultitaskStage)
+        assert stage.sampler.weights == {"qqp": 4}
+
+
+def test_runs_that_a_setting_does_not_go_with_stay_as_they_are_and_are_named(tmp_path: Path) -> None:
+    fixed = laid(load(tmp_path, RUNS), "stages.finetune.conflict_batches=3", "stages.finetune.epochs=2")
+    runs = ("all", "alone", "alone longer", "all again")
+    assert [finetune(fixed.space, run).conflict_batches for run in runs] == [3, 0, 0, 3]
+    assert [finetune(fixed.space, run).epochs for run in runs] == [2, 2, 2, 2]
+    assert [(setting, run) for setting, run, _ in fixed.passed_over] == [
+        ("--set stages.finetune.conflict_batches=3", "alone"),
+        ("--set stages.finetune.conflict_batches=3", "alone longer"),
+    ]
+    assert "the stage trains 'sst' alone" in fixed.passed_over[0][2]
+
+
+def test_a_setting_that_goes_with_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^--set stages.finetune.mnr.tasks=\[sts\]: run 'all': .* 'cross'"):
+        laid(load(tmp_path, RUNS), "stages.finetune.mnr.tasks=[sts]")
