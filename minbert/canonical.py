@@ -15,7 +15,6 @@ from minbert.config import (
     MultitaskStage,
     SimCSEStage,
     SmartConfig,
-    StageConfig,
     SupervisedSimCSEStage,
     TaskConfig,
     TrainConfig,
@@ -25,6 +24,10 @@ from minbert.config import (
 
 NUMERICS_VERSION = 2
 """Raised whenever the same configuration would give other numbers than before."""
+
+
+_ALL = "all"
+"""Stands for all epochs of a stage, however many they are."""
 
 
 def canonical(config: TrainConfig) -> dict[str, Any]:
@@ -55,9 +58,8 @@ def stage_key(config: TrainConfig, name: str, epochs: float) -> str:
     chain = []
     for position, (_, stage) in enumerate(running[: index + 1]):
         count = epochs if position == index else stage.epochs
-        looked = (
-            stage.conflict_batches if isinstance(stage, MultitaskStage) else 0
-        )  # it is in the stored facts
+        # What was looked at is in the stored facts.
+        looked = stage.conflict_batches if isinstance(stage, MultitaskStage) else 0
         seen = {**_stage(config, stage), "epochs": count, **({"conflict_batches": looked} if looked else {})}
         chain.append([_model_seen_by(config, stage), seen])
     parts = [whole["sources"], config.selection, whole["numerics"], config.seed, chain]
@@ -75,13 +77,16 @@ def stream_name(config: TrainConfig, name: str) -> str:
     return f"{kinds[position]}-{kinds[:position].count(kinds[position])}"
 
 
-def extends_itself(stage: StageConfig) -> bool:
-    """Whether a shorter run of the stage is the beginning of a longer one (nothing in it knows its end)."""
-    warmup_is_fixed = stage.warmup_steps is not None or stage.warmup_share == 0
-    knows_its_end = isinstance(stage, MultitaskStage) and (
-        stage.sampler.kind == "annealed" or (bool(stage.mnr.tasks) and stage.mnr.share < 1)
-    )
-    return stage.schedule == "constant" and warmup_is_fixed and not knows_its_end
+def extends_itself(config: TrainConfig, name: str) -> bool:
+    """Whether a shorter run of the stage is the beginning of a longer one (nothing in it knows its end).
+
+    Stages that share a key agree in this, as it is read from the canonical form that the key is made of.
+    """
+    data = _stage(config, config.stages[name])  # type: ignore[arg-type]
+    sampler, ranked = data.get("sampler"), data.get("mnr")
+    annealed = isinstance(sampler, dict) and sampler["kind"] == "annealed"
+    known = annealed or bool(ranked and ranked["epochs"] != _ALL)
+    return data["schedule"] == "constant" and "warmup_steps" in data and not known
 
 
 def digest(data: Any) -> str:
@@ -116,7 +121,8 @@ def _task(task: TaskConfig) -> dict[str, Any]:
     if task.kind != "regression":
         data.pop("label_range")
         data.pop("targets")
-    data.pop("files")  # part of the data's fingerprint
+    for name in ("files", "weight", "batch_size"):  # part of the data's fingerprint; of the stages
+        data.pop(name, None)
     data["head"] = {"kind": task.head.kind, **_head(task)}
     return data
 
@@ -154,15 +160,24 @@ def _stage(
 
 def _drop_idle_multitask(config: TrainConfig, stage: MultitaskStage, data: dict[str, Any]) -> None:
     tasks = data["tasks"] = config.trained_tasks(stage)
-    alone = len(tasks) == 1
+    sizes = {task: config.tasks[task].batch_size or stage.batch_size for task in tasks}
+    data["batch_size"] = sizes
+    data["weights"] = {task: config.tasks[task].weight for task in tasks}
     data.pop("conflict_batches")  # looks only
-    data["sampler"] = (
-        "alone"
-        if alone and stage.sampler.unit != "pass" and stage.sampler.order is None
-        else _sampler(stage, tasks)
-    )
+    turns = stage.sampler.unit == "pass" or stage.sampler.order is not None
+    data["sampler"] = _sampler(stage, tasks) if len(tasks) > 1 or turns else "alone"
     data["smart"] = _smart(stage.smart)
-    data["mnr"] = [sorted(stage.mnr.tasks), stage.ranked_epochs]
+    data.pop("mnr")
+    if stage.mnr.tasks:
+        ranked = stage.ranked_epochs
+        data["mnr"] = {
+            "tasks": sorted(stage.mnr.tasks),
+            "epochs": _ALL if ranked == stage.last_epoch else ranked,
+        }
+    if (stage.micro_batch_size or 0) >= max(sizes.values()):
+        data.pop("micro_batch_size")
+    if stage.last_epoch == 1 and stage.weighting == "adaptive":
+        data["weighting"] = "fixed"  # there are no earlier scores to adapt to
     if stage.freeze_encoder:
         data.pop("encoder_dropout")
 

@@ -92,6 +92,11 @@ def _check_ranking(config: TrainConfig, name: str, stage: MultitaskStage) -> Non
             f"stages.{name}.smart does not go with mnr.share 1: ranked tasks are not smoothed, and mnr.tasks are all"
         )
 
+    looked_at = len(config.trained_tasks(stage)) - len(stage.mnr.tasks)
+    if stage.ranked_epochs == stage.last_epoch and looked_at < 2 and stage.mnr.tasks:
+        needed = "two tasks that mnr does not rank in some epoch: ranked ones are not compared"
+        refuse_unless(False, stage, {"conflict_batches": 0}, needed, f"stages.{name}.")
+
 
 def _check_ranked_task(name: str, task: str, config: TaskConfig, batch_size: int) -> None:
     where = f"stages.{name}.mnr.tasks {task!r}"
@@ -123,10 +128,13 @@ def _check_frozen(config: TrainConfig, name: str, stage: MultitaskStage) -> None
         raise ValueError(
             f"stages.{name}.mnr.tasks does not go with freeze_encoder true: ranking trains the encoder alone"
         )
+    tasks = [config.tasks[task] for task in config.trained_tasks(stage)]
+    pairs = sum(len(task.text) == 2 for task in tasks)
+    sharing = {"none": 0, "pairs": pairs, "all": len(tasks)}[config.shared_layer]
+    needed = "a trained encoder or a layer that tasks of the stage share, not freeze_encoder true"
+    refuse_unless(sharing > 1, stage, {"pcgrad": False, "conflict_batches": 0}, needed, f"stages.{name}.")
     if config.shared_layer != "none":
         return
-    needed = "a trained encoder or a shared layer, not freeze_encoder true"
-    refuse_unless(False, stage, {"pcgrad": False, "conflict_batches": 0}, needed, f"stages.{name}.")
     idle = [task for task in config.trained_tasks(stage) if not _has_parameters(config.tasks[task])]
     together = stage.sampler.kind == "concurrent" and len(idle) < len(config.trained_tasks(stage))
     if idle and not together:

@@ -50,7 +50,7 @@ def _settings(
             yield "positives", f"stages.{name}.task", stage.task, config.selection
     else:
         texts = (text_of(stage) or "", *sentence_tasks(config, stage))
-        yield "sentences", f"stages.{name}", *texts
+        yield "sentences", f"stages.{name}", str(stage.max_length), *texts
         if stage.mlm_weight:
             yield "mask", f"stages.{name}.mlm_weight {stage.mlm_weight}"
 
@@ -72,8 +72,10 @@ def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> Non
             raise UserError(
                 f"{where}: {names[0]} has {count} positive training pair(s); at least two are needed"
             )
-    if kind == "sentences" and len(_some_sentences(corpus, names[0], names[1:])) < 2:
-        raise UserError(f"{where}: there are not two different training sentences")
+    if kind == "sentences" and len(_some_sentences(sources, int(names[0]), names[1], names[2:])) < 2:
+        raise UserError(
+            f"{where}: there are not two training sentences that differ in their first {names[0]} tokens"
+        )
 
 
 def _positives(corpus: Corpus, task: str, config: TrainConfig) -> int:
@@ -85,13 +87,15 @@ def _positives(corpus: Corpus, task: str, config: TrainConfig) -> int:
     return int(np.count_nonzero(positive))
 
 
-def _some_sentences(corpus: Corpus, text: str, tasks: Sequence[str]) -> set[str]:
-    """The first two different sentences of a text and of tasks."""
+def _some_sentences(sources: Sources, length: int, text: str, tasks: Sequence[str]) -> set[tuple[int, ...]]:
+    """The first two different sentences of a text and of tasks, as their tokens."""
+    corpus, tokenizer = sources.corpus, sources.encoder.tokenizer()
     columns = [*(corpus.texts[text].columns if text else ())]
     columns += [column for task in tasks for column in corpus.splits[task]["train"].texts]
-    found: set[str] = set()
+    found: set[tuple[int, ...]] = set()
     for sentence in chain.from_iterable(columns):
-        found.add(" ".join(sentence.lower().split()))
+        tokens = tokenizer.encode(sentence, add_special_tokens=False).ids
+        found.add(tuple(tokens[: length - 2]))
         if len(found) == 2:
             break
     return found

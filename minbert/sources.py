@@ -90,12 +90,12 @@ def _inside(path: Path) -> Path:
     for inner in (path / "best" / "encoder", path / "encoder"):
         if (inner / "config.json").is_file():
             return inner
-    kept = sorted(inner.name for inner in (path / "best").glob("*") if (inner / "encoder").is_dir())
-    if kept:
-        raise UserError(
-            f"--encoder {path}: a run with a model for every task; name one of "
-            + ", ".join(str(path / "best" / task) for task in kept)
-        )
+    for folder in (path / "best", path):
+        kept = sorted(inner for inner in folder.glob("*") if (inner / "encoder" / "config.json").is_file())
+        if kept:
+            raise UserError(
+                f"--encoder {path}: a run with a model for every task; name one of {', '.join(map(str, kept))}"
+            )
     if (path / "config.yaml").is_file():
         raise UserError(f"--encoder {path}: a run without best/encoder: it has not finished an epoch")
     if (path / "study.yaml").is_file():

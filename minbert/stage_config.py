@@ -143,7 +143,8 @@ class MultitaskStage(StageConfig):
     combine: Literal["sum", "mean"] = "sum"
     """How the losses (with pcgrad: the projected gradients) of a step's tasks are put together."""
     weighting: Literal["fixed", "adaptive", "learned"] = "fixed"
-    """Weights of the tasks' losses besides ``tasks.*.weight`` (see :mod:`minbert.weighting`)."""
+    """Weights of the tasks' losses besides ``tasks.*.weight`` (see :mod:`minbert.weighting`). adaptive follows
+    the scores after every epoch, so that one epoch of it is one of fixed."""
     pcgrad: bool = False
     """Project conflicting task gradients (Yu et al. 2020); needs the concurrent sampler."""
     micro_batch_size: int | None = Field(default=None, ge=1)

@@ -176,7 +176,7 @@ class Trial:
     def _from_store(self, model: MultitaskModel, trainer: StageTrainer, name: str) -> Iterator[Record]:
         """Take the longest published beginning of a stage; yields a record for what was taken."""
         stage = self.config.stages[name]
-        shorter = range(trainer.last_epoch - 1, 0, -1) if extends_itself(stage) else ()
+        shorter = range(trainer.last_epoch - 1, 0, -1) if extends_itself(self.config, name) else ()
         for epochs in (stage.epochs, *shorter):
             state = self._materials.store.get(stage_key(self.config, name, epochs))
             if state is None or (epochs != stage.epochs and not state.moments):  # nothing to go on from
@@ -214,12 +214,12 @@ class Trial:
 
     def _publish(self, model: MultitaskModel, trainer: StageTrainer, name: str, record: Record) -> None:
         stage = self.config.stages[name]
-        ends = trainer.epoch == trainer.last_epoch
-        if not ends and not extends_itself(stage):
+        extended = extends_itself(self.config, name)
+        if trainer.epoch < trainer.last_epoch and not extended:
             return
         kept = ("",) if isinstance(stage, MultitaskStage) else ("encoder.", "auxiliary.")
         weights = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
-        moments = trainer.state() if extends_itself(stage) else {}
+        moments = trainer.state() if extended else {}
         seconds = cost_paid(record) + sum(
             cost_paid(earlier) + earlier.get("seconds_saved", 0.0)
             for earlier in self._history

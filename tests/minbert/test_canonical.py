@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minbert.canonical import config_id, extends_itself, stage_key, stream_name
-from minbert.config import MultitaskStage, SamplerConfig, SimCSEStage, TaskConfig, TrainConfig, build_config
+from minbert.config import TaskConfig, TrainConfig, build_config
 
 MakeConfig = Callable[..., TrainConfig]
 ON: dict[str, Any] = {"stages__simcse__epochs": 1}
@@ -25,6 +25,8 @@ WITHOUT_EFFECT: list[dict[str, Any]] = [
     {"stages__finetune__smart": {"radius": 0.5, "steps": 3, "momentum": 0.9}},  # of weight 0
     {"stages__finetune__mnr": {"share": 0.5}},  # of no task
     {"stages__supervised__hard_negative_weight": 2.0},  # the stage does not run
+    {"stages__finetune__micro_batch_size": 16},  # the whole batch
+    {"tasks__sst__batch_size": 16},  # the stage's
 ]
 WITH_EFFECT: list[dict[str, Any]] = [
     {"data__fingerprint": "other"},
@@ -146,6 +148,22 @@ def test_what_has_an_effect_changes_the_config_id(leaves: dict[str, Any], config
             {"stages__finetune__epochs": 1, "stages__finetune__sampler": {"kind": "annealed"}},
         ),
         (
+            {"stages__finetune__epochs": 1, "stages__finetune__weighting": "adaptive"},
+            {"stages__finetune__epochs": 0.5 + 0.5},
+        ),
+        (
+            {"stages__finetune__tasks": ["sst", "qqp"]},
+            {
+                "stages__finetune__tasks": ["sst", "qqp"],
+                "tasks__sts__weight": 3.0,
+                "tasks__sts__batch_size": 5,
+            },
+        ),
+        (
+            {"tasks__sst__batch_size": 4, "tasks__qqp__batch_size": 4, "tasks__sts__batch_size": 4},
+            {"stages__finetune__batch_size": 4},
+        ),
+        (
             {"tasks__sts__head__kind": "cosine", "stages__finetune__mnr": {"tasks": ["sts"], "share": 0.5}},
             {"tasks__sts__head__kind": "cosine", "stages__finetune__mnr": {"tasks": ["sts"], "share": 0.9}},
         ),
@@ -241,15 +259,41 @@ def test_three_epochs_contain_one_and_two(configure: MakeConfig) -> None:
         assert stage_key(three, "simcse", epochs) == stage_key(shorter, "simcse", epochs)
 
 
-def test_only_a_stage_that_does_not_know_its_end_extends_itself() -> None:
-    assert extends_itself(SimCSEStage(epochs=2))
-    assert extends_itself(SimCSEStage(epochs=2, warmup_steps=5, warmup_share=0.5))
-    assert not extends_itself(SimCSEStage(epochs=2, warmup_share=0.1))
-    assert not extends_itself(SimCSEStage(epochs=2, schedule="linear"))
-    constant = MultitaskStage(schedule="constant", warmup_share=0)
-    assert extends_itself(constant)
-    annealed = constant.model_copy(update={"sampler": SamplerConfig(kind="annealed")})
-    assert not extends_itself(annealed), "its probabilities depend on the number of epochs"
+@pytest.mark.parametrize(
+    ("leaves", "extends"),
+    [
+        ({}, True),
+        ({"schedule": "linear"}, False),
+        ({"schedule": "cosine"}, False),
+        ({"warmup_share": 0.1}, False),
+        ({"warmup_share": 0.1, "warmup_steps": 5}, True),
+        ({"sampler": {"kind": "annealed"}}, False),
+        ({"sampler": {"kind": "annealed"}, "epochs": 1}, True),
+        ({"sampler": {"kind": "annealed"}, "tasks": ["sst"]}, True),
+        ({"sampler": {"kind": "proportional"}}, True),
+        ({"mnr": {"tasks": ["sts"], "share": 0.5}}, False),
+        ({"mnr": {"tasks": ["sts"], "share": 0.5}, "epochs": 1}, True),
+        ({"mnr": {"tasks": ["sts"]}}, True),
+    ],
+    ids=str,
+)
+def test_only_a_stage_that_does_not_know_its_end_extends_itself(
+    leaves: dict[str, Any], extends: bool, configure: MakeConfig
+) -> None:
+    stage = {"epochs": 3, "schedule": "constant", "warmup_share": 0, **leaves}
+    config = configure(stages__finetune=stage, tasks__sts__head__kind="cosine")
+    assert extends_itself(config, "finetune") == extends
+
+
+def test_contrastive_stages_extend_themselves_as_they_are(configure: MakeConfig) -> None:
+    assert extends_itself(configure(**ON), "simcse")
+    assert not extends_itself(configure(**ON, stages__simcse__schedule="linear"), "simcse")
+
+
+def test_ranking_all_the_time_is_the_same_however_long_the_stage_is(configure: MakeConfig) -> None:
+    ranking = {"tasks__sts__head__kind": "cosine", "stages__finetune__mnr": {"tasks": ["sts"]}}
+    keys = {stage_key(configure(**ranking, stages__finetune__epochs=e), "finetune", 1) for e in (1, 2, 3)}
+    assert len(keys) == 1
 
 
 def test_stream_names_count_stages_of_a_kind_so_that_an_absent_stage_shifts_nothing(

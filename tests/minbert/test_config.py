@@ -115,6 +115,17 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (finetune(tasks=["sst"], weighting="adaptive"), ("weighting 'adaptive'", "several tasks")),
     (finetune(freeze_encoder=True, pcgrad=True), ("pcgrad True", "freeze_encoder true")),
     (
+        {
+            **head("sts", kind="cosine"),
+            **finetune(tasks=["sst", "sts"], mnr={"tasks": ["sts"]}, conflict_batches=2),
+        },
+        ("conflict_batches 2", "mnr does not rank"),
+    ),
+    (
+        {"shared_layer": "pairs", **finetune(freeze_encoder=True, tasks=["sst", "qqp"], pcgrad=True)},
+        ("pcgrad True", "freeze_encoder true"),
+    ),
+    (
         {**head("sts", kind="dot"), **finetune(freeze_encoder=True, sampler={"kind": "merged"})},
         ("freeze_encoder true", "tasks.sts.head.kind 'dot'", "nothing to train"),
     ),

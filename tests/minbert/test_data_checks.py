@@ -65,6 +65,15 @@ def one_sentence(data: Path, encoder: Path) -> None:
     (data / "sentences.txt").write_text("ba be\nba be\n")
 
 
+def same_beginning(data: Path, encoder: Path) -> None:
+    (data / "sentences.txt").write_text("ba be ba\nba be bo\n")
+
+
+def unknown_words(data: Path, encoder: Path) -> None:
+    """Two texts that the vocabulary does not tell apart."""
+    (data / "sentences.txt").write_text("☃\n☂\n")
+
+
 RANKING = {
     "tasks": {"sts": {"head": {"kind": "cosine"}}},
     "stages": {"finetune": {"mnr": {"tasks": ["sts"]}}},
@@ -89,7 +98,17 @@ NEEDS: list[tuple[dict[str, Any], Callable[[Path, Path], None], str]] = [
     (
         {"stages": {"simcse": {"epochs": 1, "text": "sentences"}}},
         one_sentence,
-        "stages.simcse: there are not two different training sentences",
+        "stages.simcse: there are not two training sentences that differ in their first 32 tokens",
+    ),
+    (
+        {"stages": {"simcse": {"epochs": 1, "text": "sentences", "max_length": 4}}},
+        same_beginning,
+        "differ in their first 4 tokens",
+    ),
+    (
+        {"stages": {"simcse": {"epochs": 1, "text": "sentences"}}},
+        unknown_words,
+        "differ in their first 32 tokens",
     ),
 ]
 

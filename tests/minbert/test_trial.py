@@ -329,6 +329,58 @@ def test_three_epochs_go_on_from_a_stored_one(configure: MakeConfig, finish: Cal
     assert_same_model(alone, continued)
 
 
+_ALONE = {"tasks": ["sst"]}
+_COSINE = {"tasks__sts__head__kind": "cosine"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "leaves"),
+    [
+        ({"sampler": {"kind": "annealed"}, "epochs": 1}, {"sampler": {"kind": "proportional"}}, {}),
+        (
+            {**_ALONE, "sampler": {"kind": "annealed"}, "epochs": 2},
+            {**_ALONE, "sampler": {"kind": "merged"}},
+            {},
+        ),
+        ({**_ALONE, "sampler": {"kind": "random"}, "epochs": 1}, _ALONE, {}),
+        ({"weighting": "adaptive", "epochs": 1}, {}, {}),
+        ({"mnr": {"tasks": ["sts"], "share": 0.5}, "epochs": 1}, {"mnr": {"tasks": ["sts"]}}, _COSINE),
+        (
+            {"sampler": {"kind": "round_robin", "unit": "pass"}, "epochs": 2},
+            {"sampler": {"kind": "sequential"}},
+            {},
+        ),
+        ({"micro_batch_size": 16, "epochs": 1}, {}, {}),
+    ],
+    ids=["annealed once", "annealed alone", "random alone", "adaptive once", "ranked", "passes", "micro"],
+)
+def test_a_stage_goes_on_from_what_another_spelling_of_it_stored(
+    one: dict[str, Any],
+    other: dict[str, Any],
+    leaves: dict[str, Any],
+    configure: MakeConfig,
+    finish: Callable[..., Path],
+) -> None:
+    """Equal keys mean equal weights and moments, whoever stored them."""
+
+    def config(stage: dict[str, Any]) -> TrainConfig:
+        first = {"kind": "multitask", "epochs": 3, "batch_size": 16, "learning_rate": 1e-3}
+        return configure(
+            stages__first={**first, "schedule": "constant", "warmup_share": 0, **stage},
+            stages__finetune__epochs=1,
+            recipe=["first", "finetune"],
+            **leaves,
+        )
+
+    begun, longer = config(one), config(other)
+    epochs = begun.stages["first"].epochs
+    assert stage_key(begun, "first", epochs) == stage_key(longer, "first", epochs)
+    finish(begun, "begun", "store")
+    continued = finish(longer, "continued", "store")
+    assert [r.get("shared", False) for r in history(continued)] == [True] + [False] * (4 - int(epochs))
+    assert_same_model(finish(longer, "alone"), continued)
+
+
 @pytest.mark.parametrize("name", ["state.safetensors", "manifest.json"])
 def test_a_damaged_store_entry_is_trained_again(
     name: str, configure: MakeConfig, finish: Callable[..., Path], tmp_path: Path
@@ -497,4 +549,6 @@ def test_a_kept_model_of_one_task_can_be_started_from(
     tasks = TrainConfig().tasks
     with pytest.raises(UserError, match=r"a model for every task; name one of .*best/qqp, .*best/sst"):
         resolve(str(corpus_folder), str(folder), tasks)
+    with pytest.raises(UserError, match=r"a model for every task; name one of .*best/qqp, .*best/sst"):
+        resolve(str(corpus_folder), str(folder / "best"), tasks)
     assert resolve(str(corpus_folder), str(folder / "best" / "sst"), tasks).encoder.folder.name == "encoder"

@@ -49,7 +49,7 @@ def finetune(space: Space, run: str) -> MultitaskStage:
 def test_settings_that_only_go_together_may_come_in_any_order(tmp_path: Path) -> None:
     space = load(tmp_path, "pooling: {choice: [mean, cls]}\n")
     settings = ("tasks.sts.head.kind=cosine", "tasks.qqp.head.kind=dot", "stages.finetune.mnr.tasks=[sts]")
-    with pytest.raises(UserError, match="mnr.tasks 'sts' does not go with tasks.sts.head.kind 'cross'"):
+    with pytest.raises(UserError, match=r"mnr.tasks 'sts' does not go with tasks.sts.head.kind 'cross'"):
         laid(space, settings[2])
     found = [laid(space, *order).space for order in itertools.permutations(settings)]
     assert len({one.fingerprint() for one in found}) == 1
