@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from minbert.errors import did_you_mean
-from minbert.yaml_reader import shorten
+from minbert.errors import UserError, did_you_mean
+from minbert.yaml_reader import Located, shorten
 from trainables.distributions import (
     Choice,
     Distribution,
@@ -34,6 +34,19 @@ class DistributionError(ValueError):
 def is_distribution(value: Any) -> bool:
     """Whether a value of the file is meant as a distribution."""
     return isinstance(value, Mapping) and any(kind in value for kind in KINDS)
+
+
+def read_factor(path: str, node: Mapping[str, Any], written: Located) -> Factor:
+    """Read the distribution of a leaf from a document.
+
+    Raises:
+        UserError: what is wrong with it, and where.
+    """
+    try:
+        return parse_factor(path, node)
+    except DistributionError as error:
+        place = written.where(f"{path}.{error.at}" if error.at else path)
+        raise UserError(f"{place}: {path}: {error}") from None
 
 
 def parse_factor(path: str, node: Mapping[str, Any]) -> Factor:

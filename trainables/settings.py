@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import pydantic
 from pydantic import Field, model_validator
 
 from minbert.schema import Frozen, refuse_unless
+from minbert.yaml_reader import Located, config_error
 
 DesignName = Literal["optuna", "grid", "listed", "one_factor"]
 
@@ -61,3 +63,15 @@ class SearchSettings(Frozen):
                 f"early_stopping does not go with design {self.design!r}: all its runs are to be compared"
             )
         return self
+
+
+def read_settings(section: Any, written: Located) -> SearchSettings:
+    """Read the ``search`` section of a space file.
+
+    Raises:
+        UserError: a key or value does not fit.
+    """
+    try:
+        return SearchSettings.model_validate(section)
+    except pydantic.ValidationError as error:
+        raise config_error(written, error, "search", SearchSettings) from None

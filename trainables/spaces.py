@@ -21,13 +21,13 @@ from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import Located, check_nulls, config_error, shorten
 from trainables.claims import Claim, check_claims, claims_to_yaml, parse_claims
 from trainables.combinations import count_settings
-from trainables.distribution_parsing import DistributionError, parse_factor
+from trainables.distribution_parsing import read_factor
 from trainables.distributions import Choice, Factor, Trial, same, stored
 from trainables.fixing import Setting, fix
 from trainables.one_factor import base_config, base_setting, check_base
 from trainables.run_checks import check_runs, refuse_coinciding, refuse_distributions
 from trainables.runs import RUN, Paper, Runs, parse_paper, parse_runs
-from trainables.settings import SearchSettings
+from trainables.settings import SearchSettings, read_settings
 from trainables.space_checks import Combinations, check_conditions, ordered, without_unreachable
 from trainables.space_files import available_spaces, locate, read_layers
 from trainables.space_trees import InRun, Layers, Set, get, leaves, overlay, put, split
@@ -135,7 +135,7 @@ class Space:
         Raises:
             UserError: the section is not of its schema.
         """
-        return _checked_design(replace(self, settings=_settings(search, self.written)))
+        return _checked_design(replace(self, settings=read_settings(search, self.written)))
 
     def redrafted(self, tree: Mapping[str, Any]) -> Space:
         """A space with other content, in the form of a space file, of which nothing across leaves is checked yet.
@@ -162,7 +162,7 @@ class Space:
         if design == self.settings.design:
             return self
         written = Layers((Set(origin, "search"), self.written))
-        settings = _settings({"design": design}, written)
+        settings = read_settings({"design": design}, written)
         return _checked_design(replace(self, settings=settings, written=written))
 
     def rewritten(self, tree: Mapping[str, Any], origin: str) -> Space:
@@ -276,7 +276,7 @@ def _draft(name: str, source: Path, tree: Mapping[str, Any], written: Located) -
     description = tree.pop("description", None) or ""
     if not isinstance(description, str):
         raise UserError(f"{written.where('description')}: description: {shorten(description)} is not a text")
-    settings = _settings(tree.pop("search", None) or {}, written)
+    settings = read_settings(tree.pop("search", None) or {}, written)
     paper = parse_paper(tree.pop("paper", None), written)
     runs = parse_runs(tree.pop("runs"), written) if "runs" in tree else Runs()
     claims = parse_claims(tree.pop("claims", None), written)
@@ -286,7 +286,9 @@ def _draft(name: str, source: Path, tree: Mapping[str, Any], written: Located) -
         refuse_distributions(nodes, written)
         factors = [Factor(RUN, Choice(tuple(runs.trained or runs.rows)))]
     else:
-        factors = [_factor(path, node, written) for path, node in sorted(nodes, key=lambda found: found[0])]
+        factors = [
+            read_factor(path, node, written) for path, node in sorted(nodes, key=lambda found: found[0])
+        ]
     return Space(name, source, description, settings, base, tuple(factors), written, runs, paper, claims)
 
 
@@ -307,13 +309,6 @@ def _checked(space: Space, combine: bool = True) -> Space:
     return replace(space, representatives=combinations.valid())
 
 
-def _settings(section: Any, written: Located) -> SearchSettings:
-    try:
-        return SearchSettings.model_validate(section)
-    except pydantic.ValidationError as error:
-        raise config_error(written, error, "search", SearchSettings) from None
-
-
 def _checked_design(space: Space) -> Space:
     """Refuse runs in a space that draws its configurations, and a listed space without any."""
     design, runs = space.settings.design, space.runs.rows
@@ -326,11 +321,3 @@ def _checked_design(space: Space) -> Space:
             place = space.written.where("search.design" if space.written.knows("search.design") else key)
             raise UserError(f"{place}: {key}: only the design listed has this, not {design}")
     return space
-
-
-def _factor(path: str, node: Mapping[str, Any], written: Located) -> Factor:
-    try:
-        return parse_factor(path, node)
-    except DistributionError as error:
-        place = written.where(f"{path}.{error.at}" if error.at else path)
-        raise UserError(f"{place}: {path}: {error}") from None
