@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -434,15 +433,15 @@ def test_a_space_can_be_sent_to_another_process(full: Space) -> None:
     assert pickle.loads(pickle.dumps(full)) == full
 
 
-def test_sixteen_factors_are_checked_within_a_second(tmp_path: Path) -> None:
+def test_sixteen_factors_are_checked_by_pairs_of_levels_not_by_all_combinations(tmp_path: Path) -> None:
     task = (
         "  t{}: {{kind: binary, text: [a, b], label: l, head: {{kind: {{choice: [cross, concat, cosine]}}}}, "
     )
     tasks = "".join((task + "weight: {{choice: [0.5, 1, 2, 4]}}}}\n").format(n) for n in range(8))
-    start = time.perf_counter()
     space = load(tmp_path, "tasks:\n" + tasks)
-    assert time.perf_counter() - start < 1
     assert space.combinations() == 12**8
+    levels = 8 * (3 + 4)
+    assert len(space.representatives) <= 1 + levels * (levels - 1) // 2
 
 
 def test_a_level_keeps_its_type_on_the_way_through_optuna() -> None:
