@@ -13,12 +13,17 @@ from torch import Tensor
 
 from minbert.config import Selection, TaskConfig, TaskKind
 from minbert.corpora.batching import Batcher
+from minbert.corpora.rows import training_rows
 from minbert.corpora.tokenised import TokenisedCorpus, TokenisedSplit
 from minbert.errors import TrainingFailure
 from minbert.measures import alignment, is_constant, plain_mean, task_measures, uniformity
 from minbert.model import MultitaskModel
+from minbert.seeds import stream
 
 _TOKENS_PER_BATCH = 4096
+
+_TRAIN_EXAMPLES = 500
+"""Training examples of a task that are scored beside dev, to show how much is learnt by heart."""
 
 PARTS = ("select", "report", "dev")
 Metrics = dict[str, float]
@@ -100,6 +105,19 @@ class Evaluator:
             assert labels is not None
             select[task] = metric(config.kind, self.predict(model, task, split, rows), labels[rows])
         return Evaluation({"select": _with_score(select, self.tasks)}, {}, [], {})
+
+    def on_train(self, model: MultitaskModel) -> Metrics:
+        """Score a random sample of each task's training examples, the same one whatever the configuration and seed."""
+        metrics: Metrics = {}
+        for task, config in self.tasks.items():
+            rows = training_rows(self.corpus, task, self.selection)
+            if len(rows) > _TRAIN_EXAMPLES:
+                chosen = stream(0, "train sample", task).choice(len(rows), _TRAIN_EXAMPLES, replace=False)
+                rows = rows[np.sort(chosen)]
+            labels = self.corpus.splits[task]["train"].labels
+            assert labels is not None
+            metrics[task] = metric(config.kind, self.predict(model, task, "train", rows), labels[rows])
+        return _with_score(metrics, self.tasks)
 
     @property
     def partial(self) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Record = dict[str, Any]
-"""Stage, epoch, losses, seconds. Where the tasks were scored: select, report and dev metrics. In the last
-stage also ``final_stage`` and ``chosen``: epoch and metrics of what would count if training ended there."""
+"""Stage, epoch, losses, seconds, the peak of the memory while training. Where the tasks were scored: select,
+report and dev metrics. In the last stage also ``train`` (metrics on a sample of the training examples), ``final_stage`` and ``chosen``: epoch and metrics of what would count if training ended there."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from minbert.durable import (
 from minbert.errors import TrainingFailure
 from minbert.evaluation import Evaluator, score
 from minbert.history import Record, cost_paid
+from minbert.memory import peak_bytes, reset_peak
 from minbert.model import MultitaskModel, build_model
 from minbert.stages import StageState, StageStore, prefixed, split_prefixed
 from minbert.training import EpochResult, StageTrainer
@@ -132,11 +133,14 @@ class Trial:
     ) -> Iterator[Record]:
         evaluator = self._evaluator(model)
         while trainer.epoch < trainer.last_epoch:
+            reset_peak(self._compute.device)
             record = _record(name, trainer, trainer.train_epoch())
+            record["peak_memory_bytes"] = peak_bytes(self._compute.device)
             begin = time.perf_counter()
             ends = trainer.epoch == trainer.last_epoch
             with _at_epoch(trainer.epoch):
                 if last:
+                    record["train"] = evaluator.on_train(model)
                     self._choose(model, evaluator, record, ends)
                 elif scored == "always" or (scored == "at the end" and ends):
                     record |= evaluator.evaluate(model).record()

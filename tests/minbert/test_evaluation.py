@@ -143,6 +143,27 @@ def test_train_holdout_selects_on_the_tenth_of_train_that_is_not_trained_on(
         assert len(training_rows(small_corpus, task, "dev_half")) == 40
 
 
+def test_train_is_scored_on_what_was_trained_on(
+    make: Callable[[Selection], Made], small_corpus: TokenisedCorpus
+) -> None:
+    evaluator, model = make("train_holdout")
+    rows = {task: training_rows(small_corpus, task, "train_holdout") for task in small_corpus.splits}
+    expected = metrics_by_hand(evaluator, model, "train", lambda task: rows[task])
+    assert evaluator.on_train(model) == pytest.approx(expected, abs=1e-6)
+
+
+def test_of_a_large_training_set_a_fixed_sample_is_scored(
+    make: Callable[[Selection], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minbert.evaluation._TRAIN_EXAMPLES", 11)
+    evaluator, model = make("dev_half")
+    sampled = evaluator.on_train(model)
+    assert {round(sampled[task] * 11, 6) % 1 for task in ("sst", "qqp")} == {0}
+    again, other = make("dev")
+    other.load_state_dict(model.state_dict())
+    assert again.on_train(other) == sampled
+
+
 def test_dev_selects_and_reports_on_all_of_dev(make: Callable[[Selection], Made]) -> None:
     evaluator, model = make("dev")
     parts = evaluator.evaluate(model).parts

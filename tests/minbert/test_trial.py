@@ -26,7 +26,11 @@ MakeMaterials = Callable[[Path], Materials]
 
 def timeless(records: list[Record]) -> list[Record]:
     return [
-        {key: value for key, value in record.items() if "seconds" not in key and key != "shared"}
+        {
+            key: value
+            for key, value in record.items()
+            if "seconds" not in key and key not in ("shared", "peak_memory_bytes")
+        }
         for record in records
     ]
 
