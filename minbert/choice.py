@@ -84,7 +84,7 @@ class Choice:
                 frames[task] = pd.concat([frames[task], test], ignore_index=True)
         with publish_folder(self._folder / "predictions") as temporary:
             for task, frame in frames.items():
-                frame.to_parquet(temporary / f"{task}.parquet", index=False)
+                _store(frame, temporary / f"{task}.parquet")
 
     def _better(self, select: Mapping[str, float], earlier: Chosen | None) -> list[str]:
         """Tasks for which this epoch counts now: all or none, unless every task chooses its own."""
@@ -129,7 +129,7 @@ class Choice:
             for task, values in evaluation.predictions.items():
                 name = f"{task}.parquet"
                 if task in better:
-                    evaluator.frame(task, "dev", values).to_parquet(temporary / name, index=False)
+                    _store(evaluator.frame(task, "dev", values), temporary / name)
                 else:
                     shutil.copyfile(stored / name, temporary / name)
 
@@ -143,6 +143,10 @@ def load_best(model: MultitaskModel, folder: Path) -> None:
     encoder = load_file(folder / "encoder" / WEIGHTS)
     model.load_state_dict({f"encoder.{name}": value for name, value in encoder.items()}, strict=False)
     model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
+
+
+def _store(predictions: pd.DataFrame, file: Path) -> None:
+    predictions.to_parquet(file, index=False, compression="zstd")
 
 
 def _carry_over(chosen: Chosen, earlier: Chosen, tasks: list[str]) -> None:

@@ -203,9 +203,10 @@ class Evaluator:
         return values, labels[rows]
 
     def frame(self, task: str, split: str, predictions: np.ndarray) -> pd.DataFrame:
-        """Stored form of a split's predictions: split, half, id, label, output_0, …"""
+        """Stored form of a split's predictions: split, half, id, label, output_0, … (fp32, as they were computed)."""
         data = self.corpus.splits[task][split]
-        columns = {f"output_{index}": predictions[:, index] for index in range(predictions.shape[1])}
+        outputs = predictions.astype(np.float32)
+        columns = {f"output_{index}": outputs[:, index] for index in range(outputs.shape[1])}
         labels = np.full(len(data), np.nan) if data.labels is None else data.labels.astype(np.float64)
         return pd.DataFrame(
             {
