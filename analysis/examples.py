@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.scoring import Floats
 from analysis.study import Study
+from minbert.bundled import CORPUS
 from minbert.config import TrainConfig
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.errors import UserError
@@ -21,14 +22,14 @@ def read_texts(study: Study, number: int, folder: Path | None = None) -> Corpus:
 
     Args:
         number: the trial, whose configuration tells which columns hold the texts.
-        folder: where the data are now; by default where they were.
+        folder: where the data are now; by default where they were, or the bundled ones of this installation.
 
     Raises:
         UserError: the folder is gone, or its content is not what the study was run on.
     """
     data = study.meta.get("data")
     data = data if isinstance(data, dict) else {}
-    path = folder or Path(str(data.get("path", "")))
+    path = folder or (CORPUS if data.get("bundled") else Path(str(data.get("path", ""))))
     if not path.is_dir():
         raise UserError(
             f"{path}: the study's data folder is gone, and the study holds no texts; name a copy with --data"
