@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test check format clean
+.PHONY: search test test-browser check format clean
 
 search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not browser"
+
+# Opens a report in Debian's chromium; says so and passes where there is none.
+test-browser: .venv/installed
+	$(BIN)/python -m pytest -m browser -rs
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -11,12 +11,13 @@ from analysis.study import Study
 from analysis.tables import interval, points, probability, score, short_names
 
 
-def show_ablation(study: Study) -> list[tuple[str, str, pd.DataFrame]]:
+def show_ablation(study: Study, table: pd.DataFrame | None = None) -> list[tuple[str, str, pd.DataFrame]]:
     """Title, explanation and table of the score, then of every task.
 
     Means to three places; differences, intervals and what could have been seen in points (0.01).
+    ``table``: the study's ``ablation_table``, where it has been computed.
     """
-    table = ablation_table(study)
+    table = ablation_table(study) if table is None else table
     sections = []
     for target in (SCORE, *study.tasks):
         rows = table[table["target"] == target]

@@ -96,8 +96,12 @@ class _Configurations(optuna.study.Study):
     """Configurations as a study, without the copies of them that a storage makes for every bootstrap sample."""
 
     def __init__(self, trials: list[FrozenTrial]) -> None:
-        storage = InMemoryStorage()
+        storage, told = InMemoryStorage(), optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(
+            optuna.logging.WARNING
+        )  # nobody need read that a study was made in memory
         number = storage.create_new_study([StudyDirection.MAXIMIZE], "configurations")
+        optuna.logging.set_verbosity(told)
         super().__init__(storage.get_study_name_from_id(number), storage)
         self.configurations = trials
 

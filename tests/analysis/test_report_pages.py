@@ -8,14 +8,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 
+from analysis.ensemble import best_trials
 from analysis.provenance import continue_command
 from analysis.report import main, summary_tables
+from analysis.selection import METHODS
 from analysis.study import Factor, load
 from analysis.tables import markdown_table, short_names
+from tests.analysis.conftest import TASKS
 
 PLAIN = {"tasks.sts.head.kind": "cross", "stages.finetune.sampler.kind": "sequential"}
 HEAD_ONLY = [{"path": "tasks.sts.head.kind", "levels": ["cosine", "concat", "cross"]}]
@@ -67,13 +72,31 @@ def test_the_first_lines_say_what_was_searched_what_won_and_how_sure(written: tu
     assert "not the papers'" in top
 
 
-def test_the_report_holds_every_section_and_picture(written: tuple[Path, str, Page]) -> None:
+def test_the_report_holds_every_section_and_picture(written: tuple[Path, str, Page], searched: Path) -> None:
     out, markdown, page = written
-    for title in ("Top configurations", "Main effects after epoch 3 of 3", "Ensemble", "Behind the numbers"):
-        assert f"## {title}" in markdown
-    pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
-    assert len(pictures) == 8  # six factors, learning curves, cost
-    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert re.findall("^## (.*)", markdown, re.MULTILINE) == [
+        "Top configurations",
+        "Main effects after epoch 3 of 3",
+        "Importance",
+        "Interactions",
+        "Pareto front of the tasks",
+        "Ensemble",
+        "Ensemble methods",
+        f"Errors of trial {best_trials(load(searched))[0]}",
+        "Training",
+        "Trials that did not complete",
+        "Behind the numbers",
+    ]
+    pictures = re.findall(r"!\[.*?\]\(report_pictures/(.*?)\.png\)", markdown)
+    factors = [f"factor_{place:02d}" for place in range(6)]
+    assert pictures == [
+        *("scores_by_task", "effects", *factors, "interaction_1", "interaction_2", "pareto", "hypervolume"),
+        *("ensemble_growth", "confusion_sst", "learning_curves", "train_against_dev", "tasks_over_training"),
+        *("score_against_cost", "timeline"),
+    ]
+    files = [out / "report_pictures" / f"{name}.png" for name in pictures]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    assert "nothing can be said about texts" in markdown
     assert "select half" in markdown
     assert "report half" in markdown
     assert "2 rows without a label skipped" in markdown
@@ -84,9 +107,61 @@ def test_the_report_holds_every_section_and_picture(written: tuple[Path, str, Pa
 
 def test_the_page_needs_no_network(written: tuple[Path, str, Page]) -> None:
     out, _, page = written
-    assert len(page.loads) == 9
-    assert all(address.startswith("data:") for address in page.loads)
+    assert len(page.loads) > 25
+    assert all(address.startswith(("data:", "#")) for address in page.loads)
     assert "http" not in re.sub(r"base64,[^\"]*", "", (out / "report.html").read_text())
+
+
+def test_the_contents_lead_to_every_section(written: tuple[Path, str, Page]) -> None:
+    out, markdown, _ = written
+    text = (out / "report.html").read_text()
+    links = dict(re.findall('<a href="#(.*?)">(.*?)</a>', text))
+    headings = dict(re.findall('<h2 id="(.*?)">(.*?)</h2>', text))
+    assert links == headings
+    assert list(links.values()) == re.findall("^## (.*)", markdown, re.MULTILINE)
+
+
+def test_what_a_search_suggests_comes_with_the_command_that_tests_it(
+    written: tuple[Path, str, Page],
+) -> None:
+    _, markdown, _ = written
+    effects, interactions = (
+        markdown.split(f"## {title}")[1].split("\n## ")[0] for title in ("Main effects", "Interactions")
+    )
+    assert "Put the effect of sts.head to the test" in effects
+    assert "--design one_factor --around" in effects
+    assert "Put the interaction of" in interactions
+    assert "--design grid --replicates 5" in interactions
+
+
+def test_every_method_of_ensembles_is_compared_on_the_score(written: tuple[Path, str, Page]) -> None:
+    _, markdown, _ = written
+    rows = markdown.split("## Ensemble methods")[1].split("\n## ")[0]
+    assert re.findall(r"^\| (\w+) \|", rows, re.MULTILINE) == ["method", *METHODS]
+
+
+def test_a_large_space_has_few_pictures_and_all_factors_in_the_table(
+    new_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    names = [f"extra{place}" for place in range(12)]
+    writer = new_study(factors=[{"path": name, "levels": [0, 1]} for name in names])
+    random = np.random.default_rng(5)
+    for place in range(40):
+        levels = {name: int(random.integers(2)) for name in names}
+        score = 0.5 + 0.1 * levels["extra7"] + 0.01 * float(random.normal())
+        metrics = {f"{half}/{name}": score for half in ("select", "report") for name in (*TASKS, "score")}
+        writer.journal.add_trial(
+            create_trial(
+                value=score,
+                params=levels,
+                distributions=dict.fromkeys(names, CategoricalDistribution([0, 1])),
+                user_attrs={"config_id": f"c{place}", "metrics": metrics},
+            )
+        )
+    markdown, _ = report(writer.path, tmp_path / "out")
+    assert len(re.findall(r"\(report_pictures/factor_", markdown)) == 8
+    assert "factor_07.png" in markdown
+    assert all(f"| {name} |" in markdown for name in names)
 
 
 def test_title_headline_note_and_pictures_name_the_epoch_that_effects_are_taken_at(

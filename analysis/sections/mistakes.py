@@ -1,0 +1,129 @@
+"""The section of what the best trial gets wrong; texts are read, but none is quoted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import plots
+from analysis.ensemble import best_trials
+from analysis.error_groups import error_by_group, error_trends, text_features
+from analysis.errors import confusion, constant_predictors
+from analysis.examples import dev_examples, judged, read_texts
+from analysis.sections.parts import Picture, Section, drawn
+from analysis.study import Study
+from analysis.tables import probability
+from analysis.wording import read_vocabulary
+from minbert.errors import UserError
+
+CONSTANT_SHOWN = 10
+
+
+def error_sections(study: Study) -> list[Section]:
+    """Confusions and errors against length of the best trial, and trials that answered all alike."""
+    numbers = best_trials(study)
+    if not numbers:
+        return []
+    confusions = _confusions(study, numbers[0])
+    trends, groups, missing = _texts(study, numbers[0])
+    sections = []
+    if confusions or len(trends):
+        told = missing or (
+            "Error: value − label, above 0 where too high (value: the expected class, the probability of class 1, or "
+            "the number). rho: Spearman's correlation of the error with what is counted; errors depend on the label, so "
+            "p (Holm over a task) is of the correlation at equal labels."
+        )
+        sections.append(
+            Section(
+                f"Errors of trial {numbers[0]}",
+                f"The best trial, on all of dev; this describes mistakes and chooses nothing. {told}",
+                trends if len(trends) else None,
+                [*confusions, *groups],
+                commands=[
+                    (
+                        "Its most wrong examples, further groups, members' agreement",
+                        f"python -m analysis.errors {study.path}",
+                    )
+                ],
+            )
+        )
+    return [*sections, *_constant(study)]
+
+
+def _confusions(study: Study, number: int) -> list[Picture]:
+    """Of every task with classes of which stored predictions exist."""
+    pictures: list[Picture] = []
+    for task, info in study.tasks.items():
+        if info.kind != "classification":
+            continue
+        stored = study.predictions(task, [number])
+        known = stored[(stored["split"] == "dev") & stored["label"].notna()]
+        if len(known):
+            counts = confusion(judged(known.reset_index(drop=True), info.kind), info.classes)
+            figure = plots.confusion_matrix(counts, f"{task}: labels and answers")
+            caption = f"{task}: how many examples of each label (rows) got each answer, and their share of the label"
+            pictures += drawn((f"confusion_{task}", caption, figure))
+    return pictures
+
+
+def _texts(study: Study, number: int) -> tuple[pd.DataFrame, list[Picture], str]:
+    """Trends as text, pictures of errors by length, and a sentence in place of both where texts are gone."""
+    try:
+        corpus = read_texts(study, number)
+        vocabulary = read_vocabulary(Path(str((study.meta.get("encoder") or {}).get("path", ""))))
+        examples = {task: dev_examples(study, number, task, corpus) for task in study.tasks}
+    except UserError:
+        return pd.DataFrame(), [], "The data are not where they were, so nothing can be said about texts."
+    tables, groups = [], {}
+    for task, frame in examples.items():
+        texts = [frame[name].tolist() for name in frame if str(name).startswith("text_")]
+        features = text_features(texts, vocabulary)
+        groups[task] = error_by_group(frame, features)
+        tables.append(_trends(task, error_trends(frame, features)))
+    figure = plots.signed_error(groups)
+    caption = (
+        "Mean error (value − label) by characters of the text, with 95% intervals; to the right: too high"
+    )
+    return pd.concat(tables, ignore_index=True), drawn(("error_by_length", caption, figure)), ""
+
+
+def _trends(task: str, trends: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "task": task,
+            "error against": trends["feature"],
+            "n": trends["n"].astype(str),
+            "rho": [_signed(value) for value in trends["rho"]],
+            "at equal labels": [_signed(value) for value in trends["rho_at_label"]],
+            "p (Holm)": [probability(value) for value in trends["p_holm"]],
+        }
+    )
+
+
+def _constant(study: Study) -> list[Section]:
+    """Trials that gave every example of a task one answer in their last scored epoch or an earlier one."""
+    found = constant_predictors(study.scored_epochs)
+    if found.empty:
+        return []
+    note = (
+        f"{len(found)} times a trial answered all of a task's dev examples alike after some epoch; those that still did at "
+        "their end come first."
+    )
+    shown = found.sort_values("last", ascending=False, kind="stable").head(CONSTANT_SHOWN)
+    table = pd.DataFrame(
+        {
+            "trial": shown["number"].astype(str),
+            "task": shown["task"],
+            "epochs": [
+                f"{one} of {all_}" for one, all_ in zip(shown["epochs"], shown["scored"], strict=True)
+            ],
+            "at the end": ["yes" if last else "no" for last in shown["last"]],
+        }
+    )
+    return [Section("One answer for everything", note, table)]
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.2f}"
