@@ -17,25 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from minbert.bundled import CORPUS
-from minbert.bundled.grammar import (
-    COMPARISONS,
-    INTENTS,
-    TIMES,
-    TOWNS,
-    TRAITS,
-    Event,
-    Noun,
-    Question,
-    Words,
-    ask,
-    draw_event,
-    draw_question,
-    draw_review,
-    judge,
-    opposite,
-    slot_options,
-    tell,
-)
+from minbert.bundled.events import Event, Noun, draw_event, tell
+from minbert.bundled.lexicon import COMPARISONS, TIMES, TOWNS, TRAITS, Words, opposite
+from minbert.bundled.questions import INTENTS, Question, ask, draw_question, slot_options
+from minbert.bundled.reviews import draw_review, judge
 from minbert.bundled.triplets import draw_sentence, draw_triplet
 
 SEED = 224

@@ -5,19 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from minbert.bundled.grammar import (
-    TIMES,
-    TRAITS,
-    Event,
-    Words,
-    ask,
-    draw_event,
-    draw_question,
-    draw_review,
-    judge,
-    opposite,
-    tell,
-)
+from minbert.bundled.events import Event, draw_event, tell
+from minbert.bundled.lexicon import TIMES, TRAITS, Words, opposite
+from minbert.bundled.questions import ask, draw_question
+from minbert.bundled.reviews import draw_review, judge
 
 
 def draw_sentence(rng: random.Random) -> tuple[Words, str]:

@@ -10,8 +10,8 @@ import transformers
 
 from minbert.bundled import CORPUS, ENCODER
 from minbert.checkpoint import open_encoder
-from minbert.config import default_tasks
 from minbert.corpora.reader import read_corpus
+from minbert.task_config import default_tasks
 
 
 def test_the_script_makes_the_committed_corpus_byte_for_byte(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import BertWordPieceTokenizer
 
 from minbert.bundled import CORPUS, ENCODER
-from minbert.bundled.grammar import Event, Noun, draw_event
+from minbert.bundled.events import Event, Noun, draw_event
 from minbert.bundled.make_corpus import SENTENCES, TRIPLETS, similarity
 from minbert.bundled.triplets import contradict, follow
 from minbert.corpora.reader import read_corpus
