@@ -22,7 +22,7 @@ from minbert.config import (
     text_of,
 )
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 """Raised whenever the same configuration would give other numbers than before."""
 
 
@@ -178,8 +178,6 @@ def _drop_idle_multitask(config: TrainConfig, stage: MultitaskStage, data: dict[
         data.pop("micro_batch_size")
     if stage.last_epoch == 1 and stage.weighting == "adaptive":
         data["weighting"] = "fixed"  # there are no earlier scores to adapt to
-    if stage.freeze_encoder:
-        data.pop("encoder_dropout")
 
 
 def _sampler(stage: MultitaskStage, tasks: list[str]) -> dict[str, Any]:

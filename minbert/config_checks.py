@@ -41,6 +41,7 @@ def check_stage(
                 raise ValueError(
                     f"stages.{name}.sampler.order has no turn for {task!r}: name it there, or leave it out of the stage's tasks"
                 )
+        _check_every_task_comes(config, name, stage)
         _check_ranking(config, name, stage)
         _check_single_task(config, name, stage)
         if stage.freeze_encoder:
@@ -83,22 +84,37 @@ def _tasks_named(
         yield "mnr.tasks", stage.mnr.tasks
 
 
-def _check_ranking(config: TrainConfig, name: str, stage: MultitaskStage) -> None:
-    for task in stage.mnr.tasks:
-        _check_ranked_task(name, task, config.tasks[task], config.tasks[task].batch_size or stage.batch_size)
-    smooth = bool(stage.smart.weight or stage.smart.bregman)
-    if smooth and stage.mnr.share == 1 and set(stage.mnr.tasks) == set(config.trained_tasks(stage)):
+def _check_every_task_comes(config: TrainConfig, name: str, stage: MultitaskStage) -> None:
+    if stage.sampler.kind not in ("sequential", "round_robin") or stage.epoch_steps is None:
+        return
+    order = stage.sampler.order or tuple(config.trained_tasks(stage))
+    needed = max(order.index(task) for task in order) + 1
+    needed = len(order) if stage.sampler.kind == "sequential" or stage.sampler.unit == "pass" else needed
+    if stage.epoch_steps < needed:
         raise ValueError(
-            f"stages.{name}.smart does not go with mnr.share 1: ranked tasks are not smoothed, and mnr.tasks are all"
+            f"stages.{name}.epoch_steps {stage.epoch_steps} does not go with sampler.kind {stage.sampler.kind!r}: "
+            f"{order[-1]!r} would never have its turn; {needed} steps are needed at least"
         )
 
+
+def _check_ranking(config: TrainConfig, name: str, stage: MultitaskStage) -> None:
+    throughout = stage.ranked_epochs == stage.last_epoch
+    for task in stage.mnr.tasks:
+        size = config.tasks[task].batch_size or stage.batch_size
+        _check_ranked_task(name, task, config.tasks[task], size, throughout)
+    term = stage.smart.term
+    if term and throughout and set(stage.mnr.tasks) == set(config.trained_tasks(stage)):
+        raise ValueError(
+            f"stages.{name}.{term} does not go with mnr.share {stage.mnr.share:g}: ranked tasks are not smoothed, "
+            "and mnr.tasks are all"
+        )
     looked_at = len(config.trained_tasks(stage)) - len(stage.mnr.tasks)
-    if stage.ranked_epochs == stage.last_epoch and looked_at < 2 and stage.mnr.tasks:
+    if throughout and looked_at < 2 and stage.mnr.tasks:
         needed = "two tasks that mnr does not rank in some epoch: ranked ones are not compared"
         refuse_unless(False, stage, {"conflict_batches": 0}, needed, f"stages.{name}.")
 
 
-def _check_ranked_task(name: str, task: str, config: TaskConfig, batch_size: int) -> None:
+def _check_ranked_task(name: str, task: str, config: TaskConfig, batch_size: int, throughout: bool) -> None:
     where = f"stages.{name}.mnr.tasks {task!r}"
     if config.head.kind not in ("concat", *ONE_VALUE):
         raise ValueError(
@@ -109,6 +125,11 @@ def _check_ranked_task(name: str, task: str, config: TaskConfig, batch_size: int
         raise ValueError(f"{where} has classes: ranking needs positive pairs")
     if batch_size < 2:
         raise ValueError(f"{where} does not go with a batch_size of {batch_size}: ranking needs negatives")
+    if config.head.kind == "concat" and throughout:
+        raise ValueError(
+            f"{where} with a share that covers all epochs does not go with tasks.{task}.head.kind 'concat': nothing "
+            "would train that head; use cosine or dot, or a smaller mnr.share"
+        )
 
 
 def _check_single_task(config: TrainConfig, name: str, stage: MultitaskStage) -> None:

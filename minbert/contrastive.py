@@ -144,9 +144,9 @@ class SimCSEObjective(_ContrastiveObjective):
 class SupervisedSimCSEObjective(_ContrastiveObjective):
     """Supervised SimCSE on triplets, or on a task's positive pairs.
 
-    A pair's hard negative is the second sentence of another pair of the batch. As all of these
-    stand among everybody's negatives, each sentence would meet its own positive there again:
-    whatever has the positive's text is left out of that sentence's negatives.
+    A pair's hard negative is the second sentence of another pair: those of all pairs in an order that
+    leaves none in place ("Simple contrastive learning", section 3.3). Whatever has the text of a
+    sentence's own positive is left out of its negatives.
     """
 
     def __init__(
@@ -166,16 +166,19 @@ class SupervisedSimCSEObjective(_ContrastiveObjective):
             else positive_pairs(corpus, config, stage, stage.task)
         )
         super().__init__(model, config, name, stage, len(self._columns[0]), device)
+        self._others: np.ndarray | None = None
+        if stage.task is not None:
+            rng = stream(config.seed, self._stream, "negatives")
+            self._others = derangement(len(self._columns[0]), rng)
 
     def backward(self, epoch: int, index: int) -> StepResult:
         stage = self._stage
         numbers = self._batch(epoch, index)
         groups = [[column[number] for number in numbers] for column in self._columns]
         same = None
-        if stage.task is not None:
-            others = derangement(len(numbers), stream(self._seed, self._stream, "negatives", epoch, index))
-            groups.append([groups[1][other] for other in others])
-            same = _same_text(groups[1], others).to(self._device)
+        if self._others is not None:
+            groups.append([self._columns[1][number] for number in self._others[numbers]])
+            same = _same_text(groups[1], groups[2]).to(self._device)
         (sentence, positive, negative), tokens = self._encode(groups, epoch, index)
         loss = supervised_simcse_loss(
             sentence, positive, negative, stage.temperature, stage.hard_negative_weight, same
@@ -192,8 +195,8 @@ def derangement(size: int, rng: np.random.Generator) -> np.ndarray:
             return permutation
 
 
-def _same_text(positives: Sequence[np.ndarray], others: np.ndarray) -> Tensor:
-    """(batch, 2 · batch) bool: which of [positives | positives[others]] have the text of the row's positive."""
+def _same_text(positives: Sequence[np.ndarray], negatives: Sequence[np.ndarray]) -> Tensor:
+    """(batch, 2 · batch) bool: which of [positives | negatives] have the text of the row's positive."""
     codes: dict[bytes, int] = {}
-    texts = np.array([codes.setdefault(text.tobytes(), len(codes)) for text in positives])
-    return torch.from_numpy(texts[:, None] == np.concatenate([texts, texts[others]]))
+    texts = np.array([codes.setdefault(text.tobytes(), len(codes)) for text in [*positives, *negatives]])
+    return torch.from_numpy(texts[: len(positives), None] == texts)

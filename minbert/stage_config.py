@@ -82,6 +82,12 @@ class SmartConfig(Frozen):
     momentum: float = Field(default=0.0, ge=0, lt=1)
     """β of the earlier model that the proximal term looks back at; 0: the last iterate."""
 
+    @property
+    def term(self) -> str:
+        """The first of its terms that counts, for a message; empty where none does."""
+        terms = {"smart.weight": self.weight, "smart.bregman": self.bregman}
+        return next((f"{name} {weight}" for name, weight in terms.items() if weight), "")
+
 
 class MnrConfig(Frozen):
     """Multiple negatives ranking instead of a task's own loss (see :mod:`minbert.contrastive`)."""
@@ -173,14 +179,16 @@ class MultitaskStage(StageConfig):
             concurrent, self, {"combine": "sum"}, "sampler.kind concurrent: other steps have one task"
         )
         self._length_fits()
-        if self.freeze_encoder and (self.smart.weight or self.smart.bregman):
-            raise ValueError(
-                "smart does not go with freeze_encoder true: it smooths the encoder, which does not change"
-            )
-        if self.pcgrad and (self.smart.weight or self.smart.bregman):
-            raise ValueError(
-                "smart does not go with pcgrad true: no source says whether its term is projected, use one of them"
-            )
+        if term := self.smart.term:
+            if self.freeze_encoder:
+                raise ValueError(
+                    f"{term} does not go with freeze_encoder true: it smooths the encoder, which does not change"
+                )
+            if self.pcgrad:
+                raise ValueError(
+                    f"{term} does not go with pcgrad true: no source says whether its gradient is projected, "
+                    "use one of them"
+                )
         if self.mnr.tasks and self.micro_batch_size is not None:
             raise ValueError(
                 f"micro_batch_size {self.micro_batch_size} does not go with mnr.tasks: its negatives are the whole batch"
@@ -241,6 +249,14 @@ class SimCSEStage(ContrastiveStage):
     """Weight of a masked-language-model loss on the same sentences; 0: none."""
     mlm_share: float = Field(default=0.15, gt=0, lt=1)
     """Share of the tokens that it masks."""
+
+    @model_validator(mode="after")
+    def _has_two_views(self) -> Self:
+        if not self.dropout and not self.encoder_dropout:
+            raise ValueError(
+                "dropout 0 does not go with encoder_dropout 0: only dropout tells a sentence's two encodings apart"
+            )
+        return self
 
 
 class SupervisedSimCSEStage(ContrastiveStage):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from minbert.attention import AttentionBackend, attend, plan_chunks
-from minbert.dropout import DropoutStream
+from minbert.attention import AttentionBackend, Chunk, attend, plan_chunks
+from minbert.dropout import DropoutStream, kept_scale
 
 CPU = torch.device("cpu")
 PLANS = [
@@ -53,18 +53,57 @@ def test_attention_equals_a_plain_loop_in_float64(backend: AttentionBackend) -> 
     torch.testing.assert_close(found, plain(qkv.double(), lengths, heads).float(), atol=1e-5, rtol=0)
 
 
-def plain(qkv: Tensor, lengths: tuple[int, ...], heads: int) -> Tensor:
+def plain(qkv: Tensor, lengths: tuple[int, ...], heads: int, masks: list[Tensor] | None = None) -> Tensor:
+    """A loop over sequences and heads; ``masks`` are factors of the attention probabilities."""
     hidden = qkv.shape[1] // 3
     width = hidden // heads
     rows = []
-    for sequence in qkv.split(list(lengths)):
+    for number, sequence in enumerate(qkv.split(list(lengths))):
         parts = []
         for head in range(heads):
             columns = slice(head * width, (head + 1) * width)
             query, key, value = (part[:, columns] for part in sequence.split(hidden, dim=1))
-            parts.append(torch.softmax(query @ key.T / width**0.5, dim=1) @ value)
+            shares = torch.softmax(query @ key.T / width**0.5, dim=1)
+            parts.append((shares if masks is None else shares * masks[number][head]) @ value)
         rows.append(torch.cat(parts, dim=1))
     return torch.cat(rows)
+
+
+def test_gradients_equal_autograds_of_the_plain_loop_under_the_same_masks() -> None:
+    """Also where a chunk is padded: lengths 6, 6 and 7 stand in one."""
+    lengths, heads, rate = (2, 3, 6, 6, 7, 30), 2, 0.25
+    qkv = torch.randn(sum(lengths), 24, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    plan = plan_chunks(lengths, CPU)
+    assert any(chunk.gather is not None for chunk in plan)
+    masks = drawn_masks(plan, heads, rate)
+    stream = DropoutStream(CPU)
+    stream.seed(4)
+    spread = torch.randn(sum(lengths), 8, generator=torch.Generator().manual_seed(3))
+    found = attend(qkv, heads, plan, stream, rate, "bmm")
+    expected = plain(qkv.double(), lengths, heads, masks)
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=0)
+    for states in (found, expected):
+        qkv.grad, before = None, qkv.grad
+        (states * spread).sum().backward()
+    assert before is not None and qkv.grad is not None
+    torch.testing.assert_close(before, qkv.grad, atol=1e-5, rtol=1e-4)
+
+
+def drawn_masks(plan: tuple[Chunk, ...], heads: int, rate: float) -> list[Tensor]:
+    """Every sequence's (heads, length, length) factors, as the stream of seed 4 draws them for all chunks at once."""
+    stream = DropoutStream(CPU)
+    stream.seed(4)
+    drawn = stream.mask(heads * sum(chunk.sequences * chunk.length**2 for chunk in plan), rate)
+    assert drawn is not None
+    masks, done = [], 0
+    for chunk in plan:
+        shape = (chunk.sequences, heads, chunk.length, chunk.length)
+        part = drawn[done : done + chunk.sequences * heads * chunk.length**2].view(shape)
+        done += part.numel()
+        real = torch.ones(chunk.sequences, chunk.length) if chunk.mask is None else chunk.mask[:, 0, 0] == 0
+        sizes = real.sum(1).int().tolist()
+        masks += [kept[:, :n, :n].double() * kept_scale(rate) for kept, n in zip(part, sizes, strict=True)]
+    return masks
 
 
 @pytest.mark.parametrize("backend", ["bmm", "sdpa"])

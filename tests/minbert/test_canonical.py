@@ -76,6 +76,7 @@ WITH_EFFECT: list[dict[str, Any]] = [
     {"stages__finetune__sampler": {"kind": "round_robin", "unit": "pass"}},
     {"stages__finetune__sampler": {"kind": "round_robin", "order": ["sst", "sts", "sst", "qqp"]}},
     {"stages__supervised": {"epochs": 1, "task": "qqp"}},
+    {"shared_layer": "all", "shared_dropout": 0.2},
 ]
 
 
@@ -94,10 +95,6 @@ def test_what_has_an_effect_changes_the_config_id(leaves: dict[str, Any], config
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (
-            {"stages__finetune__freeze_encoder": True},
-            {"stages__finetune__freeze_encoder": True, "stages__finetune__encoder_dropout": 0.3},
-        ),
         (
             {"stages__finetune__warmup_steps": 3},
             {"stages__finetune__warmup_steps": 3, "stages__finetune__warmup_share": 0.4},
@@ -178,6 +175,38 @@ def test_leaves_that_others_switch_off_do_not_count(
     one: dict[str, Any], other: dict[str, Any], configure: MakeConfig
 ) -> None:
     assert config_id(configure(**one)) == config_id(configure(**other))
+
+
+@pytest.mark.parametrize(
+    ("common", "path", "values"),
+    [
+        ({"shared_layer": "all"}, "shared_dropout", (0.1, 0.2)),
+        ({"tasks__sst__head__hidden_layers": 1}, "tasks__sst__head__hidden_dropout", (0.1, 0.3)),
+        ({"stages__finetune__smart__bregman": 1.0}, "stages__finetune__smart__momentum", (0.0, 0.9)),
+        ({"stages__finetune__smart__weight": 1.0}, "stages__finetune__smart__steps", (1, 2)),
+        ({"stages__finetune__freeze_encoder": True}, "stages__finetune__encoder_dropout", (0.0, 0.3)),
+        ({"stages__simcse__epochs": 1}, "stages__simcse__mlm_weight", (0.0, 0.1)),
+    ],
+    ids=str,
+)
+def test_leaves_that_others_switch_on_count(
+    common: dict[str, Any], path: str, values: tuple[Any, Any], configure: MakeConfig
+) -> None:
+    assert len({config_id(configure(**{**common, path: value})) for value in values}) == 2
+
+
+def test_the_order_of_ranked_tasks_does_not_count(configure: MakeConfig) -> None:
+    heads = {"tasks__qqp__head__kind": "cosine", "tasks__sts__head__kind": "dot"}
+    orders = (["qqp", "sts"], ["sts", "qqp"])
+    ids = {config_id(configure(**heads, stages__finetune__mnr={"tasks": tasks})) for tasks in orders}
+    assert len(ids) == 1
+
+
+def test_a_stage_trained_without_a_tenth_of_train_is_another_one(configure: MakeConfig) -> None:
+    keys = {
+        stage_key(configure(**ON, selection=selection), "simcse", 1) for selection in ("dev", "train_holdout")
+    }
+    assert len(keys) == 2
 
 
 def test_the_order_of_tasks_counts_because_samplers_follow_it() -> None:

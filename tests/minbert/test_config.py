@@ -75,8 +75,21 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (finetune(sampler={"kind": "sequential", "order": ["sst", "qqp"]}), ("sampler.order", "'sts'", "tasks")),
     (finetune(combine="mean", sampler={"kind": "merged"}), ("combine 'mean'", "sampler.kind concurrent")),
     (finetune(pcgrad=True, sampler={"kind": "random"}), ("pcgrad true", "sampler.kind 'random'")),
-    (finetune(pcgrad=True, smart={"weight": 0.5}), ("smart", "pcgrad true")),
-    (finetune(freeze_encoder=True, smart={"bregman": 0.5}), ("smart", "freeze_encoder true")),
+    (stage("simcse", encoder_dropout=0, dropout=0), ("dropout 0", "encoder_dropout 0")),
+    (
+        {**head("sts", kind="concat"), **finetune(epochs=2, mnr={"tasks": ["sts"], "share": 1.0})},
+        ("mnr.tasks 'sts'", "tasks.sts.head.kind 'concat'"),
+    ),
+    (
+        finetune(epoch_steps=2, sampler={"kind": "round_robin"}),
+        ("epoch_steps 2", "sampler.kind 'round_robin'", "3 steps"),
+    ),
+    (
+        finetune(epoch_steps=3, sampler={"kind": "sequential", "order": ["sst", "qqp", "sst", "sts"]}),
+        ("epoch_steps 3", "sampler.kind 'sequential'", "4 steps"),
+    ),
+    (finetune(pcgrad=True, smart={"weight": 0.5}), ("smart.weight 0.5", "pcgrad true")),
+    (finetune(freeze_encoder=True, smart={"bregman": 0.5}), ("smart.bregman 0.5", "freeze_encoder true")),
     (finetune(mnr={"tasks": ["sts"]}), ("mnr.tasks 'sts'", "tasks.sts.head.kind 'cross'", "own vectors")),
     (finetune(mnr={"tasks": ["nope"]}), ("mnr.tasks", "'nope'")),
     (
@@ -146,7 +159,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             **head("sts", kind="cosine"),
             **finetune(tasks=["sts"], mnr={"tasks": ["sts"]}, smart={"weight": 1}),
         },
-        ("smart", "mnr.share 1"),
+        ("smart.weight 1.0", "mnr.share 1"),
     ),
     (finetune(tasks=["sst", "sst"]), ("stages.finetune.tasks", "'sst' twice")),
     (finetune(epochs=0), ("recipe", "multitask")),

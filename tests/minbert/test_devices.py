@@ -41,6 +41,18 @@ def test_computing_needs_a_pinned_configuration(configure: MakeConfig) -> None:
     assert (numerics.dtype, numerics.backend) == (torch.bfloat16, "bmm")
 
 
+def test_fp32_products_keep_fp32_accuracy(configure: MakeConfig) -> None:
+    """Whatever routine the machine is given for them."""
+    before = torch.get_float32_matmul_precision()
+    try:
+        compute(configure(precision="fp32"))
+        a, b = (torch.randn(300, 200, generator=torch.Generator().manual_seed(n)) for n in range(2))
+        error = (a @ b.T).double() - a.double() @ b.double().T
+        assert error.abs().max() < 1e-4
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_without_a_gpu_is_refused(configure: MakeConfig, encoder_files: EncoderFiles) -> None:
     with pytest.raises(UserError, match="torch finds no GPU"):

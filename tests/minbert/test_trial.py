@@ -451,6 +451,17 @@ def test_a_frozen_encoder_stays_bit_identical(
     assert history(folder)[0]["train_loss"] != history(folder)[1]["train_loss"]
 
 
+def test_dropout_inside_a_frozen_encoder_has_its_effect(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    ends = []
+    for rate in (0.0, 0.5):
+        frozen = {"stages__finetune__freeze_encoder": True, "stages__finetune__encoder_dropout": rate}
+        folder = finish(configure(**frozen, stages__finetune__epochs=1), f"{rate}")
+        ends.append(load_file(folder / "best" / "heads.safetensors"))
+    assert any(not torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
 def test_the_best_epoch_is_the_first_with_the_highest_select_score_and_predictions_are_its(
     configure: MakeConfig, materials: MakeMaterials, tmp_path: Path
 ) -> None:
