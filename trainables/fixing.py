@@ -13,6 +13,7 @@ from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import parse_value, problems
 from trainables.distribution_parsing import is_distribution
 from trainables.distributions import Choice, label, same
+from trainables.idle import is_idle
 from trainables.runs import RUN, Runs
 from trainables.settings import SearchSettings
 from trainables.space_trees import Layers, Set, get, leaves, overlay, put
@@ -86,10 +87,13 @@ def fix(space: Space, settings: Sequence[Setting]) -> Fixed:
             laid = _with_leaf(laid, setting)
     if not space.runs.rows:
         checked = laid.checked()
-        _refuse_idle(checked, settings)
+        _refuse_unmet(checked, settings)
+        _refuse_idle(space, checked, settings)
         return Fixed(checked)
     tree, passed_over = _with_runs(laid, of_trials)
-    return Fixed(laid.redrafted(tree).checked(), passed_over)
+    checked = laid.redrafted(tree).checked()
+    _refuse_idle(space, checked, of_trials)
+    return Fixed(checked, passed_over)
 
 
 def open_paths(values: Mapping[str, Any]) -> set[str]:
@@ -135,7 +139,27 @@ def _with_leaf(space: Space, setting: Setting) -> Space:
     return space.redrafted(tree)
 
 
-def _refuse_idle(space: Space, settings: Sequence[Setting]) -> None:
+def _refuse_idle(space: Space, fixed: Space, settings: Sequence[Setting]) -> None:
+    """Refuse a value that changes nothing of what is trained."""
+    if space.runs.rows:
+        names = fixed.runs.configured
+        before = [_of_run(space, name) for name in names]
+        pairs = list(zip((fixed.config({RUN: name}) for name in names), before, strict=True))
+    else:
+        content: dict[str, Any] = {}
+        for path, value in space.fixed.items():
+            content = put(content, path, value)
+        pairs = [(config, content) for config in fixed.representatives]
+    searched = {factor.path for one in (space, fixed) for factor in one.factors}
+    for each in {each.path: each for each in settings}.values():
+        drawn = any(path == each.path or path.startswith(each.path + ".") for path in searched)
+        if not drawn and not is_distribution(each.value) and is_idle(each.path, each.value, pairs):
+            raise UserError(
+                f"{each.origin} has no effect here: whatever is trained is trained the same without it"
+            )
+
+
+def _refuse_unmet(space: Space, settings: Sequence[Setting]) -> None:
     """Refuse a value for a factor whose condition can no longer hold, unless it is the value that holds there."""
     drawn = {factor.path for factor in space.factors}
     for setting in {each.path: each for each in settings}.values():
@@ -156,7 +180,8 @@ def _with_runs(
     """The content of a listed space's file with the settings laid over its fixed part and its runs.
 
     A run's own values are replaced too. A run that lacks a leaf, such as one of a stage that only
-    others have, stays as it is; so does one that a setting does not go with, unless it goes with none.
+    others have, stays as it is; so does one that just one of the settings does not go with, unless that
+    goes with no run.
     """
     chosen = {name: _split_fitting(space, name, settings) for name in space.runs.configured}
     fits = {each.path for taken, _ in chosen.values() for each in taken}
@@ -196,17 +221,19 @@ def _split_fitting(
         if _has(tree, each.path):
             placed.append(each)
             tree = overlay(tree, put({}, each.path, each.value))
-    if _refusal(partial, placed) is None:
+    reason = _refusal(partial, placed)
+    refused = _cause(partial, placed) if reason else None
+    if reason is None or refused is None:
         return placed, []
-    taken: list[Setting] = []
-    refused: list[tuple[Setting, str]] = []
-    for each in placed:
-        reason = _refusal(partial, [*taken, each])
-        if reason is None:
-            taken.append(each)
-        else:
-            refused.append((each, reason))
-    return taken, refused
+    return [each for each in placed if each is not refused], [(refused, reason)]
+
+
+def _cause(partial: Mapping[str, Any], settings: Sequence[Setting]) -> Setting | None:
+    """The one setting that does not go with a run; None where the settings do not go with each other."""
+    causes = [
+        one for one in settings if _refusal(partial, [each for each in settings if each is not one]) is None
+    ]
+    return causes[0] if len(causes) == 1 else None
 
 
 def _refusal(partial: Mapping[str, Any], settings: Sequence[Setting]) -> str | None:

@@ -13,6 +13,7 @@ from minbert.config import TrainConfig
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import config_error, problems
 from trainables.distributions import Choice, Factor, Int, Uniform, label, same, stored
+from trainables.idle import is_idle_factor
 from trainables.space_trees import At, Layers, leaf
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Combinations:
         for (one, ones), (other, others) in itertools.combinations(axes, 2):
             for level, against in itertools.product(ones, others):
                 self._check_pair((one, level), (other, against))
+        self._refuse_idle()
 
     def valid(self) -> tuple[TrainConfig, ...]:
         """The configurations that were built: together they hold every level and every pair of levels."""
@@ -133,6 +135,17 @@ class Combinations:
                 pair = " and ".join((factor.levels()[values.index(value)], factor.levels()[index]))
                 place = self.space.written.where(f"{factor.path}.choice.{index}")
                 raise UserError(f"{place}: {factor.path}: the levels {pair} are the same")
+
+    def _refuse_idle(self) -> None:
+        built = {levels: config for levels, config in self.built.items() if isinstance(config, TrainConfig)}
+        for factor in self.space.factors:
+            if not is_idle_factor(self.space, factor, built):
+                continue
+            place = self.space.written.where(factor.path)
+            raise UserError(
+                f"{place}: {factor.path} has no effect here: all its levels ({', '.join(factor.levels())}) train the "
+                "same; write on which other setting it depends, with when:"
+            )
 
     def _refusal(self, error: pydantic.ValidationError, *settings: tuple[Factor, Any]) -> UserError:
         """The message for a level, or for two settings that exclude each other."""

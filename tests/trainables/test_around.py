@@ -185,7 +185,7 @@ def test_a_level_that_does_not_go_with_the_configuration_is_left_out_and_named(
     found = centred(load(tmp_path, content), best_of(str(study)))
     ((path, level, reason),) = found.left_out
     assert (path, level) == ("stages.finetune.smart.weight", "0.5")
-    assert "smart does not go with pcgrad true" in reason
+    assert "smart.weight 0.5 does not go with pcgrad true" in reason
     levels = {factor.path: factor.distribution.levels() for factor in found.space.factors}
     assert levels["stages.finetune.smart.weight"] == (0,)
     assert "stages.finetune.pcgrad" in levels  # the study's, under its condition

@@ -107,3 +107,72 @@ def test_runs_that_a_setting_does_not_go_with_stay_as_they_are_and_are_named(tmp
 def test_a_setting_that_goes_with_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--set stages.finetune.mnr.tasks=\[sts\]: run 'all': .* 'cross'"):
         laid(load(tmp_path, RUNS), "stages.finetune.mnr.tasks=[sts]")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "stages.finetune.smart.radius=0.1",
+        "stages.finetune.mnr.share=0.5",
+        "stages.simcse.temperature=0.1",
+        "stages.finetune.micro_batch_size=1000",
+        "tasks={}",
+        "pooling=",
+    ],
+)
+@pytest.mark.parametrize("content", ["max_length: {choice: [64, 128]}\n", RUNS])
+def test_a_setting_that_changes_nothing_is_refused(tmp_path: Path, content: str, setting: str) -> None:
+    with pytest.raises(UserError) as caught:
+        laid(load(tmp_path, content), setting)
+    assert (
+        str(caught.value)
+        == f"--set {setting} has no effect here: whatever is trained is trained the same without it"
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["pooling=mean", "stages.finetune.conflict_batches=2", "stages.finetune.dropout=0.1", "fidelity=1"],
+)
+def test_a_setting_that_says_what_holds_already_or_only_looks_is_taken(tmp_path: Path, setting: str) -> None:
+    laid(load(tmp_path, "max_length: {choice: [64, 128]}\n"), setting)
+
+
+def test_a_setting_that_another_one_switches_on_is_taken(tmp_path: Path) -> None:
+    space = load(tmp_path, "max_length: {choice: [64, 128]}\n")
+    stage = laid(space, "stages.finetune.smart.radius=0.1", "stages.finetune.smart.weight=1").space.example()
+    assert stage.model_dump()["stages"]["finetune"]["smart"]["radius"] == 0.1
+
+
+def test_settings_that_exclude_each_other_are_refused_for_runs_too_whatever_their_order(
+    tmp_path: Path,
+) -> None:
+    settings = ("stages.finetune.pcgrad=true", "stages.finetune.smart.weight=0.5")
+    for order in (settings, settings[::-1]):
+        with pytest.raises(UserError, match=r"smart.weight 0.5 does not go with pcgrad true"):
+            laid(load(tmp_path, RUNS), *order)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "stages: {finetune: {smart: {radius: {choice: [0.1, 1]}}}}\n",
+        "pooling: {choice: [mean, cls]}\nstages: {simcse: {temperature: {choice: [0.05, 0.1]}}}\n",
+        "stages: {finetune: {warmup_steps: 10, warmup_share: {choice: [0.1, 0.2]}}}\n",
+        "stages: {finetune: {conflict_batches: {choice: [1, 2]}}}\n",
+    ],
+)
+def test_a_factor_whose_levels_all_train_the_same_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UserError, match=r"has no effect here: all its levels .* train the same"):
+        load(tmp_path, content)
+
+
+def test_a_factor_that_needs_two_others_to_have_its_effect_is_taken(tmp_path: Path) -> None:
+    stages = "{simcse: {epochs: {choice: [0, 1]}}, supervised: {epochs: {choice: [0, 1]}, task: qqp}}"
+    recipes = "[[simcse, supervised, finetune], [supervised, simcse, finetune]]"
+    space = load(tmp_path, f"recipe: {{choice: {recipes}}}\nstages: {stages}\n")
+    assert [factor.path for factor in space.factors] == [
+        "recipe",
+        "stages.simcse.epochs",
+        "stages.supervised.epochs",
+    ]

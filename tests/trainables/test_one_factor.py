@@ -218,12 +218,12 @@ def test_levels_that_train_the_same_way_run_once_and_are_named(tmp_path: Path) -
     space = load(
         tmp_path,
         "search: {design: one_factor}\npooling: {choice: [mean, cls]}\n"
-        "stages: {simcse: {temperature: {choice: [0.05, 0.1]}}}\n",
+        "stages: {simcse: {epochs: {choice: [0, 1]}, temperature: {choice: [0.05, 0.1]}}}\n",
     )
-    assert len(run_out(open_ledger(tmp_path, space, None))) == 2  # the stage does not run
+    assert len(run_out(open_ledger(tmp_path, space, None))) == 3  # the base does not run the stage
     assert "trains the same as the base" in dry_run(space)
     names = described_design(space, PINNED, chosen=False)
-    assert [row["config_id"] == names["baseline"] for row in names["comparisons"]] == [False, True]
+    assert [row["config_id"] == names["baseline"] for row in names["comparisons"]] == [False, False, True]
 
 
 def test_a_driver_killed_at_any_write_leaves_no_run_skipped_or_doubled(
