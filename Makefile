@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test test-browser check format clean
+.PHONY: search test test-browser notebooks check format clean
 
 search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
@@ -13,6 +13,10 @@ test: .venv/installed
 # Opens a report in Debian's chromium; says so and passes where there is none.
 test-browser: .venv/installed
 	$(BIN)/python -m pytest -m browser -rs
+
+# Runs the notebooks on their example study and keeps what they show.
+notebooks: .venv/installed
+	$(BIN)/python -m analysis.notebooks.execute
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """What a study measures for one contrast: the difference, and the parts of its uncertainty.
 
-A contrast is a weighted sum of cells, a cell being a trained run's metric for one task (or its seconds). Replicates
+A contrast is a weighted sum of cells, a cell being a trained run's metric for one task (or a cost). Replicates
 have the same seeds across runs, so their weighted sums are paired; so are the dev examples, which all runs share.
 """
 
@@ -20,7 +20,11 @@ from analysis.scoring import Floats, Outputs, influence, stack
 from analysis.study import Study
 
 Cells = Mapping[tuple[str, str], float]
-"""Weights by trained run and task; seconds have ``seconds`` for the task."""
+"""Weights by trained run and task; costs, ``seconds`` and ``memory``, have their own name for the task."""
+
+COSTS = ("seconds", "memory")
+"""Seconds that a run takes by itself, and its largest peak of memory in MiB."""
+_MIB = 2**20
 
 
 class NotMeasured(Exception):
@@ -53,8 +57,6 @@ def measure(study: Study, contrast: Contrast) -> Measured:
     Raises:
         NotMeasured: nothing is recorded of the metric, or a run is not complete.
     """
-    if contrast.metric == "memory":
-        raise NotMeasured("memory is not recorded")
     cells = _cells(study, contrast)
     if not cells:
         raise NotMeasured("both sides are the same run in this study")
@@ -63,7 +65,7 @@ def measure(study: Study, contrast: Contrast) -> Measured:
     if common.empty:
         raise NotMeasured(_why_missing(study, values, cells))
     differences: Floats = common.to_numpy(np.float64) @ np.array(list(cells.values()))
-    if contrast.metric == "seconds":
+    if contrast.metric in COSTS:
         missing = "" if len(differences) > 1 else "one run each"
         return Measured(_difference(differences, ()), len(differences), frozenset(cells), missing)
     pulls = _pulls(study, cells, list(common.index))
@@ -94,9 +96,12 @@ def _cells(study: Study, contrast: Contrast) -> dict[tuple[str, str], float]:
         if name not in runs:
             raise NotMeasured(f"the study has no {name}")
         trained = trained_runs(runs, name, list(study.tasks))
-        if contrast.metric == "seconds":
-            for member in set(trained.values()):
-                found[member, "seconds"] += weight
+        if contrast.metric in COSTS:
+            members = set(trained.values())
+            if contrast.metric == "memory" and len(members) > 1:
+                raise NotMeasured(f"{name} is several runs, whose memory does not add up")
+            for member in members:
+                found[member, contrast.metric] += weight
             continue
         for task, share in shares.items():
             if task not in trained:
@@ -121,9 +126,12 @@ def _values(study: Study, cells: Cells, contrast: Contrast) -> pd.DataFrame:
     trials = _complete(study)
     if contrast.gap:
         trials = _with_gaps(study, trials)
+    if contrast.metric == "memory":
+        trials = _with_memory(study, trials)
+    names = {"seconds": "cost_alone", "memory": "memory"}
     columns = {}
     for run, task in cells:
-        name = "cost_alone" if task == "seconds" else f"dev/{task}"
+        name = names.get(task, f"dev/{task}")
         columns[run, task] = trials[trials[RUN] == run].set_index("replicate")[name]
     return pd.DataFrame(columns).sort_index()
 
@@ -143,6 +151,15 @@ def _with_gaps(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
     both = trials.merge(epochs, left_on=["number", "best_epoch"], right_on=["number", "epoch"], how="left")
     gaps = {f"dev/{task}": both[f"train/{task}"] - both[f"dev/{task}"] for task in study.tasks}
     return both.assign(**gaps)
+
+
+def _with_memory(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with their largest peak of memory, MiB."""
+    history = study.history.reindex(columns=["number", "peak_memory_bytes"])
+    if history["peak_memory_bytes"].isna().all():
+        raise NotMeasured("memory is not recorded")
+    peaks = history.groupby("number")["peak_memory_bytes"].max() / _MIB
+    return trials.assign(memory=trials["number"].map(peaks))
 
 
 def _why_missing(study: Study, values: pd.DataFrame, cells: Cells) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 OTHER = "not the paper's setting"
+UNITS = {"seconds": "s", "memory": "MiB"}
 
 
 def claims_page(table: pd.DataFrame) -> str:
@@ -67,7 +68,7 @@ def _contrast(row: Mapping[Hashable, Any]) -> str:
     because = f" ({row['reason']})" if row["reason"] else ""
     if not isinstance(row["compared"], str):
         return f"**{row['verdict']}**{because}"
-    unit = "s" if row["metric"] == "seconds" else ""
+    unit = UNITS.get(row["metric"], "")
     reported, measured, low, high = (
         _number(row[name], unit) for name in ("reported", "measured", "low", "high")
     )

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claim_forms import MARGIN, Claim, Contrast, claims_of
-from analysis.claim_measures import Measured, NotMeasured, measure
+from analysis.claim_measures import COSTS, Measured, NotMeasured, measure
 from analysis.claim_pages import claims_page
 from analysis.listed import run_table
 from analysis.paper_setting import other_setting
@@ -50,7 +50,7 @@ def claim_table(studies: Sequence[Study]) -> pd.DataFrame:
 
     Returns one row a contrast, or one for a claim without: study, paper, claim (its number), says, section, note
     (joined lines), compared and expected (in words), metric, reported, size_from, measured, low, high (95%; in the
-    metric's own unit, seconds for time), replicates, verdict and reason of the contrast, claim_verdict, and
+    metric's own unit, seconds for time, MiB for memory), replicates, verdict and reason of the contrast, claim_verdict, and
     other_setting (in what the study differs from the paper's setting; empty when it does not).
 
     Raises:
@@ -202,7 +202,7 @@ def _verdict_of(contrast: Contrast, measured: Measured) -> tuple[str, str]:
         return UNDECIDED, measured.missing
     low, high = measured.interval()
     own = verdict(contrast.region, low, high)
-    small = contrast.metric != "seconds" and low > -MARGIN and high < MARGIN
+    small = contrast.metric not in COSTS and low > -MARGIN and high < MARGIN
     return own, f"about the same, within ±{MARGIN:g}" if own == UNDECIDED and small else ""
 
 

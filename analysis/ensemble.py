@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from analysis.scoring import Floats, Outputs, influence, metric, stack, to_unit
-from analysis.selection import METHODS, ROUNDS, TOP, Candidates, choose_weights
-from analysis.significance import normal_interval
+from analysis.scoring import Outputs, stack
+from analysis.selection import METHODS, ROUNDS, TOP
 from analysis.study import Study, TaskInfo, load
 from analysis.submission import members_text, publish, refuse_used, submissions, with_test_rows
+from analysis.task_ensemble import TaskEnsemble, choose_one, score_row
 from analysis.terminal import print_table
 from minbert.command_line import Parser, run
 from minbert.errors import UserError
@@ -27,39 +25,9 @@ from minbert.errors import UserError
 POOL = 100
 """An ensemble is chosen from this many of the best complete trials; more would overfit the select half."""
 MEASURES = (
-    "members pool select report report_low report_high optimism single single_report gain gain_low gain_high"
+    "members pool select report report_low report_high optimism optimism_low optimism_high "
+    "single single_report gain gain_low gain_high"
 )
-
-
-@dataclass(frozen=True)
-class TaskEnsemble:
-    """The ensemble of one task; metrics are accuracy or Pearson's r."""
-
-    members: dict[int, float]
-    """Trial number → weight; weights sum to 1, heaviest first."""
-    pool: int
-    """How many trials it was chosen from."""
-    select: float
-    report: float
-    report_low: float
-    report_high: float
-    """95% interval of ``report`` over its examples."""
-    single: int
-    """The one trial that is best on the select half."""
-    single_select: float
-    single_report: float
-    gain: float
-    """report − single_report."""
-    gain_low: float
-    gain_high: float
-    """95% interval of the gain over the report half's examples."""
-    halves_differ: bool
-    """False where members were chosen and quoted on the same examples (optimistic)."""
-
-    @property
-    def optimism(self) -> float:
-        """How much better the ensemble looks where it was chosen: select − report."""
-        return self.select - self.report
 
 
 def choose(
@@ -105,8 +73,8 @@ def members_table(ensembles: Mapping[str, TaskEnsemble]) -> pd.DataFrame:
 
 
 def ensemble_table(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, TaskInfo]) -> pd.DataFrame:
-    """One row a task, and ``score`` over all when every task has one: members, pool, select, report with its
-    95% interval, optimism, single (best trial on the select half), single_report, gain with its 95% interval."""
+    """One row a task, and ``score`` over all when every task has one: members, pool, select, report and
+    optimism with their 95% intervals, single (best trial on the select half), single_report, gain with its 95% interval."""
     rows = [
         {
             "task": task,
@@ -117,7 +85,7 @@ def ensemble_table(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, Ta
         for task, one in ensembles.items()
     ]
     if ensembles and len(ensembles) == len(tasks):
-        rows.append(_score_row(ensembles, tasks))
+        rows.append(score_row(ensembles, tasks))
     return pd.DataFrame(rows, columns=["task", *MEASURES.split()])
 
 
@@ -231,78 +199,7 @@ def _stacked(predictions: Mapping[str, pd.DataFrame]) -> dict[str, Outputs]:
 def _choose_all(
     stacked: Mapping[str, Outputs], tasks: Mapping[str, TaskInfo], method: str, rounds: int
 ) -> dict[str, TaskEnsemble]:
-    return {task: _choose(tasks[task].kind, outputs, method, rounds) for task, outputs in stacked.items()}
-
-
-def _choose(kind: str, outputs: Outputs, method: str, rounds: int) -> TaskEnsemble:
-    labels = outputs.labels[outputs.select]
-    candidates = Candidates(kind, outputs.values[:, outputs.select], labels)
-    weights = choose_weights(method, candidates, rounds)
-    single = candidates.order[0]
-    blend = np.tensordot(weights, outputs.values, axes=1)
-    report, pulls = _quoted(kind, blend, outputs)
-    single_report, single_pulls = _quoted(kind, outputs.values[single], outputs)
-    report_low, report_high = normal_interval(report, pulls)
-    gain_low, gain_high = normal_interval(report - single_report, pulls - single_pulls)
-    return TaskEnsemble(
-        members={
-            outputs.numbers[index]: float(weights[index])
-            for index in np.argsort(-weights, kind="stable")
-            if weights[index]
-        },
-        pool=len(outputs.numbers),
-        select=float(metric(kind, blend[outputs.select], labels)),
-        report=report,
-        report_low=report_low,
-        report_high=report_high,
-        single=outputs.numbers[single],
-        single_select=float(candidates.alone[single]),
-        single_report=single_report,
-        gain=report - single_report,
-        gain_low=gain_low,
-        gain_high=gain_high,
-        halves_differ=outputs.halves_differ,
-    )
-
-
-def _quoted(kind: str, values: Floats, outputs: Outputs) -> tuple[float, Floats]:
-    """The metric on the report half, and what each example adds to it, in the metric's unit."""
-    reported, labels = values[outputs.report], outputs.labels[outputs.report]
-    # Influences are in the score's unit, in which Pearson's r counts half.
-    scale = 2.0 if kind == "regression" else 1.0
-    return float(metric(kind, reported, labels)), scale * influence(kind, reported, labels)
-
-
-def _score_row(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, TaskInfo]) -> dict[str, object]:
-    def mean(name: str) -> float:
-        return float(
-            np.mean([to_unit(tasks[task].kind, getattr(one, name)) for task, one in ensembles.items()])
-        )
-
-    # Of a difference or a width, regression's shift cancels and only its half remains.
-    shares = [0.5 if tasks[task].kind == "regression" else 1.0 for task in ensembles]
-
-    def half_width(name: str) -> float:
-        """The tasks' examples are different ones, so their errors add up as squares."""
-        widths = [getattr(one, f"{name}_high") - getattr(one, name) for one in ensembles.values()]
-        return float(np.linalg.norm(np.multiply(shares, widths)) / len(ensembles))
-
-    report, gain = mean("report"), mean("report") - mean("single_report")
-    return {
-        "task": "score",
-        "members": len({number for one in ensembles.values() for number in one.members}),
-        "pool": max(one.pool for one in ensembles.values()),
-        "select": mean("select"),
-        "report": report,
-        "report_low": report - half_width("report"),
-        "report_high": report + half_width("report"),
-        "optimism": mean("select") - report,
-        "single": ", ".join(str(one.single) for one in ensembles.values()),
-        "single_report": mean("single_report"),
-        "gain": gain,
-        "gain_low": gain - half_width("gain"),
-        "gain_high": gain + half_width("gain"),
-    }
+    return {task: choose_one(tasks[task].kind, outputs, method, rounds) for task, outputs in stacked.items()}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.scoring import Floats
-from analysis.significance import holm, normal_interval
+from analysis.significance import holm, mean_interval
 from analysis.wording import Texts, Vocabulary, characters, polarity, unknown_words, word_overlap
 
 GROUP_COLUMNS = ["feature", "group", "n", "label", "error", "low", "high", "over", "mistakes"]
@@ -87,7 +87,7 @@ def correlation(x: Floats, y: Floats) -> float:
 def _group(own: pd.DataFrame) -> tuple[int, float, float, float, float, float, float]:
     error = own["error"].to_numpy(np.float64)
     mean = float(error.mean())
-    low, high = normal_interval(mean, error)
+    low, high = mean_interval(mean, error)
     over = float((error > 0).mean())
     return len(own), float(own["label"].mean()), mean, low, high, over, float(own["mistake"].mean())
 

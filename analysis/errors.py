@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,16 @@ from analysis.error_groups import (
     error_trends,
     text_features,
 )
+from analysis.error_text import (
+    show_agreement,
+    show_confusion,
+    show_forgetting,
+    show_groups,
+    show_most_wrong,
+    show_trends,
+)
 from analysis.examples import dev_examples, read_texts
-from analysis.scoring import stack
+from analysis.scoring import answers, stack
 from analysis.study import Study, load
 from analysis.terminal import print_table
 from analysis.wording import Vocabulary, polarity_words, read_vocabulary
@@ -49,7 +56,6 @@ __all__ = [
 
 WORST = 5
 CONSTANT_SHOWN = 20
-TEXT_SHOWN = 120
 
 
 def confusion(examples: pd.DataFrame, classes: int) -> pd.DataFrame:
@@ -115,23 +121,17 @@ def agreement(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
     outputs = stack(predictions)
     if outputs is None:
         return pd.DataFrame(columns=columns)
-    values = outputs.values
-    if kind == "regression":
-        answers = values[..., 0]
-        errors = answers - outputs.labels
-    else:
-        answers = values.argmax(axis=-1) if kind == "classification" else (values[..., 0] > 0.5).astype(float)
-        errors = (answers != outputs.labels).astype(np.float64)
+    given = answers(kind, outputs.values)
+    wrong = (given != outputs.labels).astype(np.float64)
+    errors = given - outputs.labels if kind == "regression" else wrong
     rows = [
         (
             outputs.numbers[a],
             outputs.numbers[b],
-            correlation(answers[a], answers[b])
-            if kind == "regression"
-            else float(np.mean(answers[a] == answers[b])),
+            correlation(given[a], given[b]) if kind == "regression" else float(np.mean(given[a] == given[b])),
             correlation(errors[a], errors[b]),
         )
-        for a, b in itertools.combinations(range(len(values)), 2)
+        for a, b in itertools.combinations(range(len(given)), 2)
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -147,19 +147,19 @@ def error_tables(study: Study, number: int, corpus: Corpus) -> dict[str, pd.Data
         examples = dev_examples(study, number, task, corpus)
         features = _features(examples, info.kind, corpus, task, vocabulary)
         if info.kind != "regression":
-            shown[f"{task}: labels (rows) and answers"] = _show_confusion(confusion(examples, info.classes))
-        shown[f"{task}: most wrong"] = _show_most_wrong(most_wrong(examples, WORST), info.kind)
-        shown[f"{task}: error (value − label) by group"] = _show_groups(error_by_group(examples, features))
-        shown[f"{task}: what errors go along with"] = _show_trends(error_trends(examples, features))
+            shown[f"{task}: labels (rows) and answers"] = show_confusion(confusion(examples, info.classes))
+        shown[f"{task}: most wrong"] = show_most_wrong(most_wrong(examples, WORST), info.kind)
+        shown[f"{task}: error (value − label) by group"] = show_groups(error_by_group(examples, features))
+        shown[f"{task}: what errors go along with"] = show_trends(error_trends(examples, features))
     part = "report" if f"report/{next(iter(study.tasks))}" in study.history else "dev"
     own = study.history[study.history["number"] == number]
-    shown[f"{part} metrics after every stage (change in points; * = trained in it)"] = _show_forgetting(
+    shown[f"{part} metrics after every stage (change in points; * = trained in it)"] = show_forgetting(
         forgetting(own, list(study.tasks), part)
     )
     constant = constant_predictors(study.scored_epochs)
     title = f"Runs and tasks with epochs that answered all examples alike ({len(constant)})"
     shown[title] = constant.head(CONSTANT_SHOWN).astype(str)
-    shown["Agreement between the members of the greedy ensemble"] = _show_agreement(_agreements(study))
+    shown["Agreement between the members of the greedy ensemble"] = show_agreement(_agreements(study))
     return {title: frame for title, frame in shown.items() if len(frame)}
 
 
@@ -223,90 +223,6 @@ def _agreements(study: Study) -> pd.DataFrame:
         members = frame[frame["number"].isin(list(ensemble.members))]
         tables.append(agreement(members, study.tasks[task].kind).assign(task=task))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def _show_confusion(counts: pd.DataFrame) -> pd.DataFrame:
-    right = np.diag(counts) / counts.sum(axis=1).clip(lower=1)
-    return counts.astype(str).assign(right=[f"{share:.0%}" for share in right]).reset_index()
-
-
-def _show_most_wrong(examples: pd.DataFrame, kind: str) -> pd.DataFrame:
-    texts = [name for name in examples if str(name).startswith("text_")]
-    lines = [" ⟷ ".join(_cut(text) for text in row) for row in examples[texts].itertuples(index=False)]
-    answers = {
-        "label": [f"{value:g}" for value in examples["label"]],
-        "answer": [
-            f"{value:.2f}" if kind == "regression" else f"{value:g}" for value in examples["predicted"]
-        ],
-    }
-    if kind != "regression":
-        answers["p of the label"] = [f"{1 - value:.3f}" for value in examples["doubt"]]
-    return pd.DataFrame({**answers, "text": lines})
-
-
-def _show_groups(groups: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "feature": groups["feature"],
-            "group": groups["group"],
-            "n": groups["n"].astype(str),
-            "label": [f"{value:.2f}" for value in groups["label"]],
-            "error": [f"{value:+.3f}" for value in groups["error"]],
-            "95% interval": [
-                "–" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
-                for low, high in zip(groups["low"], groups["high"], strict=True)
-            ],
-            "too high": [f"{value:.0%}" for value in groups["over"]],
-            "mistakes": [f"{value:.3f}" for value in groups["mistakes"]],
-        }
-    )
-
-
-def _show_trends(trends: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "feature": trends["feature"],
-            "n": trends["n"].astype(str),
-            "rho": [_signed(value) for value in trends["rho"]],
-            "at equal labels": [_signed(value) for value in trends["rho_at_label"]],
-            "p (Holm)": [
-                "–" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
-                for value in trends["p_holm"]
-            ],
-        }
-    )
-
-
-def _show_forgetting(stages: pd.DataFrame) -> pd.DataFrame:
-    def cell(row: Mapping[Hashable, Any]) -> str:
-        change = "" if math.isnan(row["change"]) else f" ({100 * row['change']:+.1f})"
-        return f"{row['value']:.3f}{change}{'*' if row['trained'] else ''}"
-
-    shown: dict[str, dict[str, str]] = {}
-    for row in stages.to_dict("records"):
-        shown.setdefault(row["stage"], {"stage": row["stage"]})[row["task"]] = cell(row)
-    return pd.DataFrame(list(shown.values()))
-
-
-def _show_agreement(pairs: pd.DataFrame) -> pd.DataFrame:
-    if pairs.empty:
-        return pairs
-    return pd.DataFrame(
-        {
-            "task": pairs["task"],
-            "trials": [f"{a}, {b}" for a, b in zip(pairs["first"], pairs["second"], strict=True)],
-            "agreement": [f"{value:.3f}" for value in pairs["agreement"]],
-            "correlation of mistakes": [f"{value:+.2f}" for value in pairs["errors"]],
-        }
-    )
-
-
-def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.2f}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= TEXT_SHOWN else text[: TEXT_SHOWN - 1] + "…"
 
 
 def _trained(epochs: pd.DataFrame, task: str) -> bool:

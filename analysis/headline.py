@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from analysis import intervals
 from analysis.ablation import per_configuration
+from analysis.intervals import Difference, paired_difference
 from analysis.scoring import Floats, influence, stack
-from analysis.significance import combined_interval
 from analysis.study import Study
 from analysis.tables import (
     StudyTables,
@@ -162,30 +163,52 @@ class Margin:
 def margin_of_first(study: Study, leaders: pd.DataFrame) -> Margin | None:
     """Compare the two leading configurations on the report half; None without stored predictions.
 
-    The examples' part of the variance comes from paired influences, the seeds' part from the
-    spread of the replicates.
+    From two common replicates on, these are compared (the same seeds); else the means over each one's runs.
     """
-    pair: list[list[int]] = leaders["numbers"].head(2).tolist()
-    differences: list[Floats] = []
-    for task, info in study.tasks.items():
-        outputs = stack(study.predictions(task, [*pair[0], *pair[1]]))
-        if outputs is None or not {*pair[0], *pair[1]} <= set(outputs.numbers):
-            return None
-        pulls = influence(info.kind, outputs.values[:, outputs.report], outputs.labels[outputs.report])
-        first, second = ([outputs.numbers.index(number) for number in numbers] for numbers in pair)
-        differences.append(pulls[first].mean(axis=0) - pulls[second].mean(axis=0))
-    tasks = len(differences)
-    # Each task's examples are their own sample, so the variances of the task means add up.
-    components = [
-        (one.var(ddof=1) / len(one) / tasks**2, float(len(one) - 1)) for one in differences if len(one) > 1
+    first, second = (_by_replicate(study, numbers) for numbers in leaders["numbers"].head(2))
+    common = sorted(set(first) & set(second))
+    paired = len(common) > 1
+    numbers = [[runs[one] for one in common] if paired else list(runs.values()) for runs in (first, second)]
+    read = [_report_pulls(study, task, numbers) for task in study.tasks]
+    pulls = [both for both in read if both is not None]
+    if len(pulls) < len(study.tasks):
+        return None
+    difference = lead([one for one, _ in pulls], [other for _, other in pulls], paired)
+    low, high = intervals.interval(difference)
+    return Margin(float(difference.estimate), float(low), float(high), with_seeds=paired)
+
+
+def lead(first: Sequence[Floats], second: Sequence[Floats], paired: bool) -> Difference:
+    """The difference in score of two configurations, from what each example adds to every task's metric.
+
+    ``first`` and ``second``: for each task (…, runs, examples), as ``scoring.influence`` gives them. ``paired``:
+    runs go together by their seeds, and the error covers seeds and examples; else it covers the examples only.
+    """
+    if paired:
+        return paired_difference([one - other for one, other in zip(first, second, strict=True)])
+    means = [
+        (one.mean(axis=-2) - other.mean(axis=-2))[..., None, :]
+        for one, other in zip(first, second, strict=True)
     ]
-    runs = leaders["n"].head(2).tolist()
-    if min(runs) > 1:
-        spreads: Sequence[float] = leaders["report_sd"].head(2).tolist()
-        components += [(sd**2 / n, float(n - 1)) for sd, n in zip(spreads, runs, strict=True)]
-    difference = float(np.mean([one.mean() for one in differences]))
-    low, high = combined_interval(difference, components)
-    return Margin(difference, low, high, with_seeds=min(runs) > 1)
+    found = paired_difference(means)
+    return replace(found, seed_variance=np.zeros_like(found.example_variance))
+
+
+def _by_replicate(study: Study, numbers: Sequence[int]) -> dict[int, int]:
+    """Trial numbers by replicate; of two runs of one replicate the later one."""
+    own = study.trials[study.trials["number"].isin(numbers)]
+    return dict(zip(own["replicate"].tolist(), own["number"].tolist(), strict=True))
+
+
+def _report_pulls(study: Study, task: str, numbers: Sequence[Sequence[int]]) -> list[Floats] | None:
+    """What each report example adds to the metric, (runs, examples) for each list of trials."""
+    every = [number for one in numbers for number in one]
+    outputs = stack(study.predictions(task, every))
+    if outputs is None or not set(every) <= set(outputs.numbers) or outputs.report.sum() < 2:
+        return None
+    kind, labels = study.tasks[task].kind, outputs.labels[outputs.report]
+    pulls = influence(kind, outputs.values[:, outputs.report], labels)
+    return [pulls[[outputs.numbers.index(number) for number in one]] for one in numbers]
 
 
 def _count(number: int, noun: str) -> str:

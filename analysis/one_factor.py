@@ -24,6 +24,8 @@ DELTA = 0.01
 """One point: a smaller difference is as good as none."""
 ALPHA = 0.05
 SCORE = "score"
+_BLOCK = 100
+"""So many trials' predictions are read at once; all of a large study's would not fit in memory."""
 VERDICTS = {
     "base": "what the other levels are compared with",
     "better": "sure, also after Holm's correction for all levels of the table",
@@ -90,7 +92,7 @@ def read_pulls(study: Study, numbers: Iterable[int]) -> dict[str, dict[int, Floa
     Trials without predictions, or over other examples than the first one's, are left out.
     """
     everything = study.meta.get("quote") == "dev"
-    chosen = [int(number) for number in numbers]
+    chosen = sorted(int(number) for number in numbers)
     return {task: _task_pulls(study, task, info, chosen, everything) for task, info in study.tasks.items()}
 
 
@@ -249,14 +251,16 @@ def _task_pulls(
     study: Study, task: str, info: TaskInfo, numbers: Sequence[int], everything: bool
 ) -> dict[int, Floats]:
     found: dict[int, Floats] = {}
-    first: Floats | None = None
-    for number in numbers:  # one at a time: all of a large study's predictions would not fit in memory
-        outputs = stack(study.predictions(task, [number]))
+    reference: list[int] = []  # the trial whose examples all others must have
+    for start in range(0, len(numbers), _BLOCK):
+        outputs = stack(study.predictions(task, [*reference, *numbers[start : start + _BLOCK]]))
         if outputs is None:
             continue
+        reference = outputs.numbers[:1]
         quoted = np.ones(len(outputs.labels), bool) if everything else outputs.report
         labels = outputs.labels[quoted]
-        first = labels if first is None else first
-        if len(labels) > 1 and np.array_equal(labels, first):
-            found[number] = influence(info.kind, outputs.values[0][quoted], labels)
+        if len(labels) > 1:
+            found |= zip(
+                outputs.numbers, influence(info.kind, outputs.values[:, quoted], labels), strict=True
+            )
     return found

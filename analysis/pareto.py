@@ -43,7 +43,7 @@ def hypervolume_over_time(
     front: Floats = np.empty((0, len(names)))
     volume, rows = 0.0, []
     for number, point in zip(known["number"], known[columns].to_numpy(np.float64), strict=True):
-        beaten = bool((front >= point).all(axis=1).any())
+        beaten = bool(((front >= point).all(axis=1) & (front > point).any(axis=1)).any())
         if not beaten:
             front = np.vstack([front[~(front <= point).all(axis=1)], point])
             volume = hypervolume(front, corner)

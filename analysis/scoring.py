@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from minbert.measures import predicted_classes
+
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -80,6 +82,19 @@ def metric(kind: str, values: Floats, labels: Floats) -> Floats:
     return np.asarray(np.mean(_standard(values[..., 0]) * _standard(labels), axis=-1), np.float64)
 
 
+def answers(kind: str, values: Floats) -> Floats:
+    """The class that each example gets, or the number of a regression; (…, examples, outputs) → (…, examples).
+
+    Ties are broken as the training's own scores break them: ``minbert.measures.predicted_classes``.
+    """
+    if kind == "regression":
+        return values[..., 0]
+    flat = predicted_classes(
+        "binary" if kind == "binary" else "classification", values.reshape(-1, values.shape[-1])
+    )
+    return flat.reshape(values.shape[:-1]).astype(np.float64)
+
+
 def to_unit(kind: str, value: Floats | float) -> Floats | float:
     """Map a task's metric to [0, 1], as the score does."""
     return 0.5 * value + 0.5 if kind == "regression" else value
@@ -97,8 +112,7 @@ def influence(kind: str, values: Floats, labels: Floats) -> Floats:
 
 
 def _correct(kind: str, values: Floats, labels: Floats) -> Mask:
-    guess = values.argmax(axis=-1) if kind == "classification" else values[..., 0] >= 0.5
-    correct: Mask = guess == labels
+    correct: Mask = answers(kind, values) == labels
     return correct
 
 

@@ -134,32 +134,36 @@ def _grow(candidates: Candidates, start: Sequence[int], rounds: int) -> list[int
 class _Margins:
     """Accuracy of a growing sum of probabilities.
 
-    An example is right when every other class stays below its label's, so the sums of
-    these margins are all that is needed: (other classes, trials, examples), negative = right.
+    An example is right when every other class stays below its label's, so the sums of these margins are
+    all that is needed: (other classes, trials, examples), negative = right. Of equal probabilities the lower
+    class is answered (``minbert.measures``), so towards higher classes a margin of 0 is right as well.
     """
 
     def __init__(self, candidates: Candidates) -> None:
         values, labels = candidates.values, candidates.labels
         if candidates.kind == "binary":
             self._margins = np.where(labels == 1, 0.5 - values[..., 0], values[..., 0] - 0.5)[None]
+            self._tie_is_right = (labels == 0)[None]
         else:
             true = labels.astype(np.int64)
             rows = np.arange(len(true))
-            shifts = range(1, values.shape[-1])
-            others = [values[:, rows, (true + shift) % values.shape[-1]] for shift in shifts]
-            self._margins = np.stack(others) - values[:, rows, true]
+            classes = [(true + shift) % values.shape[-1] for shift in range(1, values.shape[-1])]
+            self._margins = np.stack([values[:, rows, one] for one in classes]) - values[:, rows, true]
+            self._tie_is_right = np.stack(classes) > true
         self._total = np.zeros((len(self._margins), self._margins.shape[2]))
 
     def add(self, index: int) -> None:
         self._total += self._margins[:, index]
 
     def score(self) -> float:
-        return float((self._total < 0).all(axis=0).mean())
+        right = (self._total < 0) | (self._tie_is_right & (self._total == 0))
+        return float(right.all(axis=0).mean())
 
     def score_with_each(self) -> Floats:
         right = np.ones(self._margins.shape[1:], bool)
-        for margins, total in zip(self._margins, self._total, strict=True):
-            right &= margins < -total
+        for margins, total, tie_is_right in zip(self._margins, self._total, self._tie_is_right, strict=True):
+            # The limit that a lower class must stay below is moved up by as little as there is.
+            right &= margins < np.where(tie_is_right, np.nextafter(-total, np.inf), -total)
         return np.asarray(right.mean(axis=1), np.float64)
 
 

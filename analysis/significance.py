@@ -33,25 +33,9 @@ def smallest_visible_difference(
     return float(needed * standard_error)
 
 
-def normal_interval(estimate: float, pulls: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval of an estimate whose examples pull it by ``pulls`` (examples,)."""
+def mean_interval(estimate: float, pulls: Floats, level: float = 0.95) -> tuple[float, float]:
+    """Return the t interval of an estimate whose examples pull it by ``pulls`` (examples,); NaN of fewer than two."""
     if len(pulls) < 2:
         return float("nan"), float("nan")
-    half_width = stats.norm.isf((1 - level) / 2) * pulls.std(ddof=1) / np.sqrt(len(pulls))
-    return float(estimate - half_width), float(estimate + half_width)
-
-
-def combined_interval(
-    estimate: float, components: Sequence[tuple[float, float]], level: float = 0.95
-) -> tuple[float, float]:
-    """Return the t interval of an estimate whose variance is a sum of independent estimated parts.
-
-    ``components``: (variance, degrees of freedom) each; the degrees of freedom of the sum are
-    Satterthwaite's (1946).
-    """
-    variance = sum(part for part, _ in components)
-    if not variance > 0:
-        return float(estimate), float(estimate)
-    df = variance**2 / sum(part**2 / freedom for part, freedom in components if part > 0)
-    half_width = stats.t.isf((1 - level) / 2, df) * np.sqrt(variance)
+    half_width = stats.t.isf((1 - level) / 2, len(pulls) - 1) * pulls.std(ddof=1) / np.sqrt(len(pulls))
     return float(estimate - half_width), float(estimate + half_width)

@@ -105,7 +105,8 @@ class Study:
         ones flattened (``train_loss/sst``, ``select/score``). An epoch written twice counts once."""
         rows = [row for number in self.trials["number"] for row in self._epochs(int(number))]
         if not rows:
-            return pd.DataFrame(columns=["number", "stage", "epoch", "select/score"])
+            types = {"number": "int64", "stage": "object", "epoch": "int64", "select/score": "float64"}
+            return pd.DataFrame(columns=list(types)).astype(types)
         frame = pd.DataFrame(rows)
         return frame.drop_duplicates(["number", "stage", "epoch"], keep="last", ignore_index=True)
 
@@ -144,7 +145,8 @@ class Study:
         if not file.exists():
             return None
         try:
-            table = pq.read_table(file, partitioning=None)
+            with pq.ParquetFile(file) as stored:
+                table = stored.read()
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{file}: cannot be read as Parquet: {error}") from None
         missing = {"split", "half", "id", "label", "output_0"} - set(table.column_names)

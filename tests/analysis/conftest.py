@@ -117,11 +117,12 @@ class StudyWriter:
         metrics = self._predict(folder, HEAD_EFFECT[parameters["tasks.sts.head.kind"]]) if finished else {}
         score = metrics.get("select/score")
         epochs = 1 if state == TrialState.PRUNED else 3
+        known = {factor["path"]: factor for factor in (*FACTORS, *self.meta["factors"])}
         self._write_history(folder, metrics, epochs if finished else 1)
         trial = create_trial(
             state=state,
             params=parameters,
-            distributions={f["path"]: distribution(f) for f in FACTORS if f["path"] in parameters},
+            distributions={path: distribution(known[path]) for path in parameters},
             value=score if state == TrialState.COMPLETE else None,
             intermediate_values={epoch: score for epoch in range(1, epochs + 1)} if score is not None else {},
             user_attrs={
@@ -208,7 +209,7 @@ class StudyWriter:
     def _metric(task: str, outputs: np.ndarray, labels: np.ndarray) -> float:
         if task == "sts":
             return float(np.corrcoef(outputs[:, 0], labels)[0, 1])
-        guess = outputs.argmax(axis=1) if task == "sst" else (outputs[:, 0] >= 0.5)
+        guess = outputs.argmax(axis=1) if task == "sst" else (outputs[:, 0] > 0.5)
         return float(np.mean(guess == labels))
 
     def _write_history(self, folder: Path, metrics: Mapping[str, float], epochs: int) -> None:

@@ -23,6 +23,7 @@ from scipy.optimize import brentq
 
 from analysis.claim_forms import Contrast
 from analysis.claim_measures import measure
+from analysis.claim_pages import claims_page
 from analysis.claims import claim_table, main, verdict
 from analysis.paper_setting import other_setting
 from analysis.study import Study, load
@@ -356,6 +357,29 @@ def test_seconds_have_seeds_only_and_memory_nothing(tmp_path: Path) -> None:
     assert math.isnan(once["low"]) and once["verdict"] == "undecided"
 
 
+def test_memory_is_the_largest_peak_of_all_epochs_where_it_is_recorded(tmp_path: Path) -> None:
+    runs = {
+        "a": {"trained_as": "a"},
+        "b": {"trained_as": "b"},
+        "both": {"members": {"sst": "a", "qqp": "b", "sts": "b"}},
+    }
+    wanted = [contrast("up", "memory"), {**contrast("up", "memory"), "a": ["both"]}]
+    study = write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, wanted, runs=runs)
+    for number in range(6):
+        own = (500 if number < 3 else 300) + number
+        epochs = [("first", own), ("last", 100)]
+        lines = [
+            json.dumps({"stage": stage, "epoch": 1, "peak_memory_bytes": mib * 2**20})
+            for stage, mib in epochs
+        ]
+        (study.path / "trials" / f"{number:05d}" / "history.jsonl").write_text("\n".join(lines) + "\n")
+    table = claim_table([load(study.path)])
+    assert table["measured"].iloc[0] == pytest.approx(200 - 3)
+    assert table["verdict"].tolist() == ["supported", "not measured"]
+    assert table["reason"].iloc[1] == "both is several runs, whose memory does not add up"
+    assert "measured +197.0 MiB" in claims_page(table)
+
+
 def test_a_claim_across_papers_is_measured_in_the_other_study(tmp_path: Path) -> None:
     wanted = [contrast(space="papers/there")]
     here = write_study(tmp_path / "here", {"x": [0.5]}, wanted)
@@ -477,3 +501,10 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert run_command(lambda paths=paths: main(paths)) == 2  # type: ignore[misc]
         error = capsys.readouterr().err
         assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_a_claim_of_no_loss_is_refuted_only_beyond_its_margin() -> None:
+    region = Contrast.model_validate(contrast("not_down")).region
+    assert verdict(region, -0.02, -0.005) == "undecided"
+    assert verdict(region, -0.04, -0.02) == "refuted"
+    assert verdict(region, -0.005, 0.3) == "supported"

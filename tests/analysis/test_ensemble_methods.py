@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from analysis.ensemble import METHODS, TaskEnsemble, best_trials, choose, methods_table
+from analysis import ensemble
+from analysis.ensemble import METHODS, best_trials, choose, methods_table
 from analysis.scoring import metric
 from analysis.selection import BAGS, TOP, Candidates, choose_weights
 from analysis.study import TaskInfo, load
+from analysis.task_ensemble import TaskEnsemble
 from tests.analysis.test_greedy_ensemble import KINDS, outputs_of, predictions
 
 
@@ -82,7 +85,11 @@ def test_the_interval_of_the_report_covers_the_truth_as_often_as_it_says() -> No
         truth = metric(kind, large.mean(axis=0), labels)
         found = [choose({task: predictions(large[:, own], labels[own])}, KINDS, "top")[task] for own in rows]
         covered = np.mean([one.report_low <= truth <= one.report_high for one in found])
-        assert covered == pytest.approx(0.95, abs=3.5 * np.sqrt(0.95 * 0.05 / len(rows)))
+        sampling = 3.5 * np.sqrt(0.95 * 0.05 / len(rows))
+        assert covered == pytest.approx(0.95, abs=sampling)
+        # Nothing was chosen, so neither half is the easier one in truth.
+        none = np.mean([one.optimism_low <= 0 <= one.optimism_high for one in found])
+        assert none == pytest.approx(0.95, abs=sampling)
 
 
 def test_bagging_is_less_optimistic_than_the_best_of_many_random_trials() -> None:
@@ -118,6 +125,9 @@ def test_the_scores_interval_adds_the_tasks_variances(searched: Path) -> None:
     expected = np.sqrt(widths["sst"] ** 2 + widths["qqp"] ** 2 + (widths["sts"] / 2) ** 2) / 3
     assert widths["score"] == pytest.approx(expected)
     assert own.loc["score", "report_low"] == pytest.approx(own.loc["score", "report"] - expected)
+    widths = own["optimism_high"] - own["optimism"]
+    expected = np.sqrt(widths["sst"] ** 2 + widths["qqp"] ** 2 + (widths["sts"] / 2) ** 2) / 3
+    assert own.loc["score", "optimism_low"] == pytest.approx(own.loc["score", "optimism"] - expected)
 
 
 def test_a_study_without_a_select_half_says_that_its_ensemble_is_optimistic() -> None:
@@ -126,9 +136,36 @@ def test_a_study_without_a_select_half_says_that_its_ensemble_is_optimistic() ->
     found: TaskEnsemble = choose({"qqp": frame}, {"qqp": TaskInfo(kind="binary")})["qqp"]
     assert not found.halves_differ
     assert found.optimism == 0
+    assert np.isnan([found.optimism_low, found.optimism_high]).all()
 
 
 def test_candidates_are_the_best_complete_trials(searched: Path) -> None:
     study = load(searched)
     complete = study.trials[study.trials["state"] == "complete"].sort_values("score", ascending=False)
     assert best_trials(study) == complete["number"].tolist()
+
+
+def test_intervals_of_gain_and_optimism_are_those_of_the_answers() -> None:
+    values, labels = outputs_of("binary", 9, 100, seed=2)
+    frame = predictions(values, labels)
+    frame.loc[frame.groupby("number").cumcount() >= 60, "half"] = "report"
+    found = choose({"qqp": frame}, KINDS, "top")["qqp"]
+    select = (frame["half"] == "select").to_numpy()[: len(labels)]
+    numbers = sorted(frame["number"].unique())
+    shares = [found.members.get(number, 0.0) for number in numbers]
+    right, single = (
+        ((one > 0.5) == labels).astype(float)
+        for one in (np.tensordot(shares, values[..., 0], axes=1), values[numbers.index(found.single), :, 0])
+    )
+    difference = (right - single)[~select]
+    reference = stats.t.interval(0.95, len(difference) - 1, difference.mean(), stats.sem(difference))
+    assert (found.gain_low, found.gain_high) == pytest.approx(reference)
+    widths = [stats.t.isf(0.025, len(own) - 1) * stats.sem(own) for own in (right[select], right[~select])]
+    assert found.optimism_high - found.optimism == pytest.approx(np.hypot(*widths))
+    assert found.optimism == pytest.approx(right[select].mean() - right[~select].mean())
+
+
+def test_only_the_best_trials_are_candidates(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = best_trials(load(searched))
+    monkeypatch.setattr(ensemble, "POOL", 7)
+    assert best_trials(load(searched)) == every[:7]

@@ -190,7 +190,7 @@ def test_errors_are_grouped_by_a_features_edges() -> None:
     assert table["error"].tolist() == pytest.approx([1.5, 2 / 3])
     assert table["over"].tolist() == pytest.approx([1, 1 / 3])
     assert table["mistakes"].tolist() == pytest.approx([1.5, 4 / 3])
-    half_width = stats.norm.isf(0.025) * np.std([-1, 0, 3], ddof=1) / np.sqrt(3)
+    half_width = stats.t.isf(0.025, 2) * np.std([-1, 0, 3], ddof=1) / np.sqrt(3)
     assert table.loc["long", "high"] == pytest.approx(2 / 3 + half_width)
 
 

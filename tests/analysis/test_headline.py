@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 from scipy import stats
 
 from analysis.ablation import leaderboard
-from analysis.headline import headline, margin_of_first
+from analysis.headline import headline, lead, margin_of_first
+from analysis.intervals import interval
 from analysis.study import Study, load
 from analysis.tables import compute_tables, summary_tables
 
@@ -49,7 +50,7 @@ def test_the_margin_of_one_run_each_is_the_paired_difference_over_examples(
             if task == "sts":
                 values = [(stats.pearsonr(one[:, 0], truth).statistic + 1) / 2 for one in both]
             elif task == "qqp":
-                values = [np.mean((one[:, 0] >= 0.5) == truth) for one in both]
+                values = [np.mean((one[:, 0] > 0.5) == truth) for one in both]
             else:
                 values = [np.mean(one.argmax(axis=1) == truth) for one in both]
             total += (values[1] - values[0]) / 3
@@ -58,19 +59,69 @@ def test_the_margin_of_one_run_each_is_the_paired_difference_over_examples(
     assert (margin.low, margin.high) == pytest.approx((low, high), abs=0.25 * (high - low))
 
 
-def test_replicates_add_the_seeds_part_to_the_interval(new_study: Callable[..., Any]) -> None:
-    study = two_configurations(new_study, 3)
-    leaders = leaderboard(study.trials, study.tasks)
-    both = margin_of_first(study, leaders)
-    examples_only = margin_of_first(study, leaders.assign(n=1))
-    assert both is not None
-    assert examples_only is not None
-    assert both.with_seeds
-    assert both.difference == examples_only.difference
-    assert both.high - both.low > examples_only.high - examples_only.low
-    wider = margin_of_first(study, leaders.assign(report_sd=0.1))
-    assert wider is not None
-    assert wider.low < 0 < wider.high
+def with_replicates(new_study: Callable[..., Any], concat: tuple[int, ...]) -> tuple[Study, Any]:
+    """Three runs of the better configuration, and the given ones of the other; scores by both."""
+    writer = new_study()
+    for head, replicates in (("cross", (0, 1, 2)), ("concat", concat)):
+        for replicate in replicates:
+            settings = {**PLAIN, "tasks.sts.head.kind": head}
+            writer.add(TrialState.COMPLETE, settings, config_id=head, replicate=replicate)
+    study = load(writer.path)
+    return study, study.trials.set_index(["config_id", "replicate"])["report/score"]
+
+
+def test_runs_of_common_replicates_are_compared_in_pairs(new_study: Callable[..., Any]) -> None:
+    study, runs = with_replicates(new_study, (0, 1, 2))
+    margin = margin_of_first(study, leaderboard(study.trials, study.tasks))
+    differences = runs["cross"] - runs["concat"]
+    assert margin is not None
+    assert margin.with_seeds
+    assert margin.difference == pytest.approx(differences.mean())
+    assert (margin.high - margin.low) / 2 > 1.96 * differences.std() / np.sqrt(3)
+
+
+def test_a_run_without_its_pair_does_not_enter_a_paired_margin(new_study: Callable[..., Any]) -> None:
+    study, runs = with_replicates(new_study, (1, 2))
+    margin = margin_of_first(study, leaderboard(study.trials, study.tasks))
+    assert margin is not None
+    assert margin.with_seeds
+    assert margin.difference == pytest.approx((runs["cross"][[1, 2]] - runs["concat"]).mean())
+
+
+def test_without_two_common_replicates_means_are_compared_over_examples_only(
+    new_study: Callable[..., Any],
+) -> None:
+    study, runs = with_replicates(new_study, (0,))
+    margin = margin_of_first(study, leaderboard(study.trials, study.tasks))
+    assert margin is not None
+    assert not margin.with_seeds
+    assert margin.difference == pytest.approx(runs["cross"].mean() - runs["concat"].mean())
+    assert margin.low < margin.difference < margin.high
+
+
+@pytest.mark.parametrize("spread", [(0.5, 0.2), (0.05, 1.5)], ids=["seed-dominated", "example-dominated"])
+@pytest.mark.parametrize("runs", [1, 3, 5])
+def test_the_margins_interval_covers_the_truth_93_to_97_times_in_100(
+    runs: int, spread: tuple[float, float]
+) -> None:
+    """Two tasks of 100 examples; a run's ability varies with its seed."""
+    random, (seeds, own), studies = np.random.default_rng(runs), spread, 2500
+    ability = seeds * random.standard_normal((studies, 2, runs, 1), np.float32)
+    shift = np.array([0.3, 0.0], np.float32).reshape(1, 2, 1, 1)
+    tasks = []
+    for _ in range(2):
+        examples = own * random.standard_normal((studies, 2, 1, 100), np.float32)
+        examples += random.standard_normal((studies, 1, 1, 100), np.float32)
+        noise = random.standard_normal((studies, 2, runs, 100), np.float32)
+        tasks.append((ability + shift + examples + noise > 0).astype(float))
+    found = lead([one[:, 0] for one in tasks], [one[:, 1] for one in tasks], paired=runs > 1)
+    low, high = interval(found)
+    if runs == 1:  # over other examples, for these two trained models
+        chances = stats.norm.cdf((ability + shift)[..., 0, 0] / np.sqrt(2 + own**2))
+        truth = chances[:, 0] - chances[:, 1]
+    else:
+        truth = stats.norm.cdf(0.3 / np.sqrt(2 + own**2 + seeds**2)) - 0.5
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
 
 
 def test_scores_chosen_and_quoted_on_the_same_examples_are_called_optimistic(
@@ -87,3 +138,12 @@ def test_scores_chosen_and_quoted_on_the_same_examples_are_called_optimistic(
         assert ("optimistic" in won) == optimistic
         assert ("optimistic" in leaders[0]) == optimistic
         assert (set(leaders[1]["optimism"]) == {"–"}) == optimistic
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the correlation over one example
+def test_one_report_example_gives_no_margin(new_study: Callable[..., Any]) -> None:
+    writer = new_study(examples=3)
+    for head in ("concat", "cross"):
+        writer.add(TrialState.COMPLETE, {**PLAIN, "tasks.sts.head.kind": head}, config_id=head)
+    study = load(writer.path)
+    assert margin_of_first(study, leaderboard(study.trials, study.tasks)) is None

@@ -91,3 +91,10 @@ def test_too_few_configurations_give_an_empty_table_and_the_reason(trials: pd.Da
     same = trials.assign(**{factor.path: trials[factor.path].iloc[0] for factor in AXES})
     assert "no factor" in importance(same, AXES, ["sst", "sts"]).reason
     assert importance(trials.head(0), AXES, ["sst"]).table.empty
+
+
+def test_the_interval_holds_nine_tenths_of_the_bootstrap(trials: pd.DataFrame) -> None:
+    table = importance(trials, AXES, ["sst"], resamples=40).table
+    spread = table[table["sd"] > 0]
+    # 3.3 standard deviations for a bell shape; its middle half would be 1.3 wide.
+    assert ((spread["high"] - spread["low"]) / spread["sd"]).median() > 2.4

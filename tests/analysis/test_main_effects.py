@@ -266,3 +266,16 @@ def test_the_summary_shows_the_factors_with_the_smallest_p_values_in_the_tables_
     )
     assert strongest(table, 2)["factor"].tolist() == ["b", "b", "d"]
     assert strongest(table, 9).equals(table)
+
+
+def test_replicates_are_averaged_and_count_as_one_configuration() -> None:
+    random = np.random.default_rng(3)
+    on = np.arange(12) % 2 == 1
+    runs = 0.7 + 0.02 * on[:, None] + 0.01 * random.normal(size=(12, 3))
+    repeated = frame(runs.ravel(), switch=np.repeat(on, 3))
+    repeated["config_id"] = np.repeat([f"c{place}" for place in range(12)], 3)
+    row = at(main_effects(repeated, [SWITCH], ["sst"]), "switch", "true")
+    means = runs.mean(axis=1)
+    assert row["n"] == 6
+    assert row["effect"] == pytest.approx(means[on].mean() - means[~on].mean())
+    assert row["p"] == pytest.approx(stats.ttest_ind(means[on], means[~on]).pvalue)

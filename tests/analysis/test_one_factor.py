@@ -11,7 +11,15 @@ import pytest
 from optuna.trial import TrialState
 from scipy import stats
 
-from analysis.one_factor import VERDICTS, ablation_table, compare_levels, is_one_factor, planned_levels
+from analysis import one_factor
+from analysis.one_factor import (
+    VERDICTS,
+    ablation_table,
+    compare_levels,
+    is_one_factor,
+    planned_levels,
+    read_pulls,
+)
 from analysis.study import Study, load
 from minbert.errors import UserError
 from tests.analysis.conftest import StudyWriter
@@ -89,7 +97,7 @@ def test_means_and_differences_are_those_of_the_trials_metrics(
 def test_the_examples_part_of_an_accuracy_is_that_of_its_answers(finished: Study) -> None:
     frame = finished.predictions("qqp")
     frame = frame[(frame["split"] == "dev") & (frame["half"] == "report")]
-    right = (frame["output_0"] >= 0.5) == (frame["label"] == 1)
+    right = (frame["output_0"] > 0.5) == (frame["label"] == 1)
     answers = right.astype(float).groupby(frame["number"]).apply(np.array)
     names = finished.trials.set_index("number")["config_id"]
     cross, base = (np.stack(list(answers[names[names == name].index])) for name in ("cross", "base"))
@@ -199,3 +207,36 @@ def test_other_designs_have_no_ablation_table(searched: Any, new_study: NewStudy
     damaged = load(new_study(design="one_factor").path)
     with pytest.raises(UserError, match=r"study\.yaml: damaged"):
         ablation_table(damaged)
+
+
+def test_verdicts_go_by_the_corrected_p(finished: Study) -> None:
+    rows = ablation_table(finished)
+    few = rows[rows["target"] == "score"]
+    between = float((few["p"].min() + few["p_holm"].min()) / 2)
+    assert few["p"].min() < between < few["p_holm"].min()
+    judged = ablation_table(finished, alpha=between)
+    assert not judged.loc[judged["target"] == "score", "verdict"].isin(["better", "worse"]).any()
+
+
+@pytest.mark.parametrize("block", [1, 100])
+def test_runs_over_other_examples_are_left_out_however_many_are_read_at_once(
+    finished: Study, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(one_factor, "_BLOCK", block)
+    file = finished.trial_folder(5) / "predictions" / "sst.parquet"
+    stored = pd.read_parquet(file)
+    stored.assign(id=stored["id"] + "?").to_parquet(file)
+    (finished.trial_folder(0) / "predictions" / "sst.parquet").unlink()
+    found = read_pulls(finished, finished.trials["number"])
+    assert set(found["sst"]) == set(finished.trials["number"]) - {0, 5}
+    assert set(found["qqp"]) == set(finished.trials["number"])
+
+
+def test_of_a_run_repeated_the_last_counts(new_study: NewStudy) -> None:
+    writer = new_study(**META)
+    for name in ("base", "base", "cross"):
+        writer.add(TrialState.COMPLETE, BASE | CHANGES[name], config_id=name)
+    study = load(writer.path)
+    found = row(ablation_table(study), "cross")
+    scores = study.trials["report/score"]
+    assert found["difference"] == pytest.approx(scores[2] - scores[1])

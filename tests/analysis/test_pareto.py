@@ -71,3 +71,11 @@ def test_the_hypervolume_over_time_is_that_of_all_trials_so_far() -> None:
 def test_without_complete_trials_there_is_no_volume_to_follow() -> None:
     assert hypervolume_over_time(trials(np.empty((0, 3))), TASKS).empty
     assert hypervolume(np.empty((0, 3)), np.zeros(3)) == 0.0
+
+
+def test_an_equal_point_stands_on_the_front_beside_the_first() -> None:
+    frame = trials(np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [0.5, 0.5, 0.4]]))
+    grown = hypervolume_over_time(frame, TASKS)
+    assert grown["on_front"].tolist() == [True, True, False]
+    assert grown["hypervolume"].tolist() == pytest.approx([0.125] * 3)
+    assert pareto_front(frame, TASKS)["number"].tolist() == [0, 1]

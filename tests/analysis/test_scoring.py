@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.scoring import influence, metric, stack
+from analysis.scoring import answers, influence, metric, stack
+from analysis.selection import Candidates
+from analysis.submission import submission_text
+from minbert.config import TaskKind
+from minbert.measures import accuracy, predicted_classes
 
 
 def stored(number: int, ids: list[str], labels: list[float], outputs: list[float]) -> pd.DataFrame:
@@ -25,9 +29,33 @@ def test_pearson_equals_scipy_and_is_zero_for_a_constant_prediction() -> None:
 def test_accuracies_count_the_likeliest_class_and_the_half_threshold() -> None:
     probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8]])
     assert metric("classification", probabilities, np.array([1.0, 2.0, 2.0])) == pytest.approx(2 / 3)
-    assert metric("binary", np.array([[0.5], [0.49], [0.9]]), np.array([1.0, 0.0, 0.0])) == pytest.approx(
+    assert metric("binary", np.array([[0.51], [0.49], [0.9]]), np.array([1.0, 0.0, 0.0])) == pytest.approx(
         2 / 3
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("binary", [[0.5], [0.5], [0.5 + 1e-12], [0.5 - 1e-12]]),
+        ("classification", [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.2, 0.4, 0.4]]),
+    ],
+)
+def test_ties_are_broken_as_the_training_breaks_them(kind: TaskKind, values: list[list[float]]) -> None:
+    outputs, labels = np.array(values), np.array([0.0, 1.0, 1.0, 1.0])
+    expected = predicted_classes(kind, outputs)
+    np.testing.assert_array_equal(answers(kind, outputs), expected)
+    assert metric(kind, outputs, labels) == accuracy(expected, labels)
+    np.testing.assert_array_equal(influence(kind, outputs, labels), expected == labels)
+    # A forward selection counts with margins, not with classes.
+    sums = Candidates(kind, outputs[None], labels).sums()
+    assert sums.score_with_each() == pytest.approx(accuracy(expected, labels))
+    sums.add(0)
+    assert sums.score() == pytest.approx(accuracy(expected, labels))
+    assert sums.score_with_each() == pytest.approx(accuracy(expected, labels))
+    ids = [str(place) for place in range(4)]
+    written = submission_text("qqp", kind, ids, outputs).splitlines()[1:]
+    assert [int(line.split(" , ")[1]) for line in written] == expected.tolist()
 
 
 def test_influences_average_to_the_unit_metric_and_spread_like_its_error() -> None:
