@@ -13,15 +13,15 @@ computed for padding:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minbert.dropout import DropoutStream
+from minbert.dropout import DropoutStream, kept_scale
 
 AttentionBackend = Literal["bmm", "sdpa"]
 
@@ -104,7 +104,14 @@ def attend(
     Returns:
         (tokens, hidden) contexts.
     """
-    compute = _BACKENDS[backend]
+    if backend == "bmm":
+        masks = dropout.mask(heads * sum(c.sequences * c.length**2 for c in chunks), rate)
+        scale = 1.0 if masks is None else kept_scale(rate)
+        return _Bmm.apply(qkv, heads, chunks, masks, scale)  # type: ignore[no-untyped-call, no-any-return]
+    return _sdpa(qkv, heads, chunks, rate if dropout.active else 0.0)
+
+
+def _sdpa(qkv: Tensor, heads: int, chunks: Sequence[Chunk], rate: float) -> Tensor:
     hidden = qkv.shape[1] // 3
     contexts = []
     # One split, not slices: its backward pass writes one gradient instead of one per chunk.
@@ -113,29 +120,85 @@ def attend(
         padded = part if chunk.gather is None else part.index_select(0, chunk.gather)
         padded = padded.view(chunk.sequences, chunk.length, 3, heads, hidden // heads)
         query, key, value = padded.permute(2, 0, 3, 1, 4).unbind(0)
-        context = compute(query, key, value, chunk.mask, dropout, rate)
+        mask = None if chunk.mask is None else chunk.mask.to(query.dtype)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
         context = context.transpose(1, 2).reshape(chunk.sequences * chunk.length, hidden)
         contexts.append(context if chunk.scatter is None else context.index_select(0, chunk.scatter))
     return torch.cat(contexts) if len(contexts) > 1 else contexts[0]
 
 
-def _bmm(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: DropoutStream, rate: float
-) -> Tensor:
-    dtype = query.dtype
-    query, key, value = query.float(), key.float() * (1 / math.sqrt(query.shape[-1])), value.float()
-    scores = query @ key.transpose(-1, -2)
-    if mask is not None:
-        scores = scores + mask
-    return (dropout(torch.softmax(scores, -1), rate) @ value).to(dtype)
+class _Bmm(torch.autograd.Function):
+    """Attention in fp32 with its own backward pass, which spares most of the copies between the products."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, heads: int, chunks: Sequence[Chunk], masks: Tensor | None, scale: float
+    ) -> Tensor:
+        contexts = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
+        kept: list[Tensor] = []
+        done = 0
+        for chunk in chunks:
+            query, key, value = _split_heads(qkv, chunk, 3, heads)
+            scores = _product(query, key.transpose(1, 2), 1 / math.sqrt(query.shape[2]))
+            if chunk.mask is not None:
+                scores.view(chunk.sequences, heads, chunk.length, chunk.length).add_(chunk.mask)
+            shares = torch.softmax(scores, -1)
+            mask = None if masks is None else masks[done : done + shares.numel()].view(shares.shape)
+            done += shares.numel()
+            dropped = shares if mask is None else torch.mul(shares, mask.float(), out=scores)
+            _join_heads([_product(dropped, value, scale)], chunk, contexts)
+            kept += [query, key, value, shares, dropped]
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(*kept)
+            ctx.rest = (heads, chunks, masks, scale, qkv.shape)
+        return contexts
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
+        heads, chunks, masks, scale, shape = ctx.rest
+        gradient = outputs[0].new_empty(shape)
+        done = 0
+        for number, chunk in enumerate(chunks):
+            query, key, value, shares, dropped = ctx.saved_tensors[5 * number : 5 * number + 5]
+            (context,) = _split_heads(outputs[0], chunk, 1, heads)
+            of_value = _product(dropped.transpose(1, 2), context, scale)
+            of_shares = _product(context, value.transpose(1, 2), scale)
+            if masks is not None:
+                of_shares.mul_(masks[done : done + shares.numel()].view(shares.shape).float())
+            done += shares.numel()
+            of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, torch.float32)
+            root = 1 / math.sqrt(query.shape[2])
+            of_query = _product(of_scores, key, root)
+            of_key = _product(of_scores.transpose(1, 2), query, root)
+            _join_heads([of_query, of_key, of_value], chunk, gradient)
+        return gradient, None, None, None, None
 
 
-def _sdpa(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: DropoutStream, rate: float
-) -> Tensor:
-    active_rate = rate if dropout.active else 0.0
-    bias = None if mask is None else mask.to(query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=active_rate)
+def _product(a: Tensor, b: Tensor, factor: float) -> Tensor:
+    """factor · a @ b of batches of matrices."""
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=factor)
 
 
-_BACKENDS: dict[AttentionBackend, Callable[..., Tensor]] = {"bmm": _bmm, "sdpa": _sdpa}
+def _split_heads(x: Tensor, chunk: Chunk, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """A chunk of (tokens, parts · hidden) as ``parts`` fp32 tensors (sequences · heads, length, width)."""
+    rows = x[chunk.start : chunk.stop]
+    if chunk.scatter is not None:  # zeros, not neighbours: a gradient has none at the padding
+        rows = x.new_zeros(chunk.sequences * chunk.length, x.shape[1]).index_copy_(0, chunk.scatter, rows)
+    width = x.shape[1] // (parts * heads)
+    by_head = rows.view(chunk.sequences, chunk.length, parts, heads, width).permute(2, 0, 3, 1, 4)
+    joined = torch.empty(by_head.shape, dtype=torch.float32, device=x.device).copy_(by_head)
+    return joined.view(parts, chunk.sequences * heads, chunk.length, width).unbind(0)
+
+
+def _join_heads(parts: Sequence[Tensor], chunk: Chunk, out: Tensor) -> None:
+    """Write what :func:`_split_heads` split, without the padding, into a chunk's rows of ``out``."""
+    heads, width = len(parts[0]) // chunk.sequences, parts[0].shape[2]
+    joined = out.new_empty(chunk.sequences, chunk.length, len(parts), heads, width)
+    for number, part in enumerate(parts):
+        by_head = part.view(chunk.sequences, heads, chunk.length, width)
+        joined[:, :, number].copy_(by_head.transpose(1, 2))
+    rows = joined.view(chunk.sequences * chunk.length, -1)
+    if chunk.scatter is None:
+        out[chunk.start : chunk.stop] = rows
+    else:
+        torch.index_select(rows, 0, chunk.scatter, out=out[chunk.start : chunk.stop])

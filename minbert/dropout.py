@@ -38,7 +38,10 @@ class DropoutStream:
     def __call__(self, x: Tensor, rate: float) -> Tensor:
         """Zero elements of ``x`` (any shape) with probability ``rate`` and scale the rest by 1/(1 − rate)."""
         mask = self.mask(x.numel(), rate)
-        return x if mask is None else x * (mask.view(x.shape).to(x.dtype) * kept_scale(rate))
+        if mask is None:
+            return x
+        # The scale is a scalar of the kernel: as a bf16 factor it would be rounded.
+        return torch.addcmul(x.new_zeros(()), x, mask.view(x.shape).to(x.dtype), value=kept_scale(rate))
 
     def mask(self, count: int, rate: float) -> Tensor | None:
         """The next ``count`` decisions: (count,) bf16, 1 where an element is kept; None where nothing is dropped.

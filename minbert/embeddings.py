@@ -26,6 +26,21 @@ class WordEmbeddings(nn.Embedding):
         self.weight.grad.index_add_(0, ids, gradient.to(self.weight.dtype))
         self._touched.append(ids)
 
+    def take_gradient(self) -> tuple[Tensor, Tensor]:
+        """(rows,) ascending ids that have a gradient, and that (rows, width) gradient; then clear it.
+
+        A gradient set from outside is not looked at.
+        """
+        if not self._touched:
+            return torch.empty(0, dtype=torch.int64, device=self.weight.device), self.weight.new_empty(
+                0, self.weight.shape[1]
+            )
+        assert self.weight.grad is not None
+        ids = torch.cat(self._touched).unique()
+        rows = self.weight.grad[ids]
+        self.clear_gradient()
+        return ids, rows
+
     def clear_gradient(self) -> None:
         """Set the rows that have a gradient back to zero; a gradient set from outside is dropped."""
         if self.weight.grad is None or not self._touched:

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert.attention import AttentionBackend, Chunk, attend, plan_chunks
-from minbert.dropout import DropoutStream
+from minbert.dropout import DropoutStream, kept_scale
 from minbert.embeddings import WordEmbeddings
+from minbert.fused import dropped_sum_norm, linear
 
 
 @dataclass(frozen=True)
@@ -111,36 +112,19 @@ def pack(
     )
 
 
-class _Linear(nn.Linear):
-    """A linear layer that computes in the dtype of its input; parameters stay fp32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
-
-
-class _LayerNorm(nn.LayerNorm):
-    """Layer normalisation in the dtype of its input; parameters stay fp32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(
-            x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps
-        )
-
-
 class _Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.word_embeddings = WordEmbeddings(config.vocab_size, config.hidden_size)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.LayerNorm = _LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, batch: Packed, dtype: torch.dtype, offset: Tensor | None) -> Tensor:
         words = self.word_embeddings(batch.ids)
         words = words if offset is None else words + offset
         total = words + self.position_embeddings(batch.positions)
-        return self.LayerNorm((total + self.token_type_embeddings(batch.segments)).to(dtype))
+        return self.LayerNorm(total + self.token_type_embeddings(batch.segments)).to(dtype)
 
 
 class _SelfAttention(nn.Module):
@@ -151,10 +135,7 @@ class _SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        # One product for all three: the parameters are joined in the compute dtype, which is cheap.
-        parts = (self.query, self.key, self.value)
-        weight = torch.cat([part.weight.to(x.dtype) for part in parts])
-        return F.linear(x, weight, torch.cat([part.bias.to(x.dtype) for part in parts]))
+        return linear(x, self.query, self.key, self.value)  # one product for all three
 
 
 class _Output(nn.Module):
@@ -162,11 +143,12 @@ class _Output(nn.Module):
 
     def __init__(self, width: int, config: EncoderConfig) -> None:
         super().__init__()
-        self.dense = _Linear(width, config.hidden_size)
-        self.LayerNorm = _LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dense = nn.Linear(width, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor, residual: Tensor, dropout: DropoutStream, rate: float) -> Tensor:
-        return self.LayerNorm(dropout(self.dense(x), rate) + residual)
+        x = linear(x, self.dense)
+        return dropped_sum_norm(x, residual, dropout.mask(x.numel(), rate), kept_scale(rate), self.LayerNorm)
 
 
 class _Attention(nn.Module):
@@ -179,10 +161,10 @@ class _Attention(nn.Module):
 class _Dense(nn.Module):
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.dense = _Linear(width, out)
+        self.dense = nn.Linear(width, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(x)
+        return linear(x, self.dense)
 
 
 class _Layer(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minbert.canonical import stream_name
 from minbert.config import MultitaskStage, TaskConfig, TrainConfig
@@ -20,7 +20,8 @@ from minbert.model import MultitaskModel
 from minbert.seeds import stream, stream_seed
 from minbert.smart import Smart
 from minbert.steps import StepResult
-from minbert.surgery import Conflicts, project
+from minbert.surgery import Conflicts, pcgrad_weights
+from minbert.task_gradients import TaskGradients
 from minbert.weighting import build_weighting
 
 
@@ -47,7 +48,7 @@ class MultitaskObjective:
             model.auxiliary["weighting"] = self._weighting.module.to(model.dropout.device)
         self._smart = Smart(model, config, stage) if stage.smart.weight or stage.smart.bregman else None
         self._conflicts = Conflicts()
-        self._rows = torch.empty(0, 0)
+        self._gradients = TaskGradients(model)
 
     def steps(self, epoch: int) -> int:
         return len(self._draws.plan(epoch))
@@ -99,7 +100,7 @@ class MultitaskObjective:
             self._task_by_task(
                 requests, stream_seed(self._config.seed, self._stream, "probe", epoch, number), epoch
             )
-            self._conflicts.add([task for task, _ in requests], _gram(self._rows))
+            self._conflicts.add([task for task, _ in requests], self._gradients.gram())
             self._model.clear_gradients()
 
     def _shares(self) -> bool:
@@ -124,36 +125,25 @@ class MultitaskObjective:
     def _task_by_task(
         self, requests: Sequence[Request], seed: int, epoch: int
     ) -> tuple[dict[str, Tensor], int]:
-        """One pass a task; its gradients of shared parameters end in its row, a head's own stay in place."""
-        shared = self._shared_parameters()
-        if len(self._rows) != len(requests):
-            width = sum(parameter.numel() for parameter in shared)
-            self._rows = torch.empty(len(requests), width, device=shared[0].device)
+        """One pass a task; its gradients of shared parameters are taken away, a head's own stay in place."""
+        gradients = self._gradients
+        gradients.begin(len(requests))
         sums: dict[str, Tensor] = {}
         tokens = 0
-        for row, request in zip(self._rows, requests, strict=True):
+        for row, request in enumerate(requests):
             for number, pieces in enumerate(self._pieces([request])):
                 losses, count = self._piece(pieces, requests, stream_seed(seed, request[0], number), epoch)
                 _add(sums, losses)
                 tokens += count
-            _copy_gradients(shared, row)
+            gradients.take(row)
             self._model.clear_shared_gradients()
         return sums, tokens
 
     def _project(self, requests: Sequence[Request], epoch: int, index: int) -> None:
-        gram = _gram(self._rows)
+        gram = self._gradients.gram()
         self._conflicts.add([task for task, _ in requests], gram)
-        combined = project(self._rows, gram, stream(self._config.seed, self._stream, "pcgrad", epoch, index))
-        shared = self._shared_parameters()
-        parts = combined.split([parameter.numel() for parameter in shared])
-        for parameter, part in zip(shared, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
-
-    def _shared_parameters(self) -> list[nn.Parameter]:
-        own = ("heads.", "auxiliary.")
-        return [
-            p for name, p in self._model.named_parameters() if not name.startswith(own) and p.requires_grad
-        ]
+        rng = stream(self._config.seed, self._stream, "pcgrad", epoch, index)
+        self._gradients.put(pcgrad_weights(gram, rng))
 
     def _pieces(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
         """The requests cut into passes of at most ``micro_batch_size`` examples a task."""
@@ -214,20 +204,6 @@ class MultitaskObjective:
         return torch.from_numpy(same).to(self._model.dropout.device)
 
 
-def _gram(rows: Tensor) -> np.ndarray:
-    return (rows @ rows.T).double().cpu().numpy()  # type: ignore[no-any-return]
-
-
 def _add(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
     for name, loss in losses.items():
         sums[name] = sums[name] + loss if name in sums else loss
-
-
-def _copy_gradients(parameters: Sequence[nn.Parameter], row: Tensor) -> None:
-    """Copy gradients end to end into one row; parameters without one leave zeros."""
-    views = row.split([parameter.numel() for parameter in parameters])
-    for parameter, view in zip(parameters, views, strict=True):
-        if parameter.grad is None:
-            view.zero_()
-        else:
-            view.copy_(parameter.grad.view(-1))

@@ -48,8 +48,10 @@ class StageOptimiser:
     def step(self) -> None:
         """Clip the gradients' global norm, unless ``max_grad_norm`` is 0, and take one step."""
         if self._stage.max_grad_norm:
-            trained = [parameter for parameter in self.parameters if parameter.grad is not None]
-            nn.utils.clip_grad_norm_(trained, self._stage.max_grad_norm)
+            gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+            norm = nn.utils.get_total_norm(gradients)
+            # The kernel divides while it reads the gradients: no pass over them for the clipping alone.
+            self._adamw.grad_scale = ((norm + 1e-6) / self._stage.max_grad_norm).clamp_(min=1.0)  # type: ignore[attr-defined]
         for group in self._adamw.param_groups:
             group["lr"] = self.learning_rate()
         self._adamw.step()

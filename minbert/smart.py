@@ -12,7 +12,8 @@ language models through principled regularized optimization".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -105,7 +106,8 @@ class Smart:
             divergences = self._divergences(self._pass(batch, seed, offset), reference)
             return torch.stack(list(divergences.values())).sum()
 
-        return adversarial_offset(loss, start, self._settings)
+        with _constant(self._model):
+            return adversarial_offset(loss, start, self._settings)
 
     def _pass(
         self,
@@ -128,6 +130,19 @@ class Smart:
             for task, value in outputs.items()
             if task in reference
         }
+
+
+@contextmanager
+def _constant(model: MultitaskModel) -> Iterator[None]:
+    """Ask for no gradient of the parameters: their backward passes would compute it although nobody looks."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def divergence(task: TaskConfig, outputs: Tensor, reference: Tensor) -> Tensor:

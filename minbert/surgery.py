@@ -13,30 +13,13 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-
-
-def project(gradients: Tensor, gram: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """Sum of the projected gradients.
-
-    The projection scales with the gradients: those of the losses divided by the number of tasks give the
-    mean of the projected ones.
-
-    Args:
-        gradients: (tasks, parameters).
-        gram: (tasks, tasks) their dot products.
-        rng: order in which the other tasks are visited.
-
-    Returns:
-        (parameters,); the plain sum without a conflict.
-    """
-    weights = torch.from_numpy(pcgrad_weights(gram, rng)).to(gradients)
-    return weights @ gradients
 
 
 def pcgrad_weights(gram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Weights of the tasks' original gradients in the sum of the projected ones.
+
+    The weights do not change when all gradients are scaled: gradients of the losses divided by the number
+    of tasks give the mean of the projected ones.
 
     Args:
         gram: (tasks, tasks) dot products of the tasks' gradients.
