@@ -51,8 +51,8 @@ def mnr_loss(first: Tensor, second: Tensor, same: Tensor | None = None) -> Tenso
 
     Args:
         first, second: (batch, hidden) encodings of the two texts of positive pairs.
-        same: (batch, batch) bool: which second texts are the row's own second text; they are no
-            negatives and are left out, the own one itself stays.
+        same: (batch, batch) bool: which second texts are no wrong answers for the row, as pairs have a text in
+            common; they are left out, the own one itself stays.
 
     Source: Henderson et al. 2017, section 4.4; one direction, without a temperature.
     """

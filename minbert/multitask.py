@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class MultitaskObjective:
             model.auxiliary["weighting"] = self._weighting.module.to(model.dropout.device)
         self._smart = Smart(model, config, stage) if stage.smart.weight or stage.smart.bregman else None
         self._conflicts = Conflicts()
+        self._examples = Counter[str]()
         self._gradients = TaskGradients(model)
 
     def steps(self, epoch: int) -> int:
@@ -57,6 +59,7 @@ class MultitaskObjective:
         if index == 0:
             self._begin(epoch)
         requests = self._draws.requests(epoch, index)
+        self._examples.update({task: len(rows) for task, rows in requests})
         seed = stream_seed(self._config.seed, self._stream, "dropout", epoch, index)
         if self._projects(requests):
             losses, tokens = self._task_by_task(requests, seed, epoch)
@@ -75,7 +78,10 @@ class MultitaskObjective:
 
     def summary(self) -> dict[str, Any]:
         conflicts = self._conflicts.summary()
-        return {"gradients": conflicts} if conflicts else {}
+        return {
+            "task_examples": dict(self._examples),
+            **({"gradients": conflicts} if conflicts else {}),
+        }
 
     def state(self) -> dict[str, Tensor]:
         state = {f"weighting/{name}": value for name, value in self._weighting.state().items()}
@@ -95,6 +101,7 @@ class MultitaskObjective:
     def _begin(self, epoch: int) -> None:
         """Forget the last epoch's conflicts, and look for this one's where that is asked for."""
         self._conflicts = Conflicts()
+        self._examples = Counter[str]()
         for number in range(self._stage.conflict_batches if self._shares() else 0):
             requests = self._draws.probe(epoch, number)
             self._task_by_task(
@@ -184,7 +191,7 @@ class MultitaskObjective:
         for part in batch.parts:
             if self._draws.ranked(part.task, epoch):
                 first, second = (vectors[where] for where in part.sequences)
-                losses[part.task] = mnr_loss(first, second, self._same_second(part, rows[part.task]))
+                losses[part.task] = mnr_loss(first, second, self._no_negatives(part, rows[part.task]))
             else:
                 assert part.labels is not None
                 losses[part.task] = task_loss(self._task(part), outputs[part.task], part.labels)
@@ -196,11 +203,13 @@ class MultitaskObjective:
     def _task(self, part: Part) -> TaskConfig:
         return self._config.tasks[part.task]
 
-    def _same_second(self, part: Part, rows: np.ndarray) -> Tensor:
-        """(batch, batch) bool: whether two examples have the same second sentence."""
-        texts = self._corpus.splits[part.task]["train"].columns[1]
-        keys = [texts[row].tobytes() for row in rows]
-        same = np.array([[one == other for other in keys] for one in keys])
+    def _no_negatives(self, part: Part, rows: np.ndarray) -> Tensor:
+        """(batch, batch) bool: whether two pairs have a sentence in common, so that neither answers the other wrongly."""
+        columns = self._corpus.splits[part.task]["train"].columns
+        same = np.zeros((len(rows), len(rows)), dtype=bool)
+        for texts in columns:
+            keys = np.array([texts[row].tobytes().hex() for row in rows])
+            same |= keys[:, None] == keys
         return torch.from_numpy(same).to(self._model.dropout.device)
 
 

@@ -48,7 +48,17 @@ from minbert.training import EpochResult, StageTrainer
 from minbert.yaml_reader import dump_yaml
 
 Scored = Literal["never", "at the end", "always"]
-_SHARED_FACTS = ("train_loss", "gradients", "select", "report", "dev", "measures", "constant", "geometry")
+_SHARED_FACTS = (
+    "train_loss",
+    "task_examples",
+    "gradients",
+    "select",
+    "report",
+    "dev",
+    "measures",
+    "constant",
+    "geometry",
+)
 _PATIENCE_SECONDS = 60  # for a worker whose driver died to die too
 
 

@@ -91,6 +91,22 @@ def test_without_train_metrics_dev_is_drawn_alone_and_one_epoch_is_no_curve() ->
     assert plots.train_against_dev(epochs(range(2), names, 1), {"a": 0, "b": 1}, TASKS) is None
 
 
+def test_a_lane_is_the_darker_the_more_of_an_epoch_was_its_tasks() -> None:
+    history = pd.DataFrame(
+        {
+            "stage": ["finetune", "finetune"],
+            "train_loss/qqp": [0.6, 0.4],
+            "train_loss/sst": [0.6, 0.4],
+            "task_examples/qqp": [90, 50],
+            "task_examples/sst": [10, 50],
+        }
+    )
+    figure = plots.tasks_over_training(history, TASKS, "trial 3")
+    assert figure is not None
+    sst, qqp = (one.get_facecolors()[:, 3].tolist() for one in figure.axes[0].collections)
+    assert sst[0] < sst[1] == qqp[1] < qqp[0]
+
+
 def test_a_lane_is_coloured_in_the_epochs_that_trained_its_task() -> None:
     history = pd.DataFrame(
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from minbert.checkpoint import EncoderFiles
 from minbert.config import TrainConfig
 from minbert.corpora.batching import Batcher
-from minbert.corpora.tokenised import TokenisedCorpus
+from minbert.corpora.tokenised import TokenisedCorpus, TokenTable
 from minbert.draws import Draws
 from minbert.losses import task_loss
 from minbert.model import build_model
@@ -143,7 +144,7 @@ def test_adaptive_weights_follow_the_last_scores(bench: Callable[..., Bench]) ->
 
 
 def ranking_by_hand(b: Bench, rows: np.ndarray) -> float:
-    """−log softmax of each first vector's dot products with all second ones, sentence by sentence."""
+    """−log softmax of each first vector's dot products with the second ones that are wrong, pair by pair."""
     b.model.dropout.stop()
     with torch.no_grad():
         batch = b.batcher.batch("train", [("sts", rows)])
@@ -151,9 +152,39 @@ def ranking_by_hand(b: Bench, rows: np.ndarray) -> float:
         first, second = (vectors[where] for where in batch.parts[0].sequences)
     total = 0.0
     for i in range(len(rows)):
-        products = torch.stack([first[i] @ second[j] for j in range(len(rows))])
-        total -= float(F.log_softmax(products, dim=0)[i])
+        others = [j for j in range(len(rows)) if j != i and not _in_common(b, rows[i], rows[j])]
+        products = torch.stack([first[i] @ second[j] for j in (i, *others)])
+        total -= float(F.log_softmax(products, dim=0)[0])
     return total / len(rows)
+
+
+def _in_common(b: Bench, one: int, other: int) -> bool:
+    columns = b.corpus.splits["sts"]["train"].columns
+    return any(texts[one].tolist() == texts[other].tolist() for texts in columns)
+
+
+def test_pairs_with_a_sentence_in_common_are_no_negatives_of_each_other(
+    configure: MakeConfig, small_corpus: TokenisedCorpus, encoder_files: EncoderFiles
+) -> None:
+    """And a batch holds no more than the positive pairs there are, each once."""
+    train = small_corpus.splits["sts"]["train"]
+    firsts, seconds = (
+        table(rows) for rows in ([[5], [6], [6], [7], [8], [9]], [[10], [11], [12], [13], [13], [10]])
+    )
+    changed = dataclasses.replace(
+        train, columns=(firsts, seconds), ids=tuple("abcdef"), labels=np.full(6, 5.0), selected=None
+    )
+    splits = {**small_corpus.splits, "sts": {**small_corpus.splits["sts"], "train": changed}}
+    config = configure(**STILL, tasks__sts__head__kind="cosine", stages__finetune__mnr={"tasks": ["sts"]})
+    b = Bench(config, dataclasses.replace(small_corpus, splits=splits), encoder_files)
+    rows = dict(b.draws.requests(1, 0))["sts"]
+    assert sorted(rows) == [0, 1, 2, 3, 4, 5]
+    assert b.step()[0]["sts"] == pytest.approx(ranking_by_hand(b, rows), rel=1e-4)
+
+
+def table(rows: list[list[int]]) -> TokenTable:
+    flat = np.array([token for row in rows for token in row], dtype=np.int32)
+    return TokenTable(flat, np.cumsum([0, *map(len, rows)]))
 
 
 def test_ranking_replaces_a_tasks_loss_for_the_first_epochs_on_positive_pairs(
@@ -192,7 +223,7 @@ def test_looking_for_conflicts_changes_nothing_and_reports_cosines(
     (plain, weights), (looked, other) = outcomes
     assert plain.train_loss == looked.train_loss
     assert all(torch.equal(weights[name], other[name]) for name in weights)
-    assert plain.facts == {}
+    assert "gradients" not in plain.facts
     gradients = looked.facts["gradients"]
     assert gradients["steps"] == 2
     assert set(gradients["cosine"]) == {"sst/qqp", "sst/sts", "qqp/sts"}
@@ -281,6 +312,21 @@ def test_ranked_tasks_are_not_looked_at_for_conflicts(bench: Callable[..., Bench
         b.step(epoch)
         pairs.append(set(b.objective.summary()["gradients"]["cosine"]))
     assert pairs == [{"sst/qqp"}, {"sst/qqp", "sst/sts", "qqp/sts"}]
+
+
+def test_every_epoch_is_looked_at_in_batches_of_its_own(bench: Callable[..., Bench]) -> None:
+    b = bench(**STILL, stages__finetune__conflict_batches=1)
+    probes = [dict(b.draws.probe(epoch, 0))["qqp"].tolist() for epoch in (1, 2)]
+    assert probes[0] != probes[1]
+
+
+def test_an_epoch_tells_how_many_examples_of_each_task_it_trained(bench: Callable[..., Bench]) -> None:
+    b = bench(tasks__sst__batch_size=7)
+    for index in (0, 1):
+        b.step(index=index)
+    assert b.objective.summary()["task_examples"] == {"sst": 14, "qqp": 32, "sts": 32}
+    b.step(epoch=2)
+    assert b.objective.summary()["task_examples"] == {"sst": 7, "qqp": 16, "sts": 16}
 
 
 def test_training_looks_back_for_the_bregman_term(
