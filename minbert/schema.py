@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+STAND_IN = "stand_in"
+"""Type of the errors about truth values for numbers and the reverse; their context has the leaf and its value."""
 
 
 class Frozen(BaseModel):
-    """Unknown keys are refused, values cannot change."""
+    """Unknown keys are refused, values cannot change, true is no number and 1 not true."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_stand_ins(cls, data: Any) -> Any:
+        for name, value in data.items() if isinstance(data, Mapping) else ():
+            kinds = _kinds(cls.model_fields[name].annotation) if name in cls.model_fields else set()
+            if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+                raise PydanticCustomError(STAND_IN, "a number is needed", {"leaf": name, "given": value})
+            if kinds == {bool} and not isinstance(value, bool) and value is not None:
+                raise PydanticCustomError(STAND_IN, "true or false is needed", {"leaf": name, "given": value})
+        return data
 
 
 def refuse_unless(
@@ -32,3 +49,13 @@ def refuse_unless(
         value = getattr(settings, name)
         if not wanted and value != absent:
             raise ValueError(f"{within}{name} {value!r} has no effect here: it needs {reason}")
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation admits, without None."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return {kind for argument in get_args(annotation) for kind in _kinds(argument)} - {type(None)}
+    return {origin or annotation}

@@ -54,6 +54,10 @@ class Located(Protocol):
         """The place of the path, for the start of a message."""
         ...
 
+    def settings_inside(self, dotted: str) -> str:
+        """Settings of a command line for leaves of a section, for the start of a message; empty without any."""
+        ...
+
 
 @dataclass(frozen=True)
 class Document:
@@ -66,6 +70,10 @@ class Document:
     def knows(self, dotted: str) -> bool:
         """Whether exactly this path stands in the file."""
         return dotted in self.lines
+
+    def settings_inside(self, dotted: str) -> str:
+        """None: this is a file."""
+        return ""
 
     def line(self, dotted: str) -> int:
         """Line (from 1) of the path, or of the nearest part of the document that encloses it."""

@@ -66,7 +66,8 @@ def config_error(
         )
     # Our own validators begin with the key that is wrong, which is a nearer place than its section.
     nearer = join(path, text.split(" ", 1)[0])
-    place = document.where(nearer if document.knows(nearer) else path)
+    settings = document.settings_inside(path) if path and first.crossing else ""
+    place = settings or document.where(nearer if document.knows(nearer) else path)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return UserError(f"{place}: {path + ': ' if path else ''}{text}{more}")
 
@@ -144,6 +145,9 @@ def _problem(entry: Any, schema: type[pydantic.BaseModel]) -> Problem:
         case "union_tag_not_found":
             kinds = " or ".join(str(_kind(model)) for model in _models(annotation))
             text = f"kind is missing: write kind: {kinds}"
+        case "stand_in":
+            path = join(path, context["leaf"])
+            text = f"{shorten(context['given'])} is not allowed: {entry['msg']}"
         case "missing":
             text = "is missing"
         case "value_error":

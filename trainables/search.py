@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--seed",
-        type=int,
+        type=whole_number(0),
         help="of the study; every replicate's seed comes from it (default: 0; with --around another than STUDY's)",
     )
     add(

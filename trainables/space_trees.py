@@ -102,6 +102,9 @@ class Layers:
                     return layer.where(dotted)
         return self.layers[0].where(dotted)
 
+    def settings_inside(self, dotted: str) -> str:
+        return ", ".join(filter(None, (each.settings_inside(dotted) for each in reversed(self.layers))))
+
 
 @dataclass(frozen=True)
 class Set:
@@ -118,6 +121,9 @@ class Set:
     def where(self, dotted: str) -> str:
         return self.origin
 
+    def settings_inside(self, dotted: str) -> str:
+        return self.origin if self.path.startswith(f"{dotted}.") else ""
+
 
 @dataclass(frozen=True)
 class At:
@@ -133,6 +139,9 @@ class At:
     def where(self, dotted: str) -> str:
         inside = dotted == self.path or dotted.startswith(self.path + ".")
         return self.written.where(self.level if inside else dotted)
+
+    def settings_inside(self, dotted: str) -> str:
+        return self.written.settings_inside(dotted)
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,10 @@ class InRun:
         own = f"runs.{self.chain[0]}"
         place = next((place for place in places if self.written.knows(place)), own)
         return f"{self.written.where(place)}: run {self.chain[0]!r}"
+
+    def settings_inside(self, dotted: str) -> str:
+        inside = self.written.settings_inside(dotted)
+        return f"{inside}: run {self.chain[0]!r}" if inside else ""
 
     def _places(self, dotted: str) -> list[str]:
         return [*(f"runs.{name}.set.{dotted}" for name in self.chain), dotted]

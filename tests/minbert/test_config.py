@@ -75,6 +75,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (finetune(sampler={"kind": "sequential", "order": ["sst", "qqp"]}), ("sampler.order", "'sts'", "tasks")),
     (finetune(combine="mean", sampler={"kind": "merged"}), ("combine 'mean'", "sampler.kind concurrent")),
     (finetune(pcgrad=True, sampler={"kind": "random"}), ("pcgrad true", "sampler.kind 'random'")),
+    (stage("supervised", task="sts"), ("stages.supervised.task 'sts'", "no binary pair task")),
     (stage("simcse", encoder_dropout=0, dropout=0), ("dropout 0", "encoder_dropout 0")),
     (
         {**head("sts", kind="concat"), **finetune(epochs=2, mnr={"tasks": ["sts"], "share": 1.0})},
@@ -200,3 +201,21 @@ def test_the_difference_that_is_not_named_is_the_usual_one() -> None:
     ).tasks
     assert tasks["qqp"].head.compared_by == "absolute"
     assert tasks["sts"].head.compared_by == "none"
+
+
+@pytest.mark.parametrize(
+    ("partial", "message"),
+    [
+        ({"seed": True}, "seed: True is not allowed: a number is needed"),
+        (finetune(epochs=True), "stages.finetune.epochs: True is not allowed: a number is needed"),
+        (finetune(pcgrad=1), "stages.finetune.pcgrad: 1 is not allowed: true or false is needed"),
+        (finetune(pcgrad="yes"), "stages.finetune.pcgrad: 'yes' is not allowed: true or false is needed"),
+        (finetune(learning_rate=False), "stages.finetune.learning_rate: False is not allowed: a number"),
+        (head("qqp", kind="cosine", learned_scale=1), "tasks.qqp.head.learned_scale: 1 is not allowed"),
+        ({"threads": True}, "threads: True is not allowed: a number is needed"),
+    ],
+)
+def test_truth_values_and_numbers_do_not_stand_in_for_each_other(
+    partial: dict[str, Any], message: str
+) -> None:
+    assert refusal(partial).startswith(message)

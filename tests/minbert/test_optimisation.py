@@ -60,6 +60,16 @@ def test_steps_equal_torchs_adamw_with_decay_on_weights_alone() -> None:
         torch.testing.assert_close(parameter, theirs[name])
 
 
+def test_learned_task_weights_do_not_decay() -> None:
+    weight = nn.Parameter(torch.ones(()))
+    optimiser = StageOptimiser(
+        [("auxiliary.weighting.s_sst", weight)], STAGE.model_copy(update={"weight_decay": 0.5}), 5
+    )
+    weight.grad = torch.zeros(())
+    optimiser.step()
+    assert weight.item() == 1
+
+
 def test_the_global_norm_is_clipped() -> None:
     named = parameters()
     optimiser = StageOptimiser(named.items(), STAGE.model_copy(update={"max_grad_norm": 0.5}), 5)

@@ -74,7 +74,8 @@ def bench(
     configure: Callable[..., TrainConfig], encoder_files: EncoderFiles, small_corpus: TokenisedCorpus
 ) -> MakeBench:
     def make(dropout: float = 0.0, **smart: Any) -> Bench:
-        leaves = {"stages__finetune__dropout": dropout, "stages__finetune__encoder_dropout": dropout}
+        """``dropout`` is that of the heads; inside the encoder there is half of it."""
+        leaves = {"stages__finetune__dropout": dropout, "stages__finetune__encoder_dropout": dropout / 2}
         return Bench(configure(stages__finetune__smart=smart, **leaves), encoder_files, small_corpus)
 
     return make

@@ -17,7 +17,9 @@ from minbert.config import TrainConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.evaluation import metric
 from minbert.history import Record, summarise
+from minbert.model import build_model
 from minbert.sources import resolve
+from minbert.training import StageTrainer
 from minbert.trial import Materials, Trial
 
 MakeConfig = Callable[..., TrainConfig]
@@ -449,6 +451,42 @@ def test_a_frozen_encoder_stays_bit_identical(
     after = load_file(folder / "best" / "encoder" / "model.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in after.items())
     assert history(folder)[0]["train_loss"] != history(folder)[1]["train_loss"]
+
+
+def test_no_gradient_reaches_a_frozen_encoder(
+    configure: MakeConfig, materials: MakeMaterials, tmp_path: Path
+) -> None:
+    config = configure(stages__finetune__freeze_encoder=True)
+    given = materials(tmp_path)
+    model = build_model(config, given.encoder.config, dict(given.weights))
+    trainer = StageTrainer(model, config, "finetune", given.corpus, torch.device("cpu"))
+    reached: set[str] = set()
+    clear = model.clear_gradients
+    model.clear_gradients = lambda: (  # type: ignore[method-assign]
+        reached.update(name for name, p in model.named_parameters() if p.grad is not None) or clear()
+    )
+    trainer.step(1, 0)
+    assert reached and not any(name.startswith("encoder.") for name in reached)
+
+
+def test_of_equal_scores_the_first_counts(configure: MakeConfig, finish: Callable[..., Path]) -> None:
+    still = {"stages__finetune__learning_rate": 1e-30, "stages__finetune__weight_decay": 0.0}
+    for checkpoint in ("score", "task"):
+        folder = finish(configure(**still, checkpoint=checkpoint), checkpoint)
+        first, last = history(folder)
+        assert first["select"] == last["select"]
+        assert last["chosen"]["epoch"] == 1
+        assert set(last["chosen"].get("epochs", {"all": 1}).values()) == {1}
+
+
+def test_epochs_are_chosen_and_reported_by_what_was_scored_between_them(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    folder = finish(configure(tasks__qqp__dev_examples=5), "few")
+    records = history(folder)
+    chosen = records[-1]["chosen"]
+    assert chosen["select"] == records[chosen["epoch"] - 1]["select"]
+    assert chosen["select"]["qqp"] * 5 % 1 == pytest.approx(0)
 
 
 def test_dropout_inside_a_frozen_encoder_has_its_effect(

@@ -64,7 +64,7 @@ def test_the_last_of_two_values_for_one_leaf_counts(tmp_path: Path) -> None:
 def test_settings_that_exclude_each_other_are_refused_by_name(tmp_path: Path) -> None:
     space = load(tmp_path, "pooling: {choice: [mean, cls]}\n")
     with pytest.raises(
-        UserError, match=r"^--set \S+: stages.finetune: pcgrad true does not go with sampler.kind"
+        UserError, match=r"^--set \S+, --set \S+: stages.finetune: pcgrad true does not go with sampler.kind"
     ):
         laid(space, "stages.finetune.pcgrad=true", "stages.finetune.sampler.kind=merged")
 
@@ -149,8 +149,11 @@ def test_settings_that_exclude_each_other_are_refused_for_runs_too_whatever_thei
 ) -> None:
     settings = ("stages.finetune.pcgrad=true", "stages.finetune.smart.weight=0.5")
     for order in (settings, settings[::-1]):
-        with pytest.raises(UserError, match=r"smart.weight 0.5 does not go with pcgrad true"):
+        with pytest.raises(UserError) as caught:
             laid(load(tmp_path, RUNS), *order)
+        place = ", ".join(f"--set {setting}" for setting in order)
+        message = "stages.finetune: smart.weight 0.5 does not go with pcgrad true"
+        assert str(caught.value).startswith(f"{place}: run 'all': {message}")
 
 
 @pytest.mark.parametrize(
@@ -176,3 +179,19 @@ def test_a_factor_that_needs_two_others_to_have_its_effect_is_taken(tmp_path: Pa
         "stages.simcse.epochs",
         "stages.supervised.epochs",
     ]
+
+
+def test_a_fixed_factor_leaves_the_base_of_one_factor(tmp_path: Path) -> None:
+    content = "search: {design: one_factor, base: {pooling: cls}}\n"
+    space = load(tmp_path, f"{content}max_length: {{choice: [64, 128]}}\npooling: {{choice: [mean, cls]}}\n")
+    fixed = laid(space, "pooling=pooler").space
+    assert fixed.settings.base == {}
+    assert fixed.example().pooling == "pooler"
+
+
+def test_a_run_that_stands_before_the_one_it_is_like_inherits_the_setting(tmp_path: Path) -> None:
+    content = "search: {design: listed}\nruns:\n  child: {like: parent, set: {pooling: cls}}\n"
+    space = load(tmp_path, content + "  parent: {set: {max_length: 64, stages.finetune.batch_size: 8}}\n")
+    fixed = laid(space, "stages.finetune.batch_size=4").space
+    assert [finetune(fixed, run).batch_size for run in ("child", "parent")] == [4, 4]
+    assert fixed.runs.rows["child"].set == {"pooling": "cls"}
