@@ -138,13 +138,13 @@ def show_methods(table: pd.DataFrame, halves_differ: bool = True) -> pd.DataFram
             "members": table["members"].astype(str),
             "select": [f"{value:.3f}" for value in table["select"]],
             "report": [f"{value:.3f}" for value in table["report"]],
-            "interval": [
+            "95% of report": [
                 f"{low:.3f} to {high:.3f}"
                 for low, high in zip(table["report_low"], table["report_high"], strict=True)
             ],
             "optimism": [f"{100 * value:+.1f}" if halves_differ else "–" for value in table["optimism"]],
             "gain": [f"{100 * value:+.1f}" for value in table["gain"]],
-            "its interval": [
+            "95% of gain": [
                 f"{100 * low:+.1f} to {100 * high:+.1f}"
                 for low, high in zip(table["gain_low"], table["gain_high"], strict=True)
             ],

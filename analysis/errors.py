@@ -31,7 +31,7 @@ from analysis.error_text import (
     show_most_wrong,
     show_trends,
 )
-from analysis.examples import dev_examples, read_texts
+from analysis.examples import dev_examples, encoder_folder, read_texts
 from analysis.scoring import answers, stack
 from analysis.study import Study, load
 from analysis.terminal import print_table
@@ -48,10 +48,12 @@ __all__ = [
     "error_by_group",
     "error_tables",
     "error_trends",
+    "example_features",
     "forgetting",
     "main",
     "most_wrong",
     "text_features",
+    "trial_to_read",
 ]
 
 WORST = 5
@@ -136,16 +138,46 @@ def agreement(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def trial_to_read(study: Study, wanted: int | None = None) -> int:
+    """The number of the trial that is asked for, or of the best complete one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if wanted is not None:
+        if wanted not in set(study.trials["number"]):
+            raise UserError(f"--trial {wanted}: {study.path} has {len(study.trials)} trials, counted from 0")
+        return wanted
+    numbers = best_trials(study)
+    if not numbers:
+        raise UserError(f"{study.path}: no trial is complete; name one with --trial")
+    return numbers[0]
+
+
+def example_features(
+    examples: pd.DataFrame, kind: str, corpus: Corpus, task: str, vocabulary: Vocabulary | None
+) -> list[Feature]:
+    """What is counted in the texts of ``dev_examples``: length, overlap, unknown words, polarity words.
+
+    Polarity words are learned from train, and only where classes of single sentences are in order.
+    """
+    texts = [examples[name].tolist() for name in examples if str(name).startswith("text_")]
+    train = corpus.splits[task]["train"]
+    graded = kind == "classification" and len(texts) == 1 and train.labels is not None
+    lexicon = polarity_words(train.texts[0], train.labels) if graded and train.labels is not None else None
+    return text_features(texts, vocabulary, lexicon)
+
+
 def error_tables(study: Study, number: int, corpus: Corpus) -> dict[str, pd.DataFrame]:
     """The tables of a trial's errors, by title, every cell a string; those without rows are left out.
 
     ``corpus``: the study's texts (:func:`analysis.examples.read_texts`).
     """
-    vocabulary = read_vocabulary(Path(str((study.meta.get("encoder") or {}).get("path", ""))))
+    vocabulary = read_vocabulary(encoder_folder(study))
     shown: dict[str, pd.DataFrame] = {}
     for task, info in study.tasks.items():
         examples = dev_examples(study, number, task, corpus)
-        features = _features(examples, info.kind, corpus, task, vocabulary)
+        features = example_features(examples, info.kind, corpus, task, vocabulary)
         if info.kind != "regression":
             shown[f"{task}: labels (rows) and answers"] = show_confusion(confusion(examples, info.classes))
         shown[f"{task}: most wrong"] = show_most_wrong(most_wrong(examples, WORST), info.kind)
@@ -171,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     study = load(options.study)
-    number = _trial(study, options.trial)
+    number = trial_to_read(study, options.trial)
     corpus = read_texts(study, number, options.data)
     console = Console(soft_wrap=True)
     console.print(f"trial {number} of {study.path}, on all of dev", highlight=False, markup=False)
@@ -190,28 +222,6 @@ def _parser() -> Parser:
         "--data", metavar="DIR", type=Path, help="where the study's data are now (default: where they were)"
     )
     return parser
-
-
-def _trial(study: Study, wanted: int | None) -> int:
-    if wanted is not None:
-        if wanted not in set(study.trials["number"]):
-            raise UserError(f"--trial {wanted}: {study.path} has {len(study.trials)} trials, counted from 0")
-        return wanted
-    numbers = best_trials(study)
-    if not numbers:
-        raise UserError(f"{study.path}: no trial is complete; name one with --trial")
-    return numbers[0]
-
-
-def _features(
-    examples: pd.DataFrame, kind: str, corpus: Corpus, task: str, vocabulary: Vocabulary | None
-) -> list[Feature]:
-    """Polarity words are learned from train, and only where classes of single sentences are in order."""
-    texts = [examples[name].tolist() for name in examples if str(name).startswith("text_")]
-    train = corpus.splits[task]["train"]
-    graded = kind == "classification" and len(texts) == 1 and train.labels is not None
-    lexicon = polarity_words(train.texts[0], train.labels) if graded and train.labels is not None else None
-    return text_features(texts, vocabulary, lexicon)
 
 
 def _agreements(study: Study) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.scoring import Floats
 from analysis.study import Study
-from minbert.bundled import CORPUS
+from minbert.bundled import CORPUS, ENCODER
 from minbert.config import TrainConfig
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.errors import UserError
@@ -42,6 +42,13 @@ def read_texts(study: Study, number: int, folder: Path | None = None) -> Corpus:
             f"the study's is {data.get('fingerprint')}); name a copy of them with --data"
         )
     return corpus
+
+
+def encoder_folder(study: Study) -> Path:
+    """Where the study's encoder was, or the bundled one of this installation; it may be gone."""
+    encoder = study.meta.get("encoder")
+    encoder = encoder if isinstance(encoder, dict) else {}
+    return ENCODER if encoder.get("bundled") else Path(str(encoder.get("path", "")))
 
 
 def dev_examples(study: Study, number: int, task: str, corpus: Corpus) -> pd.DataFrame:

@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.scoring import Outputs, metric, stack
-from analysis.selection import ROUNDS, Candidates
+from analysis.selection import ROUNDING, ROUNDS, Candidates
 from analysis.study import TaskInfo
 
 _COLUMNS = ("task", "added", "number", "select", "report", "taken")
-_LEAST = 1e-12
-"""A smaller gain is rounding, and does not make a larger ensemble the better one."""
 
 
 def greedy_growth(
@@ -44,7 +42,7 @@ def _task_growth(task: str, kind: str, outputs: Outputs, rounds: int) -> pd.Data
         index = int(np.argmax(scores))
         sums.add(index)
         total += quoted[index]
-        if scores[index] > best + _LEAST:
+        if scores[index] > best + ROUNDING:
             best, taken = float(scores[index]), added
         report = float(metric(kind, total / added, labels))
         rows.append((task, added, outputs.numbers[index], float(scores[index]), report))

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis import intervals
 from analysis.ablation import per_configuration
 from analysis.intervals import Difference, paired_difference
+from analysis.one_factor import SCORE
 from analysis.scoring import Floats, influence, stack
 from analysis.study import Study
 from analysis.tables import (
@@ -23,6 +24,9 @@ from analysis.tables import (
     short_names,
     unadjusted,
 )
+
+_SAID = 3
+"""So many of the sure differences are said."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ def headline(study: Study, tables: StudyTables) -> list[Line]:
         return [*lines, Line("Won", _nothing_won(study))]
     lines.append(Line("Won", _winner(study, tables)))
     lines.append(Line("By how much, how sure", _how_sure(study, tables)))
+    if tables.ablation is not None:
+        lines.append(Line("Against the base", _against_the_base(study, tables.ablation)))
     if len(tables.effects):
         lines.append(Line("What matters", _what_matters(tables, short_names(study.factors))))
     if len(tables.ensemble) and tables.ensemble["task"].iloc[-1] == "score":
@@ -116,6 +122,29 @@ def _how_sure(study: Study, tables: StudyTables) -> str:
     return (
         f"{typical}; {points(margin.difference)} points against the second best (95% interval "
         f"{interval(margin.low, margin.high)}, {grounds}): {verdict}."
+    )
+
+
+def _against_the_base(study: Study, ablation: pd.DataFrame) -> str:
+    """What is sure of one_factor's levels, on the score."""
+    rows = ablation[(ablation["target"] == SCORE) & (ablation["verdict"] != "base")]
+    names = short_names(study.factors)
+    sure = rows[rows["verdict"].isin(["better", "worse"])]
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
+    if sure.empty:
+        return f"no level's difference is sure ({counted or 'no level has run'})."
+    ranked = sure.reindex(sure["difference"].abs().sort_values(ascending=False, kind="stable").index)
+    said = [
+        f"{names.get(factor, factor)} {level} {points(difference)} points ({interval(low, high)})"
+        for factor, level, difference, low, high in zip(
+            *(ranked.head(_SAID)[name] for name in ("factor", "level", "difference", "ci_low", "ci_high")),
+            strict=True,
+        )
+    ]
+    more = f" and {len(sure) - _SAID} more" if len(sure) > _SAID else ""
+    return (
+        f"{'; '.join(said)}{more}. Of {_count(len(rows), 'level')}: {counted} (after Holm's correction; 95% intervals "
+        "over seeds and examples)."
     )
 
 

@@ -18,6 +18,7 @@ from analysis.sections import report_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, markdown_table, summary_tables
 from minbert.command_line import EXIT_USER, Parser
+from minbert.durable import publish_folder, settle_folder, write_text
 from minbert.errors import UserError
 
 __all__ = ["main", "summary_tables", "write_report"]
@@ -42,15 +43,20 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "markdown_table": markdown_table,
     }
-    markdown, page = out / "report.md", out / "report.html"
+    texts = {
+        "report.md": _template("report.md.j2", autoescape=False).render(context),
+        "report.html": _template("report.html.j2", autoescape=True).render(context),
+    }
     try:
-        (out / PICTURES).mkdir(parents=True, exist_ok=True)
-        for picture in (picture for section in sections for picture in section.pictures):
-            (out / PICTURES / f"{picture.name}.png").write_bytes(picture.data)
-        markdown.write_text(_template("report.md.j2", autoescape=False).render(context), encoding="utf-8")
-        page.write_text(_template("report.html.j2", autoescape=True).render(context), encoding="utf-8")
+        settle_folder(out / PICTURES)
+        with publish_folder(out / PICTURES) as folder:
+            for picture in (picture for section in sections for picture in section.pictures):
+                (folder / f"{picture.name}.png").write_bytes(picture.data)
+        for name, text in texts.items():
+            write_text(out / name, text)
     except OSError as error:
         raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}") from None
+    markdown, page = (out / name for name in texts)
     return markdown, page
 
 

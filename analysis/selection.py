@@ -16,6 +16,8 @@ from analysis.scoring import Floats, metric
 
 TOP = 5
 ROUNDS = 50
+ROUNDING = 1e-12
+"""A smaller gain is rounding, and does not make a larger ensemble the better one."""
 BAGS = 20
 BAG_SHARE = 0.5
 """The paper's share of the trials in a bag."""
@@ -126,7 +128,7 @@ def _grow(candidates: Candidates, start: Sequence[int], rounds: int) -> list[int
         index = int(np.argmax(scores))
         sums.add(index)
         path.append(index)
-        if scores[index] > found_score + 1e-12:
+        if scores[index] > found_score + ROUNDING:
             found, found_score = list(path), float(scores[index])
     return found
 

@@ -16,7 +16,7 @@ from analysis.coding import level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
 from analysis.ensemble import best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
-from analysis.one_factor import is_one_factor
+from analysis.one_factor import ablation_table, is_one_factor
 from analysis.study import Factor, Study
 from analysis.task_ensemble import TaskEnsemble
 
@@ -39,6 +39,8 @@ class StudyTables:
     ensembles: dict[str, TaskEnsemble]
     ensemble: pd.DataFrame
     members: pd.DataFrame
+    ablation: pd.DataFrame | None = None
+    """Every level against the base, of a one_factor design."""
 
 
 def compute_tables(study: Study, top: int = TOP) -> StudyTables:
@@ -57,6 +59,7 @@ def compute_tables(study: Study, top: int = TOP) -> StudyTables:
         ensembles=ensembles,
         ensemble=ensemble_table(ensembles, study.tasks),
         members=members_table(ensembles),
+        ablation=ablation_table(study) if is_one_factor(study) else None,
     )
 
 
@@ -199,7 +202,7 @@ def effects_note(tables: StudyTables) -> str:
     return (
         f"{tables.compared.description} {method} n = configurations, replicates averaged. Observational: the "
         "search chose what to try, so confirm an effect by runs that differ in that factor only. "
-        f"{_verdicts_note(effects)}{_visible_note(effects)} Pictures show the same scores, never adjusted."
+        f"{_verdicts_note(effects)}{_visible_note(effects)} Dots in the pictures are the same scores, never adjusted."
     )
 
 

@@ -104,7 +104,6 @@ def _search(
 def print_results(console: Console, study: Path) -> None:
     """Print top configurations, main effects, the ensemble, and where the files are."""
     from analysis.ablation_page import show_ablation  # noqa: PLC0415
-    from analysis.one_factor import is_one_factor  # noqa: PLC0415
     from analysis.report import write_report  # noqa: PLC0415 - only at the end
     from analysis.study import load  # noqa: PLC0415
     from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
@@ -115,8 +114,8 @@ def print_results(console: Console, study: Path) -> None:
         console.print("no trial has a score yet")
         return
     tables = compute_tables(loaded)
-    if is_one_factor(loaded):
-        title, note, frame = show_ablation(loaded)[0]
+    if tables.ablation is not None:
+        title, note, frame = show_ablation(loaded, tables.ablation)[0]
         print_table(console, title, frame)
         console.print(note, style="dim", highlight=False, markup=False)
     for title, frame in summary_tables(loaded, tables).items():

@@ -7,16 +7,18 @@ import pandas as pd
 from analysis import plots
 from analysis.ablation_page import show_ablation
 from analysis.listed import PART, RUN, show_readings, show_runs
-from analysis.one_factor import DELTA, SCORE, ablation_table, planned_levels
+from analysis.one_factor import DELTA, SCORE, planned_levels
 from analysis.paired import paired_differences
 from analysis.sections.parts import Picture, Section, drawn
 from analysis.study import Study
 from analysis.tables import short_names
 
 
-def ablation_sections(study: Study) -> list[Section]:
-    """The score's table with its intervals as a picture, then every task's with the changes of single pairs."""
-    table = ablation_table(study)
+def ablation_sections(study: Study, table: pd.DataFrame) -> list[Section]:
+    """The score's table with its intervals as a picture, then every task's with the changes of single pairs.
+
+    ``table``: the study's ``ablation_table``.
+    """
     targets = (SCORE, *study.tasks)
     return [
         Section(title, note, frame, _pictures(study, target, table[table["target"] == target]))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pandas as pd
 
 from analysis import plots
 from analysis.ensemble import best_trials
-from analysis.error_groups import error_by_group, error_trends, text_features
-from analysis.errors import confusion, constant_predictors
-from analysis.examples import dev_examples, judged, read_texts
+from analysis.error_groups import error_by_group, error_trends
+from analysis.errors import confusion, constant_predictors, example_features
+from analysis.examples import dev_examples, encoder_folder, judged, read_texts
 from analysis.sections.parts import Picture, Section, drawn
 from analysis.study import Study
 from analysis.tables import probability
@@ -72,14 +71,13 @@ def _texts(study: Study, number: int) -> tuple[pd.DataFrame, list[Picture], str]
     """Trends as text, pictures of errors by length, and a sentence in place of both where texts are gone."""
     try:
         corpus = read_texts(study, number)
-        vocabulary = read_vocabulary(Path(str((study.meta.get("encoder") or {}).get("path", ""))))
+        vocabulary = read_vocabulary(encoder_folder(study))
         examples = {task: dev_examples(study, number, task, corpus) for task in study.tasks}
     except UserError:
         return pd.DataFrame(), [], "The data are not where they were, so nothing can be said about texts."
     tables, groups = [], {}
     for task, frame in examples.items():
-        texts = [frame[name].tolist() for name in frame if str(name).startswith("text_")]
-        features = text_features(texts, vocabulary)
+        features = example_features(frame, study.tasks[task].kind, corpus, task, vocabulary)
         groups[task] = error_by_group(frame, features)
         tables.append(_trends(task, error_trends(frame, features)))
     figure = plots.signed_error(groups)

@@ -7,7 +7,6 @@ import pandas as pd
 from analysis import plots
 from analysis.further_measures import further_measures
 from analysis.listed import is_listed
-from analysis.one_factor import is_one_factor
 from analysis.provenance import continue_command, facts
 from analysis.sections.designs import ablation_sections, listed_sections
 from analysis.sections.ensembles import ensemble_sections
@@ -26,11 +25,11 @@ def report_sections(study: Study, tables: StudyTables) -> list[Section]:
     """The sections of a report, the answers first and what they rest on last."""
     if is_listed(study):
         answers = listed_sections(study)
-    elif is_one_factor(study):
-        answers = ablation_sections(study)
+    elif tables.ablation is not None:
+        answers = ablation_sections(study, tables.ablation)
     else:
         answers = []
-    searched = [] if is_listed(study) or is_one_factor(study) else searched_sections(study, tables)
+    searched = [] if is_listed(study) or tables.ablation is not None else searched_sections(study, tables)
     return [
         *answers,
         _leaders(study, tables),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from analysis.intervals import interval
 from analysis.study import Study, load
 from analysis.tables import compute_tables, summary_tables
 
+EXAMPLE = Path(__file__).parents[2] / "analysis" / "notebooks" / "example_study"
 PLAIN = {"stages.finetune.sampler.kind": "sequential"}
 
 
@@ -147,3 +150,15 @@ def test_one_report_example_gives_no_margin(new_study: Callable[..., Any]) -> No
         writer.add(TrialState.COMPLETE, {**PLAIN, "tasks.sts.head.kind": head}, config_id=head)
     study = load(writer.path)
     assert margin_of_first(study, leaderboard(study.trials, study.tasks)) is None
+
+
+def test_the_headline_of_one_factor_tells_the_surest_differences_from_the_base() -> None:
+    study = load(EXAMPLE)
+    tables = compute_tables(study)
+    told = {line.topic: line.text for line in headline(study, tables)}["Against the base"]
+    assert told.startswith("qqp.head cosine -12.6 points (-16.2 to -9.1); sts.head concat -12.2 points")
+    assert "and 2 more. Of 9 levels: 4 undecided, 3 better, 2 worse" in told
+    unsure = tables.ablation.assign(verdict="undecided")  # type: ignore[union-attr]
+    lines = headline(study, dataclasses.replace(tables, ablation=unsure))
+    told = {line.topic: line.text for line in lines}["Against the base"]
+    assert told.startswith("no level's difference is sure (13 undecided)")

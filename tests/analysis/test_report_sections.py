@@ -44,7 +44,8 @@ def test_errors_against_texts_are_told_where_the_data_still_are(new_study: NewSt
     config = TrainConfig()
     fingerprint = read_corpus(tmp_path / "data", config.tasks).fingerprint
     data = {"path": str(tmp_path / "data"), "fingerprint": fingerprint}
-    writer = new_study(examples=EXAMPLES, data=data)
+    gone = {"path": str(tmp_path / "encoder"), "fingerprint": "f"}
+    writer = new_study(examples=EXAMPLES, data=data, encoder=gone)
     add_trials(writer, 1)
     file = writer.path / "trials" / "00000" / "config.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
