@@ -10,6 +10,11 @@ from analysis.one_factor import DELTA, SCORE, VERDICTS, ablation_table
 from analysis.study import Study
 from analysis.tables import interval, points, probability, score, short_names
 
+_LEFT_OUT_SHOWN = 10
+
+_PLAIN_VERDICTS = ("base", "better", "worse", "undecided")
+"""What the first table's note tells, and the others' need not tell again."""
+
 
 def show_ablation(study: Study, table: pd.DataFrame | None = None) -> list[tuple[str, str, pd.DataFrame]]:
     """Title, explanation and table of the score, then of every task.
@@ -32,28 +37,49 @@ def _text(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
         {
             "factor": [names.get(path, path) for path in rows["factor"]],
             "level": rows["level"],
-            "runs": rows["n"].astype(str),
-            "mean": [score(value) for value in rows["mean"]],
-            "sd": [score(value) for value in rows["sd"]],
             "difference": [points(value) for value in rows["difference"]],
             "95% interval": [
                 interval(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)
+            ],
+            "verdict": rows["verdict"],
+            "mean": [score(value) for value in rows["mean"]],
+            "sd": [score(value) for value in rows["sd"]],
+            "runs": [
+                f"{runs}"
+                if base or pairs == runs
+                else f"{runs} ({pairs} {'pair' if pairs == 1 else 'pairs'})"
+                for runs, pairs, base in zip(rows["n"], rows["pairs"], rows["base"], strict=True)
             ],
             "p": [probability(value) for value in rows["p"]],
             "p (Holm)": [probability(value) for value in rows["p_holm"]],
             "could see": [points(value) for value in rows["visible"]],
             "cost": ["–" if math.isnan(ratio) else f"{ratio:.2f}×" for ratio in rows["relative_cost"]],
-            "verdict": rows["verdict"],
         }
     )
 
 
 def _note(study: Study, rows: pd.DataFrame, target: str) -> str:
+    told = [f"{verdict} = {VERDICTS[verdict]}" for verdict in VERDICTS if verdict in set(rows["verdict"])]
+    if target != SCORE:
+        further = [one for one in told if one.partition(" = ")[0] not in _PLAIN_VERDICTS]
+        return (
+            f"As the table of the score, for {target} alone; Holm over the levels of {target}, a secondary family."
+            f"{' ' + '; '.join(further) + '.' if further else ''}{_left_out(rows)}"
+        )
     quoted = "all of dev: nothing was chosen on it" if study.meta.get("quote") == "dev" else "the report half"
-    family = "all levels of this table" if target == SCORE else f"the levels of {target}, a secondary family"
-    used = [f"{verdict} = {VERDICTS[verdict]}" for verdict in VERDICTS if verdict in set(rows["verdict"])]
     return (
         f"Every level against the base, one factor changed at a time, over pairs of runs with the same seed, on {quoted}. "
-        "Difference, interval (other seeds and other examples) and could see (the smallest true difference found in "
-        f"four of five such studies) in points; Holm over {family}; δ is {100 * DELTA:g} point. {'; '.join(used)}."
+        "Difference and 95% interval (over other seeds and other examples) in points; could see: about the smallest true "
+        "difference that four of five such studies would find, were the noise as estimated here; Holm over all levels of "
+        f"this table; δ is {100 * DELTA:g} point. {'; '.join(told)}.{_left_out(rows)}"
     )
+
+
+def _left_out(rows: pd.DataFrame) -> str:
+    """How many finished runs no number here counts, which ones, and why."""
+    runs = list(dict.fromkeys(one for own in rows["left_out"] for one in own))
+    if not runs:
+        return ""
+    more = f" and {len(runs) - _LEFT_OUT_SHOWN} more" if len(runs) > _LEFT_OUT_SHOWN else ""
+    many = "finished run is" if len(runs) == 1 else "finished runs are"
+    return f" {len(runs)} {many} left out (trial: reason): {', '.join(runs[:_LEFT_OUT_SHOWN])}{more}."

@@ -28,6 +28,7 @@ class Contrast(BaseModel):
     than: tuple[tuple[str, str], ...] = ()
     metric: str
     gap: bool = False
+    error_from: int | None = None
     direction: Direction
     margin: float | None = None
     size: float | None = None
@@ -62,6 +63,8 @@ class Contrast(BaseModel):
     def compared(self) -> str:
         """What is compared, in words."""
         what = f"{self.metric}, train minus dev" if self.gap else self.metric
+        if self.error_from is not None:
+            what = f"{self.metric}, mean of answer − label over dev examples of {self.error_from:,} characters or more"
         where = f" (runs of {self.space})" if self.space else ""
         if self.than:
             runs = f"{_pairs(self.pairs)}; more than {_pairs(self.than)}"

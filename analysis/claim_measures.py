@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.claim_errors import Gone, long_errors
 from analysis.claim_forms import Contrast, trained_runs
 from analysis.intervals import Difference, interval, paired_difference
 from analysis.listed import RUN
@@ -64,6 +65,8 @@ def measure(study: Study, contrast: Contrast) -> Measured:
     common = values.dropna()
     if common.empty:
         raise NotMeasured(_why_missing(study, values, cells))
+    if contrast.error_from is not None:
+        return _measured_errors(study, cells, contrast.error_from, list(common.index))
     differences: Floats = common.to_numpy(np.float64) @ np.array(list(cells.values()))
     if contrast.metric in COSTS:
         missing = "" if len(differences) > 1 else "one run each"
@@ -71,6 +74,29 @@ def measure(study: Study, contrast: Contrast) -> Measured:
     pulls = _pulls(study, cells, list(common.index))
     missing = "no stored predictions" if pulls is None else ""
     return Measured(_difference(differences, pulls or ()), len(differences), frozenset(cells), missing)
+
+
+def _measured_errors(study: Study, cells: Cells, least: int, replicates: list[int]) -> Measured:
+    """A contrast of mean signed errors on long examples; not a number where texts or predictions are gone."""
+    numbers = {run: _numbers(study, run, replicates) for run, _ in cells}
+    (task,) = {task for _, task in cells}
+    try:
+        errors = long_errors(study, task, [one for own in numbers.values() for one in own], least)
+    except Gone as why:
+        unknown = _difference(np.full(len(replicates), np.nan), ())
+        return Measured(unknown, len(replicates), frozenset(cells), str(why))
+    if errors.shape[1] < 2:
+        raise NotMeasured(f"fewer than two {task} dev examples have {least} characters or more")
+    blocks = errors.reshape(len(numbers), len(replicates), -1)
+    pulls: Floats = np.tensordot(np.array([cells[run, task] for run in numbers]), blocks, axes=1)
+    return Measured(_difference(pulls.mean(axis=1), [pulls]), len(replicates), frozenset(cells))
+
+
+def _numbers(study: Study, run: str, replicates: list[int]) -> list[int]:
+    """The run's complete trials of these replicates, in the replicates' order."""
+    complete = _complete(study)
+    own = complete[(complete[RUN] == run) & complete["replicate"].isin(replicates)]
+    return [int(number) for number in own["number"]]
 
 
 def _difference(differences: Floats, pulls: Sequence[Floats]) -> Difference:
@@ -175,12 +201,10 @@ def _why_missing(study: Study, values: pd.DataFrame, cells: Cells) -> str:
 def _pulls(study: Study, cells: Cells, replicates: list[int]) -> list[Floats] | None:
     """What each example adds to the contrast, (replicates, examples) a task, in the metrics' own units; None when
     predictions are not stored."""
-    complete = _complete(study)
-    counted = complete[complete["replicate"].isin(replicates)]
     found = []
     for task in dict.fromkeys(task for _, task in cells):
         weights = {run: weight for (run, other), weight in cells.items() if other == task}
-        numbers = {run: counted.loc[counted[RUN] == run, "number"].tolist() for run in weights}
+        numbers = {run: _numbers(study, run, replicates) for run in weights}
         every = {number for own in numbers.values() for number in own}
         outputs = stack(study.predictions(task, sorted(every)))
         if outputs is None or not every <= set(outputs.numbers):

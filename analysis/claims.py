@@ -20,8 +20,8 @@ import pandas as pd
 from analysis.claim_forms import MARGIN, Claim, Contrast, claims_of
 from analysis.claim_measures import COSTS, Measured, NotMeasured, measure
 from analysis.claim_pages import claims_page
-from analysis.listed import run_table
-from analysis.paper_setting import other_setting
+from analysis.listed import RUN, run_table
+from analysis.paper_setting import chosen_on_dev, other_setting
 from analysis.study import Study, load
 from minbert.command_line import Parser, run
 from minbert.errors import UserError
@@ -29,7 +29,7 @@ from minbert.errors import UserError
 COLUMNS = (
     *("study", "paper", "claim", "says", "section", "note", "compared", "expected", "metric"),
     *("reported", "size_from", "measured", "low", "high", "replicates", "verdict", "reason"),
-    *("claim_verdict", "other_setting"),
+    *("claim_verdict", "other_setting", "chosen_on_dev"),
 )
 SUPPORTED, REFUTED, UNDECIDED, NOT_MEASURED = "supported", "refuted", "undecided", "not measured"
 
@@ -51,7 +51,8 @@ def claim_table(studies: Sequence[Study]) -> pd.DataFrame:
     Returns one row a contrast, or one for a claim without: study, paper, claim (its number), says, section, note
     (joined lines), compared and expected (in words), metric, reported, size_from, measured, low, high (95%; in the
     metric's own unit, seconds for time, MiB for memory), replicates, verdict and reason of the contrast, claim_verdict, and
-    other_setting (in what the study differs from the paper's setting; empty when it does not).
+    other_setting (in what the study differs from the paper's setting; empty when it does not), chosen_on_dev (whether
+    runs keep the epoch that does best on the dev sets that are scored).
 
     Raises:
         UserError: a study's claims or predictions are damaged.
@@ -67,7 +68,12 @@ def claim_table(studies: Sequence[Study]) -> pd.DataFrame:
 
 
 def verdict(region: tuple[float, float], low: float, high: float) -> str:
-    """Judge an interval by the open ``region`` of differences for which a claim holds."""
+    """Judge an interval by the open ``region`` of differences for which a claim holds.
+
+    No difference at all, without any spread, is what runs with one answer for everything have: it decides nothing.
+    """
+    if low == high == 0:
+        return UNDECIDED
     if low > region[0] and high < region[1]:
         return SUPPORTED
     return REFUTED if high < region[0] or low > region[1] else UNDECIDED
@@ -138,6 +144,25 @@ class _Bench:
         return "; ".join(other_setting(self.study))
 
     @cached_property
+    def chosen_on_dev(self) -> bool:
+        return chosen_on_dev(self.study)
+
+    @cached_property
+    def collapsed(self) -> frozenset[tuple[str, str]]:
+        """Trained runs and tasks with one answer for every example in all that is complete of them."""
+        trials = self.study.trials.query("state == 'complete'")[["number", "best_epoch", RUN]]
+        epochs = self.study.scored_epochs.reindex(columns=["number", "epoch", "constant"])
+        counted = trials.merge(
+            epochs, how="left", left_on=["number", "best_epoch"], right_on=["number", "epoch"]
+        )
+        return frozenset(
+            (str(run), task)
+            for run, own in counted.groupby(RUN)["constant"]
+            for task in self.study.tasks
+            if all(isinstance(tasks, list) and task in tasks for tasks in own)
+        )
+
+    @cached_property
     def constant(self) -> Mapping[str, list[str]]:
         """By run, the tasks with one answer for every example."""
         table = run_table(self.study)
@@ -153,6 +178,7 @@ def _claim_rows(own: _Bench, benches: Sequence[_Bench], name: str, claim: Claim)
         "section": claim.section,
         "note": "\n".join(claim.note),
         "other_setting": own.setting,
+        "chosen_on_dev": own.chosen_on_dev,
     }
     if claim.not_measured:
         return [
@@ -162,7 +188,9 @@ def _claim_rows(own: _Bench, benches: Sequence[_Bench], name: str, claim: Claim)
     judged = [_judge(bench, contrast) for bench, contrast in placed]
     common["claim_verdict"] = claim_verdict(judged)
     return [
-        common | _row(each) | ({"other_setting": bench.setting} if bench else {})
+        common
+        | _row(each)
+        | ({"other_setting": bench.setting, "chosen_on_dev": bench.chosen_on_dev} if bench else {})
         for (bench, _), each in zip(placed, judged, strict=True)
     ]
 
@@ -180,7 +208,7 @@ def _judge(bench: _Bench | None, contrast: Contrast) -> Judged:
         measured = measure(bench.study, contrast)
     except NotMeasured as why:
         return Judged(contrast, NOT_MEASURED, str(why))
-    own, reason = _verdict_of(contrast, measured)
+    own, reason = _verdict_of(contrast, measured, collapsed=measured.runs <= bench.collapsed)
     reasons = filter(None, (reason, _constant_answers(bench, measured)))
     return Judged(contrast, own, "; ".join(reasons), measured)
 
@@ -194,15 +222,22 @@ def _constant_answers(bench: _Bench, measured: Measured) -> str:
     return f"constant answers: {', '.join(found)}" if found else ""
 
 
-def _verdict_of(contrast: Contrast, measured: Measured) -> tuple[str, str]:
-    """The contrast's verdict and why it is undecided; seeds are unknown with one run each."""
+def _verdict_of(contrast: Contrast, measured: Measured, collapsed: bool) -> tuple[str, str]:
+    """The contrast's verdict and why it is undecided; seeds are unknown with one run each, and runs that
+    all ``collapsed`` to one answer for everything are alike for that alone."""
     if measured.replicates < 2:
         return UNDECIDED, "one run each: seed noise unknown"
     if measured.missing:
         return UNDECIDED, measured.missing
+    if collapsed:
+        return UNDECIDED, "one answer for everything"
     low, high = measured.interval()
     own = verdict(contrast.region, low, high)
-    small = contrast.metric not in COSTS and low > -MARGIN and high < MARGIN
+    if contrast.metric in COSTS or contrast.error_from is not None:
+        return own, ""
+    if low == high:
+        return UNDECIDED, "no spread over examples and seeds"
+    small = low > -MARGIN and high < MARGIN
     return own, f"about the same, within ±{MARGIN:g}" if own == UNDECIDED and small else ""
 
 

@@ -6,6 +6,7 @@ they are chosen on the select half and quoted on the report half.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -143,6 +144,10 @@ def show_methods(table: pd.DataFrame, halves_differ: bool = True) -> pd.DataFram
                 for low, high in zip(table["report_low"], table["report_high"], strict=True)
             ],
             "optimism": [f"{100 * value:+.1f}" if halves_differ else "–" for value in table["optimism"]],
+            "95% of optimism": [
+                "–" if not halves_differ or math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
+                for low, high in zip(table["optimism_low"], table["optimism_high"], strict=True)
+            ],
             "gain": [f"{100 * value:+.1f}" for value in table["gain"]],
             "95% of gain": [
                 f"{100 * low:+.1f} to {100 * high:+.1f}"
@@ -165,11 +170,22 @@ def _usable_predictions(study: Study, console: Console) -> dict[str, pd.DataFram
             console.print(f"{task}: left out, as they have no test predictions: {listed}", highlight=False)
         if predictions.empty:
             console.print(f"{task}: no stored predictions", highlight=False)
-        else:
-            found[task] = predictions
+            continue
+        outputs = stack(predictions)
+        for reason, incomparable in _by_reason(outputs.left_out if outputs else {}).items():
+            listed = ", ".join(map(str, incomparable))
+            console.print(f"{task}: left out, as they have {reason}: {listed}", highlight=False)
+        found[task] = predictions
     if not _stacked(found):
         raise UserError(f"{study.path}: no complete trial has stored predictions for dev")
     return found
+
+
+def _by_reason(left_out: Mapping[int, str]) -> dict[str, list[int]]:
+    return {
+        reason: [number for number, why in left_out.items() if why == reason]
+        for reason in dict.fromkeys(left_out.values())
+    }
 
 
 def _parser() -> Parser:

@@ -209,6 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(f"trial {number} of {study.path}, on all of dev", highlight=False, markup=False)
     for title, frame in error_tables(study, number, corpus).items():
         print_table(console, title, frame)
+    for line in study.damage:
+        console.print(f"warning: {line}", highlight=False, markup=False)
     return 0
 
 

@@ -20,11 +20,12 @@ from analysis.tables import (
     interval,
     points,
     score,
-    settings_text,
     short_names,
+    telling_settings,
     unadjusted,
 )
 
+SAME_EXAMPLES = "chosen and quoted on the same examples: optimistic"
 _SAID = 3
 """So many of the sure differences are said."""
 
@@ -52,7 +53,7 @@ def headline(study: Study, tables: StudyTables) -> list[Line]:
     if len(tables.effects):
         lines.append(Line("What matters", _what_matters(tables, short_names(study.factors))))
     if len(tables.ensemble) and tables.ensemble["task"].iloc[-1] == "score":
-        lines.append(Line("Ensemble", _ensemble(tables)))
+        lines.append(Line("Ensemble", _ensemble(study, tables)))
     return lines
 
 
@@ -90,7 +91,7 @@ def _nothing_won(study: Study) -> str:
 
 def _winner(study: Study, tables: StudyTables) -> str:
     first = tables.leaders.iloc[0]
-    settings = settings_text(first, short_names(study.factors))
+    settings = telling_settings(first, study.factors)
     which = f"trial{'s' if first['n'] > 1 else ''} {', '.join(map(str, first['numbers']))}"
     chosen = f"select score {score(first['select'])}"
     if np.isnan(first["report"]):
@@ -121,7 +122,7 @@ def _how_sure(study: Study, tables: StudyTables) -> str:
         verdict = "more than the examples' noise, but not sure" if apart else "not a sure difference"
     return (
         f"{typical}; {points(margin.difference)} points against the second best (95% interval "
-        f"{interval(margin.low, margin.high)}, {grounds}): {verdict}."
+        f"{interval(margin.low, margin.high)}, {grounds}): {verdict}{'' if halves_differ(study) else f'; {SAME_EXAMPLES}'}."
     )
 
 
@@ -170,11 +171,15 @@ def _what_matters(tables: StudyTables, names: dict[str, str]) -> str:
     return f"{when}{'; '.join(said)}. {kind}, corrected for {_count(tests, 'test')}."
 
 
-def _ensemble(tables: StudyTables) -> str:
+def _ensemble(study: Study, tables: StudyTables) -> str:
     row = tables.ensemble.iloc[-1]
+    if row["pool"] < 2:
+        return "only one trial has stored predictions, so there is nothing to combine."
+    honest = halves_differ(study) and all(one.halves_differ for one in tables.ensembles.values())
     return (
-        f"report score {score(row['report'])}, {points(row['gain'])} points against the best single trial "
-        f"of each task (95% interval {interval(row['gain_low'], row['gain_high'])}, over examples)."
+        f"{'report' if honest else 'dev'} score {score(row['report'])}, {points(row['gain'])} points against the best "
+        f"single trial of each task (95% interval {interval(row['gain_low'], row['gain_high'])}, over examples)"
+        f"{'' if honest else f'; {SAME_EXAMPLES}'}."
     )
 
 

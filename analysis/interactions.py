@@ -19,6 +19,7 @@ from scipy import stats
 
 from analysis.ablation import OBSERVATIONAL, leaderboard, per_configuration
 from analysis.coding import INACTIVE, Row, code, level_text
+from analysis.conditions import conditions, is_active, reachable_levels
 from analysis.estimation import MIN_DF
 from analysis.scoring import Floats
 from analysis.significance import holm
@@ -73,25 +74,25 @@ def confirm_command(study: Study, *factors: str) -> str:
     """The command that puts the effect of a factor, or the interaction of several, to the test.
 
     Of one factor every level is run around the study's best configuration (design one_factor), of several
-    every combination (design grid), nothing else changing, five replicates each.
+    every combination (design grid), nothing else changing, five replicates each. The best configuration
+    is that in which all the factors are active; where it is not the study's best, one factor is run as a grid too.
 
     Raises:
-        UserError: no such factor, or no trial is complete.
+        UserError: no such factor, or no trial with all of them is complete.
     """
-    paths = [factor.path for factor in study.factors]
+    by_path = {factor.path: factor for factor in study.factors}
     for name in factors:
-        if name not in paths:
-            raise UserError(f"{study.path}: no factor {name!r}{did_you_mean(name, paths)}")
-    leaders = leaderboard(study.trials, study.tasks, 1, study.factors)
-    if leaders.empty:
-        raise UserError(f"{study.path}: no trial is complete yet, so there is no best configuration")
+        if name not in by_path:
+            raise UserError(f"{study.path}: no factor {name!r}{did_you_mean(name, list(by_path))}")
+    rank, best = _best_with(study, [by_path[name] for name in factors])
+    around = len(factors) == 1 and rank == 1
     asked = _asked(study)
     words = ["python", "-m", "trainables.search", "--space", asked.space or study.name]
     # A factor of the space that the study fixed is none of the study's, but would be one again.
     settings = [
-        one for one in asked.set if one.partition("=")[0] not in paths and not one.startswith("search.")
+        one for one in asked.set if one.partition("=")[0] not in by_path and not one.startswith("search.")
     ]
-    if len(factors) == 1:
+    if around:
         words += ["--design", "one_factor", "--around", str(study.path)]
     else:
         words += ["--design", "grid", "--replicates", "5"]
@@ -101,8 +102,10 @@ def confirm_command(study: Study, *factors: str) -> str:
         if getattr(asked, name)
         for word in (f"--{name}", getattr(asked, name))
     ]
-    others = [factor for factor in study.factors if factor.path not in factors]
-    settings += _fixed(others, leaders.iloc[0], everything=len(factors) > 1)
+    levels = reachable_levels(study, best, factors)
+    # The search wants every value of a condition to be possible where the last setting has one, so those come first.
+    ordered = sorted(levels, key=lambda path: not conditions(study, by_path[path]))
+    settings += [f"{path}={_yaml(levels[path])}" for path in ordered]
     return shlex.join([*words, *(word for one in settings for word in ("--set", one))])
 
 
@@ -191,19 +194,24 @@ def _asked(study: Study) -> argparse.Namespace:
     return parser.parse_known_args(shlex.split(str(study.meta.get("command", ""))))[0]
 
 
-def _fixed(factors: Sequence[Factor], best: pd.Series[Any], everything: bool) -> list[str]:
-    """The best configuration's levels; ``everything``: also one for factors that it leaves inactive."""
-    settings = []
-    for factor in factors:
-        value = best[factor.path]
-        if level_text(value) == INACTIVE:
-            if not everything:
-                continue
-            value = factor.levels[0] if factor.levels is not None else factor.low
-        settings.append(f"{factor.path}={_yaml(value)}")
-    return settings
+def _best_with(study: Study, factors: Sequence[Factor]) -> tuple[int, dict[str, Any]]:
+    """Rank and levels of the best configuration in which all these factors are active."""
+    leaders = leaderboard(study.trials, study.tasks, len(study.trials), study.factors)
+    if leaders.empty:
+        raise UserError(f"{study.path}: no trial is complete yet, so there is no best configuration")
+    for row in leaders.to_dict("records"):
+        levels = {str(name): value for name, value in row.items()}
+        if all(is_active(study, factor, levels) for factor in factors):
+            return int(row["rank"]), levels
+    named = " and ".join(factor.path for factor in factors)
+    raise UserError(
+        f"{study.path}: no complete configuration has {named} active, so there is none to start from"
+    )
 
 
 def _yaml(value: object) -> str:
     """A level in full precision as YAML 1.2 reads it."""
-    return repr(float(value)) if isinstance(value, (float, np.floating)) else level_text(value)
+    text = level_text(value)
+    if text == INACTIVE:  # of an active factor: the level null
+        return "null"
+    return repr(float(value)) if isinstance(value, (float, np.floating)) else text

@@ -33,13 +33,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import chdtri, ndtr, roots_legendre, stdtr
 
 from analysis.scoring import Floats
 
 _HALVINGS = 50
 _FARTHEST = 1e6
 """In standard errors; the t distribution of two replicates reaches so far at p = 6e-7."""
+_DRAWS = (48, 6)
+"""Quantiles of the variances of seeds and of examples that a power is averaged over."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,42 @@ def p_equivalent(difference: Difference, delta: float) -> Floats:
 
 
 def visible(difference: Difference, comparisons: int = 1, alpha: float = 0.05, power: float = 0.8) -> Floats:
-    """The true difference that would have been found with the given power; ``comparisons`` divides alpha,
-    as Holm's first step does."""
-    needed = difference.critical(alpha / comparisons / 2) + difference.critical(1 - power)
-    return np.asarray(needed * difference.se, np.float64)
+    """The true difference that would be found with the given power if the parts of the variance were what they
+    are estimated to be; ``comparisons`` divides alpha, as Holm's first step does.
+
+    Found is what has p below the level. How large an estimate that takes depends on the variances that the
+    study itself would estimate, so the power is a mean over these; of one part alone it is that of the
+    noncentral t.
+    """
+    weights, studies = _estimates_of_variance(difference)
+    needed = studies.critical(alpha / comparisons / 2) * studies.se
+    se = np.asarray(difference.se)[..., None]
+    unit = np.where(se > 0, se, 1.0)
+    low, high = np.zeros_like(unit), np.full_like(unit, _FARTHEST)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        found = ndtr(middle - needed / unit) + ndtr(-middle - needed / unit)
+        missed = np.sum(weights * found, axis=-1, keepdims=True) < power
+        low, high = np.where(missed, middle, low), np.where(missed, high, middle)
+    return np.asarray(high[..., 0] * difference.se, np.float64)
+
+
+def _estimates_of_variance(true: Difference) -> tuple[Floats, Difference]:
+    """Probabilities (draws,) and what studies with these ``true`` parts would estimate them at (…, draws)."""
+    nodes, weights = zip(*(roots_legendre(count) for count in _DRAWS), strict=True)
+    seeds, examples = (grid.ravel() for grid in np.meshgrid(*((one + 1) / 2 for one in nodes)))
+    probabilities = np.prod(np.meshgrid(*(one / 2 for one in weights)), axis=0).ravel()
+    seed_df, example_df = max(true.seed_df, 1), np.asarray(true.example_df)[..., None]
+    drawn = np.asarray(true.seed_variance)[..., None] * chdtri(seed_df, 1 - seeds) / seed_df
+    return np.asarray(probabilities, np.float64), Difference(
+        estimate=np.zeros_like(drawn),
+        seed_variance=drawn,
+        example_variance=np.asarray(true.example_variance)[..., None]
+        * chdtri(example_df, 1 - examples)
+        / example_df,
+        seed_df=true.seed_df,
+        example_df=example_df,
+    )
 
 
 def _example_part(one: Floats) -> tuple[Floats, int]:

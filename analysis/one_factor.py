@@ -7,7 +7,8 @@ of one replicate; intervals cover other seeds and other examples (``analysis.int
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,16 @@ import pandas as pd
 
 from analysis.coding import level_text
 from analysis.intervals import Difference, interval, p_difference, p_equivalent, paired_difference, visible
-from analysis.scoring import Floats, influence, stack
+from analysis.quoted import NOT_STORED, Quoted, read_quoted
+from analysis.scoring import NO_NUMBERS, OTHER_EXAMPLES, Floats
 from analysis.significance import holm
-from analysis.study import Study, TaskInfo
+from analysis.study import Study
 from minbert.errors import UserError
 
 DELTA = 0.01
 """One point: a smaller difference is as good as none."""
 ALPHA = 0.05
 SCORE = "score"
-_BLOCK = 100
-"""So many trials' predictions are read at once; all of a large study's would not fit in memory."""
 VERDICTS = {
     "base": "what the other levels are compared with",
     "better": "sure, also after Holm's correction for all levels of the table",
@@ -33,13 +33,14 @@ VERDICTS = {
     "equivalent": "surely within ±δ of the base (two one-sided tests, each level by itself)",
     "undecided": "neither told from the base nor surely within ±δ of it",
     "one run: unknown seed noise": "one pair of runs does not show what another seed would change",
+    "constant": "level and base give every example the same answer in all runs: nothing was measured",
     "not run": "no finished pair of runs",
+    NOT_STORED: "runs finished, but not what they predicted for every task",
+    OTHER_EXAMPLES: "runs finished, but on other examples than most runs",
+    NO_NUMBERS: "runs finished, but predicted what is not a number",
     "same run": "trains exactly as the base does",
 }
 """What the verdicts of ``ablation_table`` mean."""
-
-Pulls = Mapping[str, Mapping[int, Floats]]
-"""By task and trial number: what each quoted example adds to the task's metric mapped to [0, 1]."""
 
 
 def is_one_factor(study: Study) -> bool:
@@ -60,7 +61,7 @@ def ablation_table(study: Study, delta: float = DELTA, alpha: float = ALPHA) -> 
     runs = study.trials[study.trials["state"] == "complete"]
     runs = runs[runs["config_id"].isin(levels["config_id"])]
     kinds = {task: info.kind for task, info in study.tasks.items()}
-    return compare_levels(levels, runs, read_pulls(study, runs["number"]), kinds, delta, alpha)
+    return compare_levels(levels, runs, read_quoted(study, runs["number"]), kinds, delta, alpha)
 
 
 def planned_levels(study: Study) -> pd.DataFrame:
@@ -86,20 +87,10 @@ def planned_levels(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["factor", "level", "base", "config_id"])
 
 
-def read_pulls(study: Study, numbers: Iterable[int]) -> dict[str, dict[int, Floats]]:
-    """Read what each example that may be quoted adds to each trial's metrics (``scoring.influence``).
-
-    Trials without predictions, or over other examples than the first one's, are left out.
-    """
-    everything = study.meta.get("quote") == "dev"
-    chosen = sorted(int(number) for number in numbers)
-    return {task: _task_pulls(study, task, info, chosen, everything) for task, info in study.tasks.items()}
-
-
 def compare_levels(
     levels: pd.DataFrame,
     runs: pd.DataFrame,
-    pulls: Pulls,
+    quoted: Quoted,
     kinds: Mapping[str, str],
     delta: float = DELTA,
     alpha: float = ALPHA,
@@ -110,18 +101,22 @@ def compare_levels(
     runs; ``kinds``: the tasks and their kinds. Returns a row for every level and every target, the score
     first and then the tasks: target, factor, level, base, n (runs), mean and sd over runs, pairs, difference
     (over the pairs) with se, ci_low and ci_high, se_seeds and se_examples (the parts of se), p, p_holm,
-    p_equivalent, visible (the smallest true difference that would have been found with 80% power at the
-    corrected level), verdict (a key of ``VERDICTS``), examples (quoted), relative_cost (mean cost_alone
-    against the base's, over the pairs). The score and its differences are in [0, 1], tasks in their own
-    metric, accuracy or Pearson's r.
+    p_equivalent, visible (about the smallest true difference that would be found with 80% power at the
+    corrected level, were the noise as estimated), verdict (a key of ``VERDICTS``), examples (quoted),
+    relative_cost (mean cost_alone against the base's, over the pairs), left_out (finished runs that do not
+    count, as "number: reason"). The score and its differences are in [0, 1], tasks in their own metric,
+    accuracy or Pearson's r.
 
     Holm's correction (1979) goes over all levels of the score; each task is a secondary family of its
-    own. A level that is both significant and within ±``delta`` is called better or worse.
+    own. A level that is both significant and within ±``delta`` is called better or worse; one that
+    answers a task alike throughout, as its base does, is never called equivalent on the score.
     """
+    pulls = quoted.pulls
     known = [run for run in runs["number"] if all(run in pulls[task] for task in kinds)]
-    finished = runs[runs["number"].isin(known)].sort_values("number", kind="stable")
-    finished = finished.drop_duplicates(["config_id", "replicate"], keep="last")
-    by_config = {str(name): own.set_index("replicate") for name, own in finished.groupby("config_id")}
+    finished, unknown = (
+        _by_config(runs[runs["number"].isin(known)]),
+        _by_config(runs[~runs["number"].isin(known)]),
+    )
     tables = []
     for target in (SCORE, *kinds):
         tasks = list(kinds) if target == SCORE else [target]
@@ -129,29 +124,71 @@ def compare_levels(
         scale = 2.0 if kinds.get(target) == "regression" else 1.0
         values = {run: [scale * pulls[task][run] for task in tasks] for run in known}
         shift = -1.0 if scale == 2.0 else 0.0
-        tables.append(_target_rows(target, levels, by_config, values, shift, delta, alpha))
+        constant = [quoted.constant.get(task, frozenset()) for task in tasks]
+        counted = _Counted(finished, unknown, quoted.left_out, values, constant)
+        tables.append(_target_rows(target, levels, counted, shift, delta, alpha))
     return pd.concat(tables, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The runs behind one target, by config_id and then by replicate."""
+
+    finished: Mapping[str, pd.DataFrame]
+    unknown: Mapping[str, pd.DataFrame]
+    """Finished too, but without answers that could be compared."""
+    reasons: Mapping[int, str]
+    values: Mapping[int, list[Floats]]
+    constant: Sequence[frozenset[int]]
+    """For each of the target's tasks: the trials that always answer alike."""
+
+    def left_out(self, name: str) -> tuple[tuple[int, str], ...]:
+        """Number and reason of the unknown runs of a configuration."""
+        own = self.unknown.get(name, _NONE)
+        return tuple((int(one), self.reasons.get(int(one), NOT_STORED)) for one in own["number"])
+
+    def why_no_pair(self, name: str, base: str) -> str:
+        """The reason why no pair of a level and its base could be compared: a verdict."""
+        both = [
+            {*self.finished.get(one, _NONE).index, *self.unknown.get(one, _NONE).index}
+            for one in (name, base)
+        ]
+        left_out = [*self.left_out(name), *self.left_out(base)]
+        return left_out[0][1] if both[0] & both[1] and left_out else "not run"
+
+    def always_alike(self, numbers: Sequence[int]) -> list[bool]:
+        """For each task, whether all these trials answer alike throughout."""
+        return [bool(len(numbers)) and one.issuperset(numbers) for one in self.constant]
+
+
+_NONE = pd.DataFrame({"number": [], "cost_alone": []})
+
+
+def _by_config(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Runs of every configuration by replicate; of a run repeated the last one."""
+    last = runs.sort_values("number", kind="stable").drop_duplicates(["config_id", "replicate"], keep="last")
+    return {str(name): own.set_index("replicate") for name, own in last.groupby("config_id")}
 
 
 def _target_rows(
     target: str,
     levels: pd.DataFrame,
-    runs: Mapping[str, pd.DataFrame],
-    values: Mapping[int, list[Floats]],
+    runs: _Counted,
     shift: float,
     delta: float,
     alpha: float,
 ) -> pd.DataFrame:
     """The rows of one target, which are one family of tests."""
     records, differences = [], []
-    none = pd.DataFrame({"number": [], "cost_alone": []})
     bases = dict(levels.loc[levels["base"], ["factor", "config_id"]].itertuples(index=False, name=None))
     for factor, level, is_base, name in levels[["factor", "level", "base", "config_id"]].itertuples(
         index=False
     ):
-        own, base = runs.get(name, none), runs.get(bases[factor], none)
+        own, base = (runs.finished.get(one, _NONE) for one in (name, bases[factor]))
         pairs = own.index.intersection(base.index)
+        values = runs.values
         metrics = np.array([np.mean([one.mean() for one in values[run]]) + shift for run in own["number"]])
+        alike = runs.always_alike([*own.loc[pairs, "number"], *base.loc[pairs, "number"]])
         same = not is_base and name == bases[factor]
         difference = None if is_base or same else _difference(values, own, base, pairs)
         differences.append(difference)
@@ -167,8 +204,12 @@ def _target_rows(
                 "pairs": len(pairs),
                 **_estimates(difference, delta),
                 "same": same,
+                "constant": all(alike),
+                "part_constant": any(alike),
+                "no_pair": runs.why_no_pair(name, bases[factor]),
                 "examples": sum(map(len, values[own["number"].iloc[0]])) if len(own) else 0,
                 "relative_cost": _ratio(own, base, pairs),
+                "left_out": tuple(f"{number}: {why}" for number, why in runs.left_out(name)),
             }
         )
     return _judged(pd.DataFrame(records, columns=list(_COLUMNS)), differences, alpha)
@@ -178,10 +219,11 @@ _ESTIMATES = (
     *("difference", "se", "ci_low", "ci_high", "se_seeds", "se_examples"),
     *("p", "p_holm", "p_equivalent", "visible"),
 )
+_JUDGED_BY = ("same", "constant", "part_constant", "no_pair")
 _COLUMNS = (
     *("target", "factor", "level", "base", "n", "mean", "sd", "pairs"),
     *_ESTIMATES,
-    *("verdict", "same", "examples", "relative_cost"),
+    *("verdict", *_JUDGED_BY, "examples", "relative_cost", "left_out"),
 )
 
 
@@ -217,27 +259,28 @@ def _estimates(difference: Difference | None, delta: float) -> dict[str, float]:
 def _judged(table: pd.DataFrame, differences: Sequence[Difference | None], alpha: float) -> pd.DataFrame:
     """Correct the family's p-values and say what they mean."""
     table = table.assign(**table[list(_ESTIMATES)].astype("float64"))
-    comparisons = max(1, int(table["p"].notna().sum()))
-    table["p_holm"] = holm(table["p"].to_numpy(np.float64))
+    judged = ~(table["base"].astype(bool) | table["same"].astype(bool))
+    comparisons = max(1, int(judged.sum()))  # planned ones: an unfinished study is no easier on itself
+    table["p_holm"] = holm(table["p"].to_numpy(np.float64), comparisons)
     table["visible"] = [
         np.nan if one is None else float(visible(one, comparisons, alpha)) for one in differences
     ]
     table["verdict"] = [_verdict(row, alpha) for row in table.to_dict("records")]
-    return table.drop(columns="same")
+    return table.drop(columns=list(_JUDGED_BY))
 
 
 def _verdict(row: Mapping[Any, Any], alpha: float) -> str:
-    if row["base"]:
-        return "base"
-    if row["same"]:
-        return "same run"
+    if row["base"] or row["same"]:
+        return "base" if row["base"] else "same run"
     if row["pairs"] == 0:
-        return "not run"
+        return str(row["no_pair"])
+    if row["constant"]:
+        return "constant"
     if row["pairs"] == 1:
         return "one run: unknown seed noise"
     if row["p_holm"] < alpha:
         return "better" if row["difference"] > 0 else "worse"
-    return "equivalent" if row["p_equivalent"] < alpha else "undecided"
+    return "equivalent" if row["p_equivalent"] < alpha and not row["part_constant"] else "undecided"
 
 
 def _ratio(own: pd.DataFrame, base: pd.DataFrame, pairs: pd.Index[Any]) -> float:
@@ -245,22 +288,3 @@ def _ratio(own: pd.DataFrame, base: pd.DataFrame, pairs: pd.Index[Any]) -> float
         return float("nan")
     costs = base.loc[pairs, "cost_alone"].mean()
     return float(own.loc[pairs, "cost_alone"].mean() / costs) if costs > 0 else float("nan")
-
-
-def _task_pulls(
-    study: Study, task: str, info: TaskInfo, numbers: Sequence[int], everything: bool
-) -> dict[int, Floats]:
-    found: dict[int, Floats] = {}
-    reference: list[int] = []  # the trial whose examples all others must have
-    for start in range(0, len(numbers), _BLOCK):
-        outputs = stack(study.predictions(task, [*reference, *numbers[start : start + _BLOCK]]))
-        if outputs is None:
-            continue
-        reference = outputs.numbers[:1]
-        quoted = np.ones(len(outputs.labels), bool) if everything else outputs.report
-        labels = outputs.labels[quoted]
-        if len(labels) > 1:
-            found |= zip(
-                outputs.numbers, influence(info.kind, outputs.values[:, quoted], labels), strict=True
-            )
-    return found

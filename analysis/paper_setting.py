@@ -28,6 +28,16 @@ def other_setting(study: Study) -> list[str]:
     return reasons
 
 
+def chosen_on_dev(study: Study) -> bool:
+    """Whether some run keeps the epoch that does best on the very dev examples that its scores are of."""
+    space = _mapping(study.meta.get("space"))
+    own = [
+        _mapping(_mapping(run).get("set")).get("checkpoint") for run in _mapping(space.get("runs")).values()
+    ]
+    rules = [rule or space.get("checkpoint") or "score" for rule in own or [None]]
+    return study.meta.get("selection") == "dev" and any(rule != "last" for rule in rules)
+
+
 def _encoder(study: Study, setting: Mapping[str, Any]) -> list[str]:
     encoder, wanted = _mapping(study.meta.get("encoder")), setting.get("encoder")
     instead = f" instead of {wanted}" if wanted else ""

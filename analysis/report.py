@@ -37,7 +37,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     context = {
         "title": study.name,
         "lines": headline(study, tables),
-        "warning": bundled_warning(study),
+        "warnings": [text for text in (bundled_warning(study), *study.damage) if text],
         "sections": sections,
         "pictures_folder": PICTURES,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         study = load(options.study)
         for path in write_report(study, options.out or study.path):
             print(path)
+        for line in study.damage:
+            print(f"warning: {line}", file=sys.stderr)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER

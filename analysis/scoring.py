@@ -5,7 +5,8 @@ Arrays are ``(trials, examples, outputs)``; metrics work on any leading axes at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ import pandas as pd
 
 from minbert.measures import predicted_classes
 
+OTHER_EXAMPLES = "other examples"
+NO_NUMBERS = "outputs that are no numbers"
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -31,17 +34,19 @@ class Outputs:
     """(examples,) true where choices are made."""
     report: Mask
     """(examples,) true where results are quoted; the same examples when the study has no halves."""
+    left_out: dict[int, str] = field(default_factory=dict)
+    """By number: why a trial with stored predictions is not among ``numbers``."""
 
     @property
     def halves_differ(self) -> bool:
         return not bool((self.select & self.report).any())
 
 
-def stack(predictions: pd.DataFrame) -> Outputs | None:
+def stack(predictions: pd.DataFrame, like: int | None = None) -> Outputs | None:
     """Stack the predictions of one task (``number`` and the stored columns) by trial.
 
-    Trials that predicted other examples than the first one are left out; None when no
-    labelled dev example is stored.
+    Trials are left out whose outputs are not all numbers, and those that predicted other examples than the trial
+    ``like``, or else than most. None when no labelled dev example is stored, or no trial is left.
     """
     labelled = predictions[(predictions["split"] == "dev") & predictions["label"].notna()]
     if labelled.empty:
@@ -52,22 +57,29 @@ def stack(predictions: pd.DataFrame) -> Outputs | None:
     columns = sorted(names, key=lambda name: int(name.removeprefix("output_")))
     values, keys = labelled[columns].to_numpy(np.float64), labelled["key"].to_numpy()
     numbers, starts = np.unique(labelled["number"].to_numpy(), return_index=True)
-    stops = [*starts[1:], len(labelled)]
-    first = slice(starts[0], stops[0])
-    blocks = {
-        int(number): values[start:stop]
-        for number, start, stop in zip(numbers, starts, stops, strict=True)
-        if np.array_equal(keys[start:stop], keys[first])
+    rows = {
+        int(number): slice(start, stop)
+        for number, start, stop in zip(numbers, starts, [*starts[1:], len(labelled)], strict=True)
     }
+    usable = {number: own for number, own in rows.items() if np.isfinite(values[own]).all()}
+    if not usable:
+        return None
+    first = usable[like] if like in usable else _commonest(keys, list(usable.values()))
+    kept = {number: own for number, own in usable.items() if np.array_equal(keys[own], keys[first])}
     half = labelled["half"].iloc[first]
     select, report = (half == "select").to_numpy(bool), (half == "report").to_numpy(bool)
     everything = np.ones(len(half), bool)
     return Outputs(
-        numbers=list(blocks),
-        values=np.stack(list(blocks.values())),
+        numbers=list(kept),
+        values=np.stack([values[own] for own in kept.values()]),
         labels=labelled["label"].iloc[first].to_numpy(np.float64),
         select=select if select.any() else everything,
         report=report if report.any() else everything,
+        left_out={
+            number: OTHER_EXAMPLES if number in usable else NO_NUMBERS
+            for number in rows
+            if number not in kept
+        },
     )
 
 
@@ -109,6 +121,12 @@ def influence(kind: str, values: Floats, labels: Floats) -> Floats:
     r = np.mean(x * y, axis=-1, keepdims=True)
     pulls: Floats = (x * y - r / 2 * (x**2 + y**2) + r + 1) / 2
     return pulls
+
+
+def _commonest(keys: npt.NDArray[np.int64], blocks: list[slice]) -> slice:
+    """The first of the blocks whose keys most blocks share."""
+    shared = Counter(keys[own].tobytes() for own in blocks)
+    return max(blocks, key=lambda own: shared[keys[own].tobytes()])
 
 
 def _correct(kind: str, values: Floats, labels: Floats) -> Mask:

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 Floats = npt.NDArray[np.float64]
 
 
-def holm(p: Sequence[float] | Floats) -> Floats:
-    """Return p-values corrected for their number by Holm's step-down method (1979); NaN stays NaN."""
+def holm(p: Sequence[float] | Floats, planned: int = 0) -> Floats:
+    """Return p-values corrected for their number by Holm's step-down method (1979); NaN stays NaN.
+
+    ``planned``: how many tests there will be, where some have no p yet; they count as the largest ones.
+    """
     raw = np.asarray(p, np.float64)
     corrected = np.full(raw.shape, np.nan)
     known = np.flatnonzero(~np.isnan(raw))
     order = known[np.argsort(raw[known], kind="stable")]
-    steps = raw[order] * np.arange(len(order), 0, -1)
+    steps = raw[order] * (max(planned, len(order)) - np.arange(len(order)))
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
     return corrected
 
@@ -25,12 +28,13 @@ def holm(p: Sequence[float] | Floats) -> Floats:
 def smallest_visible_difference(
     standard_error: float, df: float, comparisons: int = 1, alpha: float = 0.05, power: float = 0.8
 ) -> float:
-    """Return the true difference that a two-sided t-test would have found with the given power.
+    """Return the true difference that a two-sided t-test finds with the given power (noncentral t).
 
-    ``comparisons`` divides alpha, as Holm's first step does.
+    ``standard_error`` is taken for the true one, though the test will estimate it with ``df``. ``comparisons``
+    divides alpha, as Holm's first step does.
     """
-    needed = stats.t.isf(alpha / comparisons / 2, df) + stats.t.isf(1 - power, df)
-    return float(needed * standard_error)
+    needed = stats.t.isf(alpha / comparisons / 2, df)
+    return float(special.nctdtrinc(df, 1 - power, needed) * standard_error)
 
 
 def mean_interval(estimate: float, pulls: Floats, level: float = 0.95) -> tuple[float, float]:

@@ -77,6 +77,8 @@ class Study:
         self.meta = meta
         self.factors = factors
         self.tasks = tasks
+        self.damaged: dict[Path, str] = {}
+        """Prediction files that were asked for and cannot be read, with the reason: they count as not stored."""
 
     @property
     def name(self) -> str:
@@ -122,10 +124,10 @@ class Study:
         """One row an example and trial: number, split, half, id, label, output_0 … output_{C-1}.
 
         ``numbers`` picks trials; by default all that completed. Trials without stored
-        predictions are left out.
+        predictions are left out; so are damaged files, which are then named in ``damaged``.
 
         Raises:
-            UserError: no such task, or a stored file is damaged.
+            UserError: no such task.
         """
         if task not in self.tasks:
             raise UserError(f"{self.path}: no task {task!r}; the tasks are {', '.join(self.tasks)}")
@@ -136,6 +138,11 @@ class Study:
             return pd.DataFrame(columns=["number", "split", "half", "id", "label", "output_0"])
         frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         return frame
+
+    @property
+    def damage(self) -> list[str]:
+        """One line a damaged file that was met."""
+        return [f"{file}: {reason}; left out" for file, reason in sorted(self.damaged.items())]
 
     def trial_folder(self, number: int) -> Path:
         return self.path / "trials" / f"{number:05d}"
@@ -148,10 +155,12 @@ class Study:
             with pq.ParquetFile(file) as stored:
                 table = stored.read()
         except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{file}: cannot be read as Parquet: {error}") from None
+            self.damaged[file] = f"cannot be read as Parquet ({type(error).__name__})"
+            return None
         missing = {"split", "half", "id", "label", "output_0"} - set(table.column_names)
         if missing:
-            raise UserError(f"{file}: lacks the column(s) {', '.join(sorted(missing))}")
+            self.damaged[file] = f"lacks the column(s) {', '.join(sorted(missing))}"
+            return None
         return table.add_column(0, "number", pa.array([number] * len(table), pa.int64()))
 
     def _epochs(self, number: int) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
-from analysis.coding import level_text
+from analysis.coding import INACTIVE, level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
 from analysis.ensemble import best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
@@ -22,6 +22,7 @@ from analysis.task_ensemble import TaskEnsemble
 
 TOP = 10
 MEMBERS_SHOWN = 6
+SETTINGS_SHOWN = 8
 FACTORS_SHOWN = 10
 """So many factors fit on a screen; the report has them all."""
 
@@ -162,7 +163,11 @@ def show_ensemble(ensemble: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame
             "members": [_members(task, members) for task in ensemble["task"]],
             "select": [score(value) for value in ensemble["select"]],
             "report": [score(value) for value in ensemble["report"]],
-            "optimism": [points(value) for value in ensemble["optimism"]],
+            # Without halves there is no interval of it, and no optimism to be seen.
+            "optimism": [
+                "–" if math.isnan(low) else points(value)
+                for value, low in zip(ensemble["optimism"], ensemble["optimism_low"], strict=True)
+            ],
             "best single": ensemble["single"],
             "its report": [score(value) for value in ensemble["single_report"]],
             "gain": [points(value) for value in ensemble["gain"]],
@@ -243,8 +248,28 @@ def duration(seconds: float) -> str:
 
 def settings_text(row: pd.Series, names: dict[str, str]) -> str:
     """The active factors of a configuration as ``name=level, …``."""
+    return ", ".join(_settings(row, names))
+
+
+def telling_settings(row: pd.Series, factors: Sequence[Factor]) -> str:
+    """At most ``SETTINGS_SHOWN`` active factors of a configuration, those first that are not at their first level."""
+    names = short_names(factors)
+    plain = {factor.path for factor in factors if factor.levels and _is_first(row[factor.path], factor)}
+    differing = _settings(row, {path: name for path, name in names.items() if path not in plain})
+    same = _settings(row, {path: name for path, name in names.items() if path in plain})
+    if len(differing) + len(same) <= SETTINGS_SHOWN:
+        return settings_text(row, names)
+    shown = differing[:SETTINGS_SHOWN] or same[:SETTINGS_SHOWN]
+    return f"{', '.join(shown)} and {len(differing) + len(same) - len(shown)} more"
+
+
+def _is_first(value: object, factor: Factor) -> bool:
+    return level_text(value) == level_text((factor.levels or (None,))[0])
+
+
+def _settings(row: pd.Series, names: dict[str, str]) -> list[str]:
     cells = ((name, level_text(row[path])) for path, name in names.items())
-    return ", ".join(f"{name}={level}" for name, level in cells if level != "inactive")
+    return [f"{name}={level}" for name, level in cells if level != INACTIVE]
 
 
 def _verdicts_note(effects: pd.DataFrame) -> str:

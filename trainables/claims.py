@@ -40,6 +40,9 @@ class Contrast(Frozen):
     """A task, ``plain`` or ``overall`` (means of the tasks as a paper's), ``seconds`` (of training) or ``memory``."""
     gap: bool = False
     """Whether the scores on train minus those on dev are compared; of ``a`` alone, with 0."""
+    error_from: Annotated[int, Field(strict=True, gt=0)] | None = None
+    """Instead of the metric the mean of answer − label, over the dev examples with so many characters or more (of a
+    pair: in both sentences), counts; of ``a`` alone it is compared with 0."""
     direction: Literal["up", "down", "equal", "not_up", "not_down"]
     """What the source says of the difference; the last three allow for ``margin``."""
     margin: Annotated[Finite, Field(gt=0)] | None = None
@@ -59,12 +62,23 @@ class Contrast(Frozen):
             raise ValueError("b does not go with pairs")
         if self.than and not self.pairs:
             raise ValueError("than needs pairs")
-        if self.a and not self.b and not self.gap:
-            raise ValueError("b is missing: only a gap is of one run alone")
+        if self.a and not self.b and not self.gap and self.error_from is None:
+            raise ValueError("b is missing: only a gap or an error is of one run alone")
         if self.gap and self.metric in COSTS:
             raise ValueError(f"gap does not go with {self.metric}")
+        self._check_error()
         self._check_margin()
         return self
+
+    def _check_error(self) -> None:
+        if self.error_from is None:
+            return
+        if self.gap or self.metric in (*AVERAGES, *COSTS):
+            raise ValueError(
+                f"error_from does not go with {'gap' if self.gap else self.metric}: it is of one task"
+            )
+        if self.direction not in ("up", "down"):
+            raise ValueError(f"error_from goes with up and down, not with {self.direction}")
 
     def _check_margin(self) -> None:
         if self.margin is not None and self.direction in ("up", "down"):

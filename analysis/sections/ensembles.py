@@ -29,18 +29,21 @@ def ensemble_sections(study: Study, tables: StudyTables) -> list[Section]:
         else "chosen and quoted on the same examples: optimistic"
     )
     pool = max(one.pool for one in tables.ensembles.values())
+    best, metrics = (
+        ("best on the select half", "Select and report metric") if honest else ("best there", "Metric")
+    )
     note = (
         f"Greedy forward selection with replacement (Caruana 2004) for each task, from the stored predictions of the {pool} "
-        f"best trials: {halves}. Gain: points over the trial that is best on the select half; its interval covers "
+        f"best trials: {halves}. Gain: points over the trial that is {best}; its interval covers "
         "examples, not seeds."
     )
     shown = filled(show_ensemble(tables.ensemble, tables.members))
     if pool < 2:
-        return [Section("Ensemble", note, shown)]
+        return [Section("Ensemble", "Only one trial has stored predictions, so there is nothing to combine.")]
     numbers = best_trials(study)
     predictions = {task: study.predictions(task, numbers) for task in tables.ensembles}
     growth = plots.ensemble_growth(greedy_growth(predictions, study.tasks))
-    caption = "Select and report metric of each task's greedy ensemble as members are added"
+    caption = f"{metrics} of each task's greedy ensemble as members are added"
     command = f"python -m analysis.ensemble {study.path} --out DIR"
     return [
         Section("Ensemble", note, shown, drawn(("ensemble_growth", caption, growth))),

@@ -16,7 +16,7 @@ from analysis.sections.searched import searched_sections
 from analysis.sections.trade_offs import pareto_sections
 from analysis.sections.training import training_section
 from analysis.study import Study
-from analysis.tables import StudyTables, leaders_title, show_leaders
+from analysis.tables import StudyTables, halves_differ, leaders_title, show_leaders
 
 NUMBERS_SHOWN = 20
 
@@ -50,7 +50,8 @@ def report_sections(study: Study, tables: StudyTables) -> list[Section]:
 
 def _leaders(study: Study, tables: StudyTables) -> Section:
     part = tables.metric.partition("/")[0]
-    caption = f"{part} metrics of every complete trial, a strip for the score and one a task"
+    metrics = f"{part} metrics" if halves_differ(study) else "Metrics"
+    caption = f"{metrics} of every complete trial, a strip for the score and one a task"
     return Section(
         leaders_title(study),
         _leaders_note(study) if len(tables.leaders) else "No trial is complete yet.",
@@ -68,9 +69,15 @@ def _leaders_note(study: Study) -> str:
     source = sources.get(
         str(study.meta.get("selection")), "chosen on the select half, quoted on the report half"
     )
+    scale = "the score is the mean over tasks of the metric mapped to [0, 1]"
+    if not halves_differ(study):
+        return (
+            f"Configurations are {source}. Ranked by mean score over replicates (± sd over them); {scale}; select, "
+            "report and full dev are the same examples here."
+        )
     return (
         f"Configurations are {source}. Ranked by mean select score over replicates (± sd over them); optimism "
-        "is select minus report in points; the score is the mean over tasks of the metric mapped to [0, 1]; "
+        f"is select minus report in points; {scale}; "
         "full dev contains the examples that chose, and is for comparing with others' numbers only."
     )
 

@@ -10,7 +10,7 @@ from analysis.one_factor import is_one_factor
 from analysis.pareto import hypervolume_over_time, pareto_front
 from analysis.sections.parts import Section, drawn
 from analysis.study import Study
-from analysis.tables import score, settings_text, short_names
+from analysis.tables import halves_differ, score, settings_text, short_names
 
 FRONT_SHOWN = 15
 LEAST = 3
@@ -33,12 +33,17 @@ def pareto_sections(study: Study) -> list[Section]:
         else ""
     )
     shown = f" The {FRONT_SHOWN} with the best scores are listed." if len(front) > FRONT_SHOWN else ""
+    honest = halves_differ(study)
+    which = (
+        "on the select metrics, which chose them and which the pictures show; only report metrics may be quoted."
+        if honest
+        else "on the metrics that chose them and are quoted too, from the same examples: optimistic."
+    )
     note = (
-        f"{len(front)} of {complete} complete trials are beaten by no other trial in all tasks at once, on the select "
-        f"metrics, which chose them and which the pictures show; only report metrics may be quoted.{shown}{volume} Single trials: "
+        f"{len(front)} of {complete} complete trials are beaten by no other trial in all tasks at once, {which}{shown}{volume} Single trials: "
         "replicates are not averaged here, so luck has its part in who is on the front."
     )
-    caption = "Select metrics of every pair of tasks, one dot a complete trial"
+    caption = f"{'Select metrics' if honest else 'Metrics'} of every pair of tasks, one dot a complete trial"
     pictures = drawn(
         ("pareto", caption, plots.pareto(study.trials, tasks)),
         ("hypervolume", "Hypervolume below the front by complete trials", plots.hypervolume(grown)),
@@ -48,18 +53,18 @@ def pareto_sections(study: Study) -> list[Section]:
 
 def _text(front: pd.DataFrame, study: Study) -> pd.DataFrame:
     names = short_names(study.factors)
+    if halves_differ(study):
+        columns = {
+            f"{name} ({half})": front[f"{half}/{name}"]
+            for half, shown in (("select", list(study.tasks)), ("report", [*study.tasks, "score"]))
+            for name in shown
+        }
+    else:
+        columns = {name: front[f"select/{name}"] for name in (*study.tasks, "score")}
     return pd.DataFrame(
         {
             "trial": front["number"].astype(str),
-            **{
-                f"{task} (select)": [score(value) for value in front[f"select/{task}"]]
-                for task in study.tasks
-            },
-            **{
-                f"{task} (report)": [score(value) for value in front[f"report/{task}"]]
-                for task in study.tasks
-            },
-            "score (report)": [score(value) for value in front["report/score"]],
+            **{name: [score(value) for value in column] for name, column in columns.items()},
             "settings": [settings_text(row, names) for _, row in front.iterrows()],
         }
     )

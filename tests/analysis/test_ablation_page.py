@@ -37,3 +37,13 @@ def test_an_unfinished_one_factor_study_says_what_was_not_run(new_study: NewStud
     verdicts = dict(zip(table["level"], table["verdict"], strict=True))
     assert verdicts["cross"] == "one run: unknown seed noise" and verdicts["concat"] == "not run"
     assert "the report half" in note and "not run = no finished pair of runs" in note
+
+
+def test_runs_that_do_not_count_are_counted_and_named(new_study: NewStudy) -> None:
+    study = write(new_study, {name: [0, 1, 2] for name in CHANGES})
+    number = int(study.trials.query("config_id == 'base'")["number"].iloc[1])
+    (study.trial_folder(number) / "predictions" / "sst.parquet").unlink()
+    _, note, table = show_ablation(study)[0]
+    runs = dict(zip(table["level"], table["runs"], strict=True))
+    assert (runs["cosine"], runs["cross"]) == ("2", "3 (2 pairs)")
+    assert f"1 finished run is left out (trial: reason): {number}: no stored predictions." in note

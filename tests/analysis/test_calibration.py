@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.intervals import Difference, interval, p_difference, p_equivalent, paired_difference
+from analysis.intervals import Difference, interval, p_difference, p_equivalent, paired_difference, visible
 from analysis.scoring import influence
 from analysis.significance import holm
 
@@ -115,6 +115,27 @@ def test_equivalence_is_wrongly_claimed_5_times_in_100_at_most(
     assert np.mean(p_equivalent(found, accuracy_gap(spread, 0.5)) < 0.05) <= LIMIT
     found = paired_difference([against_first(pearsons(random, (replicates, 200), spread, (0.6, 0.7)))])
     assert np.mean(p_equivalent(found, 0.05) < 0.05) <= LIMIT
+
+
+@pytest.mark.parametrize("spread", [(1.0, 0.5), (0.05, 2.0), (0.3, 1.5)], ids=NAMES)
+@pytest.mark.parametrize("comparisons", [1, 9])
+@pytest.mark.parametrize("replicates", [3, 5])
+def test_a_difference_as_large_as_the_visible_one_is_found_four_times_in_five(
+    replicates: int, comparisons: int, spread: tuple[float, float]
+) -> None:
+    random = np.random.default_rng(10 * replicates + comparisons)
+    (seeds, own), both, examples = spread, 0.5, 40
+    true = Difference(
+        estimate=np.array(0.0),
+        seed_variance=np.array(seeds**2 / replicates + both**2 / replicates / examples),
+        example_variance=np.array(own**2 / examples),
+        seed_df=replicates - 1,
+        example_df=np.array(examples - 1.0),
+    )
+    pulls = visible(true, comparisons) + seeds * draw(random, replicates, 1)
+    pulls = pulls + own * draw(random, 1, examples) + both * draw(random, replicates, examples)
+    found = np.mean(p_difference(paired_difference([pulls])) < 0.05 / comparisons)
+    assert 0.78 <= found <= 0.84
 
 
 def exact_levels(replicates: int, alpha: float, satterthwaite: bool) -> np.ndarray:

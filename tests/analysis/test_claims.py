@@ -131,6 +131,8 @@ def _write_trial(trial: Path, skill: float, predictions: bool, train: float | No
         frame.to_parquet(trial / "predictions" / f"{task}.parquet")
 
 
+NEXT = float(np.sort(EASE["sst"][EASE["sst"] > 0.5])[0]) + 1e-9
+"""A skill that gets one example more of sst right than .5 does."""
 GOOD, SAME, BAD = [0.71, 0.70, 0.72], [0.505, 0.50, 0.507], [0.50, 0.50, 0.50]
 
 
@@ -167,6 +169,31 @@ def test_an_interval_within_what_is_said_supports_it_and_one_wholly_outside_refu
     assert verdict(region, *refuted) == "refuted"
     assert verdict(region, *undecided) == "undecided"
     assert verdict(region, math.nan, math.nan) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("direction", "low", "high"),
+    [
+        ("up", 0.0, 0.1),
+        ("up", -0.1, 0.0),
+        ("down", -0.1, 0.0),
+        ("down", 0.0, 0.1),
+        ("equal", -0.01, 0.005),
+        ("equal", -0.005, 0.01),
+        ("equal", 0.01, 0.02),
+        ("equal", -0.02, -0.01),
+    ],
+)
+def test_an_interval_that_ends_on_the_border_of_what_is_said_decides_nothing(
+    direction: Any, low: float, high: float
+) -> None:
+    assert verdict(Contrast(metric="sst", direction=direction).region, low, high) == "undecided"
+
+
+@pytest.mark.parametrize("direction", ["equal", "not_up", "not_down"])
+def test_no_difference_without_any_spread_decides_nothing(direction: Any) -> None:
+    assert verdict(Contrast(metric="sst", direction=direction).region, 0.0, 0.0) == "undecided"
+    assert verdict(Contrast(metric="sst", direction=direction).region, 0.0, 1e-4) == "supported"
 
 
 def test_a_claim_may_allow_for_another_margin() -> None:
@@ -267,7 +294,7 @@ def test_groups_pairs_and_interactions_are_differences_of_means(tmp_path: Path) 
         ({"a": BAD, "b": GOOD}, "up", "refuted"),
         ({"a": BAD, "b": GOOD}, "down", "supported"),
         ({"a": GOOD, "b": BAD}, "equal", "refuted"),
-        ({"a": BAD, "b": BAD}, "equal", "supported"),
+        ({"a": [NEXT, 0.5, 0.5], "b": BAD}, "equal", "supported"),
         ({"a": GOOD, "b": BAD}, "not_up", "refuted"),
         ({"a": BAD, "b": GOOD}, "not_up", "supported"),
         ({"a": [0.9, 0.4, 0.6], "b": BAD}, "up", "undecided"),
@@ -427,6 +454,95 @@ def test_constant_answers_are_named(tmp_path: Path) -> None:
     assert row["reason"] == "constant answers: b (qqp)"
     other = judged(tmp_path / "sst", {"a": GOOD, "b": [0.0, 0.0, 0.0]})
     assert other["reason"] == ""
+
+
+NONE = [0.0, 0.0, 0.0]
+"""The skill of runs that say one thing of every qqp example."""
+
+
+@pytest.mark.parametrize("direction", ["equal", "not_up", "not_down"])
+def test_runs_with_one_answer_for_everything_on_both_sides_decide_nothing(
+    tmp_path: Path, direction: str
+) -> None:
+    row = judged(tmp_path, {"a": NONE, "b": NONE}, contrast=contrast(direction, "qqp"))
+    assert (row["low"], row["high"], row["verdict"]) == (0.0, 0.0, "undecided")
+    assert row["reason"] == "one answer for everything; constant answers: a (qqp), b (qqp)"
+
+
+def test_two_different_answers_for_everything_decide_nothing_either(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast("up"), contrast("up", "qqp")])
+    for file in study.path.glob("trials/*/history.jsonl"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"constant": ["qqp"]}) + "\n")
+    table = claim_table([load(study.path)])
+    assert table["verdict"].tolist() == ["supported", "undecided"]
+    assert table["low"].iloc[1] > 0
+    assert table["reason"].iloc[1].startswith("one answer for everything;")
+
+
+def test_one_answer_for_everything_in_one_run_of_three_leaves_the_verdict(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast("up", "qqp")])
+    for number in (0, 3):
+        file = study.trial_folder(number) / "history.jsonl"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"constant": ["qqp"]}) + "\n")
+    row = claim_table([load(study.path)]).iloc[0]
+    assert (row["verdict"], row["reason"]) == ("supported", "constant answers: a (qqp), b (qqp)")
+
+
+def test_a_run_that_collapsed_on_one_side_alone_is_judged(tmp_path: Path) -> None:
+    row = judged(tmp_path, {"a": GOOD, "b": NONE}, contrast=contrast("up", "qqp"))
+    assert (row["verdict"], row["reason"]) == ("supported", "constant answers: b (qqp)")
+
+
+def test_a_difference_without_any_spread_decides_nothing(tmp_path: Path) -> None:
+    alike = judged(tmp_path / "1", {"a": BAD, "b": BAD}, contrast=contrast("equal"))
+    assert (alike["verdict"], alike["reason"]) == ("undecided", "no spread over examples and seeds")
+    apart = judged(tmp_path / "2", {"a": [1.0] * 3, "b": NONE})
+    assert (apart["low"], apart["high"], apart["verdict"]) == (1.0, 1.0, "undecided")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "within"),
+    [
+        ([NEXT, 0.5, 0.5], BAD, (True, True)),
+        ([0.51, 0.505, 0.505], BAD, (True, False)),
+        (BAD, [0.51, 0.505, 0.505], (False, True)),
+    ],
+)
+def test_undecided_runs_are_about_the_same_only_where_both_ends_are_within_the_margin(
+    tmp_path: Path, a: list[float], b: list[float], within: tuple[bool, bool]
+) -> None:
+    row = judged(tmp_path, {"a": a, "b": b})
+    assert (row["low"] > -0.01, row["high"] < 0.01) == within
+    assert row["verdict"] == "undecided"
+    assert row["reason"] == ("about the same, within ±0.01" if all(within) else "")
+
+
+@pytest.mark.parametrize(
+    ("meta", "optimistic"),
+    [
+        ({"selection": "dev"}, True),
+        ({"selection": "dev", "space": {"checkpoint": "task"}}, True),
+        ({"selection": "dev", "space": {"checkpoint": "last"}}, False),
+        ({"selection": "dev_half"}, False),
+        ({"selection": "train_tenth"}, False),
+        ({}, False),
+        ({"selection": "dev", "space": {"runs": {"a": {"set": {"checkpoint": "last"}}}}}, False),
+        ({"selection": "dev", "space": {"runs": {"a": {"set": {"checkpoint": "last"}}, "b": {}}}}, True),
+        (
+            {
+                "selection": "dev",
+                "space": {"checkpoint": "last", "runs": {"a": {"set": {"checkpoint": "task"}}, "b": {}}},
+            },
+            True,
+        ),
+    ],
+)
+def test_the_page_says_where_epochs_are_chosen_on_what_is_scored(
+    tmp_path: Path, meta: dict[str, Any], optimistic: bool
+) -> None:
+    table = claim_table([write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast()], **meta)])
+    assert table["chosen_on_dev"].tolist() == [optimistic]
+    assert claims_page(table).count("optimistic, on both sides of a contrast") == optimistic
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 
-from analysis import ensemble
-from analysis.ensemble import METHODS, best_trials, choose, methods_table
+from analysis import ensemble, selection
+from analysis.ensemble import METHODS, best_trials, choose, methods_table, show_methods
+from analysis.growth import greedy_growth
 from analysis.scoring import metric
-from analysis.selection import BAGS, TOP, Candidates, choose_weights
+from analysis.selection import BAGS, TOP, Candidates, choose_weights, sorted_greedy
 from analysis.study import TaskInfo, load
-from analysis.task_ensemble import TaskEnsemble
+from analysis.task_ensemble import TaskEnsemble, score_row
 from tests.analysis.test_greedy_ensemble import KINDS, outputs_of, predictions
 
 
@@ -169,3 +173,57 @@ def test_only_the_best_trials_are_candidates(searched: Path, monkeypatch: pytest
     every = best_trials(load(searched))
     monkeypatch.setattr(ensemble, "POOL", 7)
     assert best_trials(load(searched)) == every[:7]
+
+
+def test_a_bag_holds_one_half_of_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def counted(one: Candidates, rounds: int) -> np.ndarray:
+        sizes.append(len(one.values))
+        return sorted_greedy(one, rounds)
+
+    monkeypatch.setattr(selection, "sorted_greedy", counted)
+    choose_weights("bagged", candidates("binary", 8))
+    assert sizes == [4] * BAGS
+
+
+def test_the_scores_row_has_the_gains_own_interval_and_the_largest_pool() -> None:
+    small, large = (choose({"qqp": predictions(*outputs_of("binary", n, 80, n))}, KINDS) for n in (3, 6))
+    chosen = {"qqp": small["qqp"], "nli": large["qqp"]}
+    row = score_row(chosen, {"qqp": KINDS["qqp"], "nli": KINDS["qqp"]})
+    assert row["pool"] == 6
+    widths = [one.gain_high - one.gain for one in chosen.values()]
+    assert row["gain_high"] == pytest.approx(row["gain"] + np.hypot(*widths) / 2)
+    assert row["gain_low"] == pytest.approx(row["gain"] - np.hypot(*widths) / 2)
+    assert np.hypot(*widths) > 0
+
+
+def test_a_member_that_helps_nothing_is_not_taken() -> None:
+    values, labels = outputs_of("binary", 1, 50, seed=0)
+    grown = greedy_growth({"qqp": predictions(values, labels)}, KINDS, rounds=3)
+    assert grown["taken"].tolist() == [True, False, False]
+
+
+def test_the_terminal_table_gives_optimism_with_its_interval(searched: Path) -> None:
+    study = load(searched)
+    table = methods_table({task: study.predictions(task) for task in study.tasks}, study.tasks)
+    shown, first = show_methods(table), table.iloc[0]
+    low, high = 100 * first["optimism_low"], 100 * first["optimism_high"]
+    assert shown["95% of optimism"].iloc[0] == f"{low:+.1f} to {high:+.1f}"
+    assert set(show_methods(table, halves_differ=False)["95% of optimism"]) == {"–"}
+
+
+def test_trials_whose_answers_cannot_be_combined_are_named(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(searched, tmp_path / "study")
+    study = load(tmp_path / "study")
+    for number, column in ((0, {"output_0": np.nan}), (1, {"id": [f"x{place}" for place in range(410)]})):
+        file = study.trial_folder(number) / "predictions" / "sts.parquet"
+        pd.read_parquet(file).assign(**column).to_parquet(file)
+    assert ensemble.main([str(study.path), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "sts: left out, as they have outputs that are no numbers: 0\n" in said
+    assert "sts: left out, as they have other examples: 1\n" in said
+    chosen = yaml.safe_load((tmp_path / "out" / "members.yaml").read_text())["members"]["sts"]
+    assert not {0, 1} & {one["trial"] for one in chosen}

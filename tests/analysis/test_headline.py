@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from optuna.trial import TrialState
 from scipy import stats
@@ -13,8 +14,9 @@ from scipy import stats
 from analysis.ablation import leaderboard
 from analysis.headline import headline, lead, margin_of_first
 from analysis.intervals import interval
-from analysis.study import Study, load
-from analysis.tables import compute_tables, summary_tables
+from analysis.sections import report_sections
+from analysis.study import Factor, Study, load
+from analysis.tables import compute_tables, summary_tables, telling_settings
 
 EXAMPLE = Path(__file__).parents[2] / "analysis" / "notebooks" / "example_study"
 PLAIN = {"stages.finetune.sampler.kind": "sequential"}
@@ -162,3 +164,56 @@ def test_the_headline_of_one_factor_tells_the_surest_differences_from_the_base()
     lines = headline(study, dataclasses.replace(tables, ablation=unsure))
     told = {line.topic: line.text for line in lines}["Against the base"]
     assert told.startswith("no level's difference is sure (13 undecided)")
+
+
+def test_without_halves_nothing_is_said_as_if_there_were_two(new_study: Callable[..., Any]) -> None:
+    writer = new_study(selection="dev")
+    for head in ("concat", "cross", "cosine"):
+        writer.add(TrialState.COMPLETE, {**PLAIN, "tasks.sts.head.kind": head}, config_id=head)
+    for file in writer.path.glob("trials/*/predictions/*.parquet"):
+        pd.read_parquet(file).assign(half=None).to_parquet(file)
+    study = load(writer.path)
+    tables = compute_tables(study)
+    told = {line.topic: line.text for line in headline(study, tables)}
+    for topic in ("By how much, how sure", "Ensemble"):
+        assert "chosen and quoted on the same examples: optimistic" in told[topic]
+    assert set(summary_tables(study, tables)["Ensemble"]["optimism"]) == {"–"}
+    sections = {section.title: section for section in report_sections(study, tables)}
+    front = sections["Pareto front of the tasks"]
+    said = [front.note, sections["Ensemble"].note, *(picture.caption for picture in front.pictures)]
+    assert front.table is not None
+    assert not any("report" in text or "select half" in text for text in [*said, *front.table.columns])
+    leaders = next(section for title, section in sections.items() if title.startswith("Top configurations"))
+    assert "select minus report" not in leaders.note
+    assert "papers did" in leaders.note
+
+
+def test_with_halves_the_ensemble_is_not_called_optimistic(new_study: Callable[..., Any]) -> None:
+    study = two_configurations(new_study, 1)
+    tables = compute_tables(study)
+    told = {line.topic: line.text for line in headline(study, tables)}
+    assert told["Ensemble"].startswith("report score")
+    assert not any("optimistic" in told[topic] for topic in ("By how much, how sure", "Ensemble"))
+    assert "–" not in set(summary_tables(study, tables)["Ensemble"]["optimism"])
+
+
+def test_one_trial_has_nothing_to_combine(new_study: Callable[..., Any]) -> None:
+    writer = new_study()
+    writer.add(TrialState.COMPLETE, {**PLAIN, "tasks.sts.head.kind": "cross"})
+    study = load(writer.path)
+    tables = compute_tables(study)
+    lines = {line.topic: line.text for line in headline(study, tables)}
+    assert lines["Ensemble"] == "only one trial has stored predictions, so there is nothing to combine."
+    section = next(one for one in report_sections(study, tables) if one.title == "Ensemble")
+    assert "nothing to combine" in section.note
+    assert section.table is None
+
+
+def test_of_many_settings_those_are_told_that_differ_from_the_first_levels() -> None:
+    factors = [Factor(path=f"factor{place}", levels=("plain", "other")) for place in range(20)]
+    levels = {factor.path: "other" if place in (3, 12) else "plain" for place, factor in enumerate(factors)}
+    row = pd.Series({**levels, "factor5": None})
+    assert telling_settings(row, factors) == "factor3=other, factor12=other and 17 more"
+    others = pd.Series(dict.fromkeys(levels, "other"))
+    assert telling_settings(others, factors).endswith("factor7=other and 12 more")
+    assert telling_settings(row, factors[:4]) == "factor0=plain, factor1=plain, factor2=plain, factor3=other"

@@ -37,6 +37,20 @@ def sampled(count: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def optunas_shares(trials: pd.DataFrame, best: float) -> dict[str, float]:
+    """Optuna's own importances for sts, adding up to 1, in a study of the same trials."""
+    study = optuna.create_study(direction="maximize")
+    spaces = {factor["path"]: distribution(factor) for factor in FACTORS}
+    for row in trials.to_dict("records"):
+        active = {name: row[name] for name in spaces if not pd.isna(row[name])}
+        kept = {name: spaces[name] for name in active}
+        study.add_trial(create_trial(params=active, distributions=kept, value=row["report/sts"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        raw = PedAnovaImportanceEvaluator(target_quantile=best).evaluate(study)
+    return {name: value / sum(raw.values()) for name, value in raw.items()}
+
+
 @pytest.fixture(scope="module")
 def trials() -> pd.DataFrame:
     return sampled(150)
@@ -51,18 +65,17 @@ def test_each_objective_is_led_by_the_factor_that_decides_it(trials: pd.DataFram
 
 
 def test_values_are_optunas_own_on_a_study_of_the_same_trials(trials: pd.DataFrame) -> None:
-    study = optuna.create_study(direction="maximize")
-    spaces = {factor["path"]: distribution(factor) for factor in FACTORS}
-    for row in trials.to_dict("records"):
-        active = {name: row[name] for name in spaces if not pd.isna(row[name])}
-        kept = {name: spaces[name] for name in active}
-        study.add_trial(create_trial(params=active, distributions=kept, value=row["report/sts"]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        raw = PedAnovaImportanceEvaluator().evaluate(study)
     table = importance(trials, AXES, ["sts"], resamples=1).table
     found = table[table["objective"] == "report/sts"].set_index("factor")["importance"]
-    assert found.to_dict() == pytest.approx({name: value / sum(raw.values()) for name, value in raw.items()})
+    assert found.to_dict() == pytest.approx(optunas_shares(trials, best=0.1))
+
+
+def test_of_few_configurations_the_best_five_count_and_not_the_best_tenth(trials: pd.DataFrame) -> None:
+    few = trials.head(MIN_CONFIGURATIONS)
+    table = importance(few, AXES, ["sts"], resamples=1).table
+    found = table[table["objective"] == "report/sts"].set_index("factor")["importance"].to_dict()
+    assert found == pytest.approx(optunas_shares(few, best=0.25))
+    assert found != pytest.approx(optunas_shares(few, best=0.1), abs=0.01)
 
 
 def test_the_spread_is_wider_where_there_are_fewer_configurations(trials: pd.DataFrame) -> None:

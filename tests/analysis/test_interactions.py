@@ -147,8 +147,22 @@ def test_an_interaction_is_confirmed_by_every_combination_of_the_two(finished: S
         SAMPLER: "annealed",
         "stages.finetune.dropout": "0.1234567",
         "stages.finetune.learning_rate": "3e-05",
-        "stages.finetune.pcgrad": "false",
     }
+    assert words[words.index("--replicates") + 1] == "5"
+
+
+def test_a_factor_that_the_best_configuration_lacks_is_run_around_the_best_that_has_it(
+    finished: StudyWriter,
+) -> None:
+    pcgrad = "stages.finetune.pcgrad"
+    with pytest.raises(UserError, match=f"no complete configuration has {pcgrad} active"):
+        confirm_command(load(finished.path), pcgrad)
+    other = {**BEST, SAMPLER: "concurrent", HEAD: "concat", pcgrad: True}
+    finished.add(TrialState.COMPLETE, other)
+    words = shlex.split(confirm_command(load(finished.path), pcgrad))
+    assert words[words.index("--design") + 1] == "grid"
+    assert settings(words)[HEAD] == "concat"
+    assert pcgrad not in settings(words)
 
 
 def test_what_cannot_be_confirmed_is_refused(finished: StudyWriter, new_study: NewStudy) -> None:

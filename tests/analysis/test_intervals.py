@@ -105,7 +105,21 @@ def test_an_interval_leaves_zero_out_just_when_its_p_value_is_below_its_level() 
 def test_the_visible_difference_is_students_where_only_seeds_matter() -> None:
     found = only_seeds(np.array([0.01, 0.03, -0.02, 0.02]))
     expected = smallest_visible_difference(float(found.se), 3, comparisons=6)
-    assert float(visible(found, comparisons=6)) == pytest.approx(expected)
+    assert float(visible(found, comparisons=6)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_visible_difference_is_students_where_only_examples_matter() -> None:
+    found = paired_difference([np.repeat(table()[:1], 3, axis=0)])
+    expected = smallest_visible_difference(float(found.se), 29, comparisons=6)
+    assert float(visible(found, comparisons=6)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_visible_differences_of_many_at_once_equal_one_by_one_and_none_is_without_spread() -> None:
+    tables = [table(3, seed=seed) for seed in range(3)] + [np.zeros((3, 30))]
+    together = visible(paired_difference([np.stack(tables)]), comparisons=2)
+    alone = [visible(paired_difference([one]), comparisons=2) for one in tables]
+    np.testing.assert_allclose(together, alone)
+    assert together[-1] == 0
 
 
 def test_one_replicate_leaves_the_noise_of_seeds_unknown() -> None:

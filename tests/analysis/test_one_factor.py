@@ -11,15 +11,16 @@ import pytest
 from optuna.trial import TrialState
 from scipy import stats
 
-from analysis import one_factor
+from analysis import quoted
 from analysis.one_factor import (
     VERDICTS,
     ablation_table,
     compare_levels,
     is_one_factor,
     planned_levels,
-    read_pulls,
 )
+from analysis.paired import paired_differences
+from analysis.quoted import Quoted, read_quoted
 from analysis.study import Study, load
 from minbert.errors import UserError
 from tests.analysis.conftest import StudyWriter
@@ -190,13 +191,14 @@ def test_the_visible_difference_and_the_interval_agree_with_scipy_where_seeds_al
     ours, theirs = [0.8, 0.7, 0.9], [0.6, 0.65, 0.6]
     runs = pd.DataFrame({"number": range(6), "config_id": ["b"] * 3 + ["a"] * 3, "replicate": [0, 1, 2] * 2})
     pulls = {"qqp": {number: np.full(10, value) for number, value in enumerate(ours + theirs)}}
-    table = compare_levels(levels, runs.assign(cost_alone=1.0), pulls, {"qqp": "binary"})
+    table = compare_levels(levels, runs.assign(cost_alone=1.0), Quoted(pulls), {"qqp": "binary"})
     found, reference = row(table, "b"), stats.ttest_rel(ours, theirs)
     bounds = reference.confidence_interval()
     assert found["p"] == pytest.approx(reference.pvalue)
     assert (found["ci_low"], found["ci_high"]) == pytest.approx((bounds.low, bounds.high))
     error = np.std(np.subtract(ours, theirs), ddof=1) / np.sqrt(3)
-    assert found["visible"] == pytest.approx((stats.t.isf(0.025, 2) + stats.t.isf(0.2, 2)) * error)
+    reached = stats.nct.sf(stats.t.isf(0.025, 2), 2, found["visible"] / error)
+    assert reached == pytest.approx(0.8, abs=0.01)
 
 
 def test_other_designs_have_no_ablation_table(searched: Any, new_study: NewStudy) -> None:
@@ -222,14 +224,16 @@ def test_verdicts_go_by_the_corrected_p(finished: Study) -> None:
 def test_runs_over_other_examples_are_left_out_however_many_are_read_at_once(
     finished: Study, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(one_factor, "_BLOCK", block)
+    monkeypatch.setattr(quoted, "_BLOCK", block)
     file = finished.trial_folder(5) / "predictions" / "sst.parquet"
     stored = pd.read_parquet(file)
     stored.assign(id=stored["id"] + "?").to_parquet(file)
     (finished.trial_folder(0) / "predictions" / "sst.parquet").unlink()
-    found = read_pulls(finished, finished.trials["number"])
+    read = read_quoted(finished, finished.trials["number"])
+    found = read.pulls
     assert set(found["sst"]) == set(finished.trials["number"]) - {0, 5}
     assert set(found["qqp"]) == set(finished.trials["number"])
+    assert read.left_out == {0: "no stored predictions", 5: "other examples"}
 
 
 def test_of_a_run_repeated_the_last_counts(new_study: NewStudy) -> None:
@@ -240,3 +244,72 @@ def test_of_a_run_repeated_the_last_counts(new_study: NewStudy) -> None:
     found = row(ablation_table(study), "cross")
     scores = study.trials["report/score"]
     assert found["difference"] == pytest.approx(scores[2] - scores[1])
+
+
+def change(study: Study, number: int, task: str, **columns: Any) -> None:
+    file = study.trial_folder(number) / "predictions" / f"{task}.parquet"
+    pd.read_parquet(file).assign(**columns).to_parquet(file)
+
+
+def test_runs_that_ended_without_comparable_answers_are_not_said_to_be_missing(finished: Study) -> None:
+    by_config = finished.trials.groupby("config_id")["number"].agg(list)
+    for number in by_config["concat"]:
+        (finished.trial_folder(number) / "predictions" / "qqp.parquet").unlink()
+    for place, number in enumerate(by_config["cross"]):
+        change(finished, number, "sst", id=[f"{place}-{one}" for one in range(410)])
+    change(finished, by_config["concurrent"][0], "sts", output_0=np.nan)
+    table = ablation_table(finished)
+    concat, cross, concurrent = (row(table, level) for level in ("concat", "cross", "concurrent"))
+    assert concat["verdict"] == "no stored predictions"
+    assert cross["verdict"] == "other examples"
+    assert (concurrent["n"], concurrent["pairs"]) == (2, 2)
+    assert concurrent["left_out"] == (f"{by_config['concurrent'][0]}: outputs that are no numbers",)
+    assert concurrent["mean"] > 0.3
+    assert row(table, "cosine")["left_out"] == ()
+
+
+def test_one_answer_for_everything_in_level_and_base_measures_nothing(finished: Study) -> None:
+    by_config = finished.trials.groupby("config_id")["number"].agg(list)
+    before = row(ablation_table(finished, delta=0.5), "concurrent")
+    assert before["verdict"] == "equivalent"
+    for number in by_config["base"]:
+        change(finished, number, "qqp", output_0=0.2)
+    assert row(ablation_table(finished, delta=0.5), "concurrent", "qqp")["verdict"] != "constant"
+    for number in by_config["concurrent"]:
+        change(finished, number, "qqp", output_0=[0.1 + 0.3 * (place % 2) for place in range(410)])
+    table = ablation_table(finished, delta=0.5)
+    assert row(table, "concurrent", "qqp")["verdict"] == "constant"
+    assert row(table, "concurrent")["verdict"] == "undecided"
+    assert row(table, "concurrent", "sst")["verdict"] == "equivalent"
+
+
+def test_a_level_is_equivalent_only_below_alpha(finished: Study) -> None:
+    found = row(ablation_table(finished, delta=0.2), "concurrent")
+    p = float(found["p_equivalent"])
+    assert 0 < p < found["p_holm"] / 2
+    verdicts = [
+        row(ablation_table(finished, delta=0.2, alpha=factor * p), "concurrent")["verdict"]
+        for factor in (0.9, 1.1)
+    ]
+    assert verdicts == ["undecided", "equivalent"]
+
+
+def test_relative_costs_are_those_of_the_mean_over_the_pairs(new_study: NewStudy) -> None:
+    writer = new_study(**META)
+    for replicate, (base, cross) in enumerate([(10.0, 20.0), (10.0, 20.0), (40.0, 200.0)]):
+        for name, cost in (("base", base), ("cross", cross)):
+            settings = BASE | CHANGES[name]
+            writer.add(TrialState.COMPLETE, settings, config_id=name, replicate=replicate, cost_alone=cost)
+    found = row(ablation_table(load(writer.path)), "cross")
+    assert found["relative_cost"] == pytest.approx((20 + 20 + 200) / (10 + 10 + 40))
+
+
+def test_of_a_run_repeated_the_last_is_in_the_paired_differences(new_study: NewStudy) -> None:
+    writer = new_study(**META)
+    for name in ("base", "base", "cross", "cross"):
+        writer.add(TrialState.COMPLETE, BASE | CHANGES[name], config_id=name)
+    study = load(writer.path)
+    pairs = paired_differences(planned_levels(study), study.trials, "report/sts")
+    scores = study.trials["report/sts"]
+    assert pairs["difference"].tolist() == [pytest.approx(scores[3] - scores[1])]
+    assert scores[3] - scores[1] != pytest.approx(scores[2] - scores[0])

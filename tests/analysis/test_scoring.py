@@ -89,3 +89,38 @@ def test_without_halves_the_same_examples_choose_and_report() -> None:
     assert outputs.report.all()
     assert not outputs.halves_differ
     assert stack(frame.assign(label=np.nan)) is None
+
+
+def test_the_examples_that_most_trials_share_count_and_the_others_are_named() -> None:
+    odd = stored(1, ["a", "b", "x", "d"], [1, 0, 1, 0], [0.1, 0.2, 0.3, 0.4])
+    same = [stored(number, list("abcd"), [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.4]) for number in (3, 5)]
+    outputs = stack(pd.concat([odd, *same]))
+    assert outputs is not None
+    assert outputs.numbers == [3, 5]
+    assert outputs.left_out == {1: "other examples"}
+    like = stack(pd.concat([odd, *same]), like=1)
+    assert like is not None
+    assert like.numbers == [1]
+
+
+def test_a_trial_with_outputs_that_are_no_numbers_is_left_out_and_named() -> None:
+    broken = stored(1, list("abcd"), [1, 0, 1, 0], [0.1, np.nan, 0.3, 0.4])
+    whole = stored(2, list("abcd"), [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.4])
+    outputs = stack(pd.concat([broken, whole]))
+    assert outputs is not None
+    assert outputs.numbers == [2]
+    assert outputs.left_out == {1: "outputs that are no numbers"}
+    assert stack(broken) is None
+
+
+def test_ties_are_broken_alike_whatever_has_joined_before() -> None:
+    """Halves that cancel: the sum of both is a tie, which the lower class wins."""
+    values = np.array([[[0.75], [0.75]], [[0.25], [0.25]]])
+    sums = Candidates("binary", values, np.array([0.0, 1.0])).sums()
+    sums.add(0)
+    assert sums.score_with_each().tolist() == [0.5, 0.5]
+    sums.add(1)
+    assert sums.score() == 0.5
+    lower = Candidates("binary", values, np.array([0.0, 0.0])).sums()
+    lower.add(0)
+    assert lower.score_with_each().tolist() == [0.0, 1.0]

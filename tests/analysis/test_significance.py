@@ -18,6 +18,25 @@ def test_holm_leaves_missing_values_out_of_the_family() -> None:
     np.testing.assert_allclose(holm([0.9, 0.8]), [1.0, 1.0])
 
 
+def test_holm_counts_tests_that_are_planned_but_have_no_p_yet() -> None:
+    # p.adjust(c(0.01, 0.02, 1, 1, 1), "holm") in R
+    np.testing.assert_allclose(holm([0.02, np.nan, 0.01], planned=5), [0.08, np.nan, 0.05])
+    np.testing.assert_allclose(holm([0.02, 0.04], planned=1), holm([0.02, 0.04]))
+    assert holm([], planned=3).size == 0
+
+
+@pytest.mark.parametrize("comparisons", [1, 9])
+@pytest.mark.parametrize("df", [2, 4, 18])
+def test_a_difference_as_large_as_the_visible_one_is_found_four_times_in_five(
+    df: int, comparisons: int
+) -> None:
+    random = np.random.default_rng(df)
+    true = smallest_visible_difference(1.0, df, comparisons) + random.normal(size=20_000)
+    ratio = true / np.sqrt(random.chisquare(df, 20_000) / df)
+    found = np.mean(2 * stats.t.sf(np.abs(ratio), df) < 0.05 / comparisons)
+    assert found == pytest.approx(0.8, abs=0.012)
+
+
 def test_the_visible_difference_grows_with_the_number_of_comparisons() -> None:
     one = smallest_visible_difference(1.0, 1e6)
     assert one == pytest.approx(stats.norm.isf(0.025) + stats.norm.isf(0.2), rel=1e-4)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from analysis import report
 from analysis.study import load
 from minbert.errors import UserError
 
@@ -88,15 +89,37 @@ def test_predictions_name_their_trial_and_match_the_reported_metric(searched: Pa
     assert study.predictions("qqp")["number"].nunique() == 30
 
 
-def test_predictions_of_an_unknown_task_or_a_damaged_file_are_refused(new_study: Callable[..., Any]) -> None:
-    writer = new_study()
-    number = writer.add(TrialState.COMPLETE, PLAIN)
+def test_predictions_of_an_unknown_task_are_refused(new_study: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match="no task 'mnli'; the tasks are sst, qqp, sts"):
-        load(writer.path).predictions("mnli")
-    file = writer.path / "trials" / f"{number:05d}" / "predictions" / "sst.parquet"
+        load(new_study().path).predictions("mnli")
+
+
+def test_a_damaged_prediction_file_counts_as_not_stored_and_is_named(new_study: Callable[..., Any]) -> None:
+    writer = new_study()
+    torn, whole = (writer.add(TrialState.COMPLETE, PLAIN) for _ in range(2))
+    file = writer.path / "trials" / f"{torn:05d}" / "predictions" / "sst.parquet"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"sst\.parquet: cannot be read as Parquet"):
-        load(writer.path).predictions("sst")
+    study = load(writer.path)
+    assert study.damage == []
+    assert set(study.predictions("sst")["number"]) == {whole}
+    assert study.damage == [f"{file}: cannot be read as Parquet (ArrowInvalid); left out"]
+    pd.DataFrame({"id": ["a"]}).to_parquet(file)
+    again = load(writer.path)
+    assert set(again.predictions("sst")["number"]) == {whole}
+    assert "lacks the column(s) half, label, output_0, split; left out" in again.damage[0]
+
+
+def test_a_report_of_a_study_with_a_damaged_file_is_written_and_says_so(
+    new_study: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = new_study()
+    numbers = [writer.add(TrialState.COMPLETE, PLAIN) for _ in range(3)]
+    file = writer.path / "trials" / f"{numbers[1]:05d}" / "predictions" / "sst.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    assert report.main([str(writer.path), "--out", str(tmp_path / "out")]) == 0
+    assert f"warning: {file}: cannot be read as Parquet" in capsys.readouterr().err
+    for name in ("report.md", "report.html"):
+        assert f"{file}: cannot be read as Parquet" in (tmp_path / "out" / name).read_text()
 
 
 def test_reading_changes_nothing_and_needs_no_write_access(searched: Path) -> None:

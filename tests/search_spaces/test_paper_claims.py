@@ -51,7 +51,7 @@ CLAIMS = {
     "3.3": ("5.4", "overall -.003, overall -.003, sts .022, sts -.008"),
     "3.4": ("4.2", "sts -.108, sts -.068"),
     "3.5": ("5.4", "overall .092"),
-    "3.6": ("6", ""),
+    "3.6": ("6", "sts ?"),
     "3.7": ("3", ""),
     "3.8": ("5.2", ""),
     "4.1": ("4.2.1", "overall .072"),
@@ -117,7 +117,9 @@ def score(scores: dict[str, object], metric: str, average: bool) -> float | None
 
 def test_every_claim_is_there_in_its_order() -> None:
     assert [name for paper in TABLES for name in space(paper).claims] == list(CLAIMS)
-    assert all(len(space(paper).claims) >= 6 for paper in TABLES)
+    for paper in TABLES:
+        measurable = [name for name, own in space(paper).claims.items() if own.contrasts]
+        assert len(measurable) >= 6, paper
 
 
 @pytest.mark.parametrize(("paper", "name"), EVERY, ids=CLAIMS)
@@ -193,7 +195,8 @@ def test_all_forms_of_a_claim_occur() -> None:
     every = [contrast for _, _, contrast in contrasts()]
     assert {each.direction for each in every} == {"up", "down", "equal", "not_up", "not_down"}
     assert all(
-        any(getattr(each, form) for each in every) for form in ("pairs", "than", "gap", "space", "margin")
+        any(getattr(each, form) for each in every)
+        for form in ("pairs", "than", "gap", "error_from", "space", "margin")
     )
     assert {"seconds", "memory", "plain", "overall", *TASKS} == {each.metric for each in every}
     assert any(len(each.a) > 1 for each in every)

@@ -107,7 +107,7 @@ MISTAKES = {
     CONTRAST
     + "{a: exp 2, b: exp 1, metric: sst, direction: higher}": "x.yaml:12: claims.1.contrasts.0.direction: 'higher' is not allowed: the values are up, down, equal, not_up, not_down",
     CONTRAST + "{b: exp 1, metric: sst, direction: up}": "x.yaml:12: claims.1.contrasts.0: a contrast has either a",
-    CONTRAST + "{a: exp 1, metric: sst, direction: up}": "x.yaml:12: claims.1.contrasts.0: b is missing: only a gap is of one run alone",
+    CONTRAST + "{a: exp 1, metric: sst, direction: up}": "x.yaml:12: claims.1.contrasts.0: b is missing: only a gap or an error is of one run alone",
     CONTRAST
     + "{a: exp 1, pairs: [[exp 1, exp 2]], metric: sst, direction: up}": "x.yaml:12: claims.1.contrasts.0: a contrast has either a",
     CONTRAST
@@ -118,6 +118,16 @@ MISTAKES = {
     + "{a: exp 2, b: exp 1, metric: seconds, direction: equal}": "x.yaml:12: claims.1.contrasts.0: margin is missing",
     CONTRAST
     + "{a: exp 2, metric: seconds, gap: true, direction: up}": "x.yaml:12: claims.1.contrasts.0: gap does not go with seconds",
+    CONTRAST
+    + "{a: exp 1, metric: plain, error_from: 300, direction: up}": "x.yaml:12: claims.1.contrasts.0: error_from does not go with plain: it is of one task",
+    CONTRAST
+    + "{a: exp 1, metric: memory, error_from: 300, direction: up}": "x.yaml:12: claims.1.contrasts.0: error_from does not go with memory",
+    CONTRAST
+    + "{a: exp 1, metric: sts, gap: true, error_from: 300, direction: up}": "x.yaml:12: claims.1.contrasts.0: error_from does not go with gap",
+    CONTRAST
+    + "{a: exp 1, metric: sts, error_from: 300, direction: equal}": "x.yaml:12: claims.1.contrasts.0: error_from goes with up and down, not with equal",
+    CONTRAST
+    + "{a: exp 1, metric: sts, error_from: 0, direction: up}": "x.yaml:12: claims.1.contrasts.0.error_from: 0 is not allowed",
     CONTRAST
     + "{a: exp 2, b: exp 1, metric: sst, direction: up, size: big}": "x.yaml:12: claims.1.contrasts.0.size: 'big' is not allowed",
     CONTRAST
