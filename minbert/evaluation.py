@@ -22,7 +22,7 @@ from minbert.seeds import stream
 
 _TOKENS_PER_BATCH = 4096
 
-_TRAIN_EXAMPLES = 500
+_TRAIN_EXAMPLES = 250
 """Training examples of a task that are scored beside dev, to show how much is learnt by heart."""
 
 PARTS = ("select", "report", "dev")
