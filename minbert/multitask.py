@@ -204,12 +204,13 @@ class MultitaskObjective:
         return self._config.tasks[part.task]
 
     def _no_negatives(self, part: Part, rows: np.ndarray) -> Tensor:
-        """(batch, batch) bool: whether two pairs have a sentence in common, so that neither answers the other wrongly."""
+        """(batch, batch) bool: whether a pair's second sentence is no wrong answer to another's first.
+
+        Pairs with a first or second sentence in common answer each other, and a sentence is not asked for itself.
+        """
         columns = self._corpus.splits[part.task]["train"].columns
-        same = np.zeros((len(rows), len(rows)), dtype=bool)
-        for texts in columns:
-            keys = np.array([texts[row].tobytes().hex() for row in rows])
-            same |= keys[:, None] == keys
+        first, second = (np.array([texts[row].tobytes().hex() for row in rows]) for texts in columns)
+        same = (first[:, None] == first) | (second[:, None] == second) | (first[:, None] == second)
         return torch.from_numpy(same).to(self._model.dropout.device)
 
 

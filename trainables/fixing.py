@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def fix(space: Space, settings: Sequence[Setting]) -> Fixed:
     Raises:
         UserError: no such path, a value that does not fit, or one that could never apply.
     """
+    settings = _as_leaves(space, settings)
     written = Layers((*(Set(each.origin, each.path) for each in reversed(settings)), space.written))
     laid = replace(space, written=written)
     of_trials: list[Setting] = []
@@ -94,6 +96,29 @@ def fix(space: Space, settings: Sequence[Setting]) -> Fixed:
     checked = laid.redrafted(tree).checked()
     _refuse_idle(space, checked, of_trials)
     return Fixed(checked, passed_over)
+
+
+def _as_leaves(space: Space, settings: Sequence[Setting]) -> list[Setting]:
+    """The settings with a section's value as one setting a leaf.
+
+    Raises:
+        UserError: two settings give one leaf different values.
+    """
+    known = known_paths(space)
+    single: list[Setting] = []
+    for each in settings:
+        plain = isinstance(each.value, Mapping) and each.value and not is_distribution(each.value)
+        inner = leaves({each.path: each.value}) if plain and each.path not in space.fixed else {}
+        if inner and inner.keys() <= known:
+            single += [Setting(path, value, each.origin) for path, value in inner.items()]
+        else:
+            single.append(each)
+    first: dict[str, Setting] = {}
+    for each in single:
+        other = first.setdefault(each.path, each)
+        if not same(other.value, each.value):
+            raise UserError(f"{other.origin} and {each.origin}: {each.path} is set twice")
+    return list(first.values())
 
 
 def open_paths(values: Mapping[str, Any]) -> set[str]:
@@ -222,18 +247,24 @@ def _split_fitting(
             placed.append(each)
             tree = overlay(tree, put({}, each.path, each.value))
     reason = _refusal(partial, placed)
-    refused = _cause(partial, placed) if reason else None
-    if reason is None or refused is None:
+    if reason is None:
         return placed, []
-    return [each for each in placed if each is not refused], [(refused, reason)]
+    causes = _causes(partial, placed)
+    return [each for each in placed if each not in causes], [(each, reason) for each in causes]
 
 
-def _cause(partial: Mapping[str, Any], settings: Sequence[Setting]) -> Setting | None:
-    """The one setting that does not go with a run; None where the settings do not go with each other."""
-    causes = [
-        one for one in settings if _refusal(partial, [each for each in settings if each is not one]) is None
-    ]
-    return causes[0] if len(causes) == 1 else None
+def _causes(partial: Mapping[str, Any], settings: Sequence[Setting]) -> tuple[Setting, ...]:
+    """The setting that does not go with a run, or the two that go together and not with it; none where the settings
+    do not go with each other."""
+    for size in (1, 2):
+        found = [
+            some
+            for some in itertools.combinations(settings, size)
+            if _refusal(partial, [each for each in settings if each not in some]) is None
+        ]
+        if found:
+            return found[0] if len(found) == 1 else ()
+    return ()
 
 
 def _refusal(partial: Mapping[str, Any], settings: Sequence[Setting]) -> str | None:

@@ -56,9 +56,36 @@ def test_settings_that_only_go_together_may_come_in_any_order(tmp_path: Path) ->
     assert found[0].example().tasks["qqp"].head.kind == "dot"
 
 
-def test_the_last_of_two_values_for_one_leaf_counts(tmp_path: Path) -> None:
-    space = laid(load(tmp_path, FACTORS), "pooling=pooler", "pooling=cls").space
-    assert space.example().pooling == "cls"
+@pytest.mark.parametrize("content", [FACTORS, RUNS])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("pooling=pooler", "pooling=cls"), ("tasks.sts={targets: raw, weight: 2}", "tasks.sts.targets=scaled")],
+)
+def test_two_values_for_one_leaf_are_refused(tmp_path: Path, content: str, one: str, other: str) -> None:
+    with pytest.raises(UserError) as caught:
+        laid(load(tmp_path, content), one, other)
+    path = other.partition("=")[0]
+    assert str(caught.value) == f"--set {one} and --set {other}: {path} is set twice"
+
+
+def test_a_section_is_the_same_as_its_leaves(tmp_path: Path) -> None:
+    content = RUNS + "  the same: {same_as: alone longer}\n"
+    section = laid(load(tmp_path, content), "stages.finetune={batch_size: 4, conflict_batches: 2}")
+    single = laid(
+        load(tmp_path, content), "stages.finetune.batch_size=4", "stages.finetune.conflict_batches=2"
+    )
+    assert section.space.runs == single.space.runs
+    assert [run for _, run, _ in section.passed_over] == ["alone", "alone longer", "the same"]
+    with pytest.raises(UserError, match="has no effect here"):
+        laid(load(tmp_path, FACTORS), "stages.finetune={dropout: 0.3, smart: {radius: 0.5}}")
+
+
+def test_a_run_that_two_settings_together_do_not_go_with_stays_as_it_is(tmp_path: Path) -> None:
+    content = RUNS + "  ended: {set: {stages.finetune.sampler.end: smallest}}\n"
+    sampler = "stages.finetune.sampler"
+    fixed = laid(load(tmp_path, content), f"{sampler}.kind=random", f"{sampler}.weights={{sst: 2}}")
+    assert [finetune(fixed.space, run).sampler.kind for run in ("all", "ended")] == ["random", "concurrent"]
+    assert {run for _, run, _ in fixed.passed_over} == {"ended"}
 
 
 def test_settings_that_exclude_each_other_are_refused_by_name(tmp_path: Path) -> None:
@@ -80,13 +107,13 @@ def test_a_value_whose_condition_another_setting_rules_out_is_refused(tmp_path: 
     assert [factor.path for factor in fixed.factors] == ["pooling"]
 
 
-def test_a_mapping_can_be_set_and_then_a_leaf_in_it(tmp_path: Path) -> None:
+def test_a_mapping_can_be_the_value_of_a_leaf(tmp_path: Path) -> None:
     sampler = "stages.finetune.sampler"
     for content in (
         "pooling: {choice: [mean, cls]}\n",
         RUNS.replace("alone", "few").replace("[sst]", "[sst, qqp]"),
     ):
-        settings = (f"{sampler}.kind=random", f"{sampler}.weights={{qqp: 2}}", f"{sampler}.weights.qqp=4")
+        settings = (f"{sampler}.kind=random", f"{sampler}.weights={{qqp: 4}}")
         stage = laid(load(tmp_path, content), *settings).space.example().stages["finetune"]
         assert isinstance(stage, MultitaskStage)
         assert stage.sampler.weights == {"qqp": 4}
