@@ -130,6 +130,11 @@ def _check_ranked_task(name: str, task: str, config: TaskConfig, batch_size: int
             f"{where} with a share that covers all epochs does not go with tasks.{task}.head.kind 'concat': nothing "
             "would train that head; use cosine or dot, or a smaller mnr.share"
         )
+    if throughout and config.head.kind == "cosine" and _has_parameters(config):
+        raise ValueError(
+            f"{where} with a share that covers all epochs does not go with tasks.{task}.head.learned_scale true: "
+            "nothing would train that scale; write learned_scale false, or a smaller mnr.share"
+        )
 
 
 def _check_single_task(config: TrainConfig, name: str, stage: MultitaskStage) -> None:

@@ -18,7 +18,10 @@ from minbert.config import (
 from minbert.corpora.halves import holdout
 from minbert.corpora.reader import Corpus
 from minbert.errors import UserError
+from minbert.samplers import EpochShape, plan_epoch
 from minbert.sources import Sources
+
+_LENGTHS = ("epoch_examples", "epoch_steps")
 
 
 def check_data(configs: Iterable[TrainConfig], sources: Sources) -> None:
@@ -43,6 +46,10 @@ def _settings(
     if config.selection == "train_holdout":
         yield from (("holdout", "selection train_holdout", task) for task in config.tasks)
     if isinstance(stage, MultitaskStage):
+        if stage.sampler.kind in ("sequential", "round_robin"):
+            plan = stage.model_dump_json(include={"sampler", "batch_size", "epochs", *_LENGTHS})
+            batches = {task: config.tasks[task].batch_size for task in config.trained_tasks(stage)}
+            yield "turns", f"stages.{name}", name, plan, f"{batches} {config.fidelity}"
         for task in stage.mnr.tasks:
             yield "positives", f"stages.{name}.mnr.tasks", task, config.selection
     elif isinstance(stage, SupervisedSimCSEStage):
@@ -58,6 +65,8 @@ def _settings(
 def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> None:
     kind, where, *names = setting
     corpus = sources.corpus
+    if kind == "turns":
+        _check_turns(names[0], config, corpus)
     if kind == "mask" and sources.encoder.tokenizer().token_to_id("[MASK]") is None:
         raise UserError(f"{where} needs [MASK], which the vocabulary of {sources.encoder.folder} lacks")
     if kind == "holdout":
@@ -76,6 +85,24 @@ def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> Non
         raise UserError(
             f"{where}: there are not two training sentences that differ in their first {names[0]} tokens"
         )
+
+
+def _check_turns(name: str, config: TrainConfig, corpus: Corpus) -> None:
+    """Refuse an epoch that ends before every task has had its turn.
+
+    What ``train_holdout`` takes of every task hardly changes where the turns lie, and is not subtracted.
+    """
+    stage = config.stages[name]
+    assert isinstance(stage, MultitaskStage)
+    sizes = {task: len(corpus.splits[task]["train"]) for task in config.trained_tasks(stage)}
+    plan = plan_epoch(stage.sampler, EpochShape.of(config, stage, sizes, epoch=1), np.random.default_rng(0))
+    for task in sizes:
+        if (task,) not in plan:
+            leaf = "epochs" if stage.epochs < 1 else next(each for each in _LENGTHS if getattr(stage, each))
+            raise UserError(
+                f"stages.{name}.{leaf} {getattr(stage, leaf)} does not go with sampler.kind {stage.sampler.kind!r}: "
+                f"an epoch has {len(plan)} step(s), and {task!r} never has its turn"
+            )
 
 
 def _positives(corpus: Corpus, task: str, config: TrainConfig) -> int:

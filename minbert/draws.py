@@ -42,19 +42,10 @@ class Draws:
     def plan(self, epoch: int) -> list[Step]:
         """The steps of an epoch."""
         if epoch not in self._plans:
-            stage = self._stage
             sizes = {task: len(rows) for task, rows in self._rows.items()}
-            shape = EpochShape(
-                sizes=sizes,
-                batch_sizes=self._sizes,
-                examples=stage.epoch_examples,
-                steps=stage.epoch_steps,
-                epoch=epoch,
-                epochs=stage.epochs,
-                fidelity=self._config.fidelity,
-            )
+            shape = EpochShape.of(self._config, self._stage, sizes, epoch)
             rng = stream(self._config.seed, self._stream, "sampler", epoch)
-            self._plans[epoch] = plan_epoch(stage.sampler, shape, rng)
+            self._plans[epoch] = plan_epoch(self._stage.sampler, shape, rng)
         return self._plans[epoch]
 
     def requests(self, epoch: int, index: int) -> list[Request]:

@@ -18,7 +18,7 @@ from itertools import islice
 
 import numpy as np
 
-from minbert.config import SamplerConfig
+from minbert.config import MultitaskStage, SamplerConfig, TrainConfig
 from minbert.seeds import stream
 
 Step = tuple[str, ...]
@@ -46,6 +46,21 @@ class EpochShape:
     epochs: float
     fidelity: float = 1.0
 
+    @classmethod
+    def of(
+        cls, config: TrainConfig, stage: MultitaskStage, sizes: Mapping[str, int], epoch: int
+    ) -> EpochShape:
+        """The shape of a stage's epoch, for the training examples of each of its tasks."""
+        return cls(
+            sizes=sizes,
+            batch_sizes={task: config.tasks[task].batch_size or stage.batch_size for task in sizes},
+            examples=stage.epoch_examples,
+            steps=stage.epoch_steps,
+            epoch=epoch,
+            epochs=stage.epochs,
+            fidelity=config.fidelity,
+        )
+
     def batches(self, task: str) -> int:
         """Batches of one pass through a task's set."""
         return -(-self.sizes[task] // self.batch_sizes[task])
@@ -68,15 +83,16 @@ def plan_epoch(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generat
     algorithm 1; a longer epoch shuffles again); independent draws are **random** (p ∝ weight; ibid.,
     table 2), **proportional** (p ∝ size) and **annealed** (p ∝ size^α; "Multi-BERT", section 4.2).
 
-    With ``fidelity`` the plan is thinned to that share of its steps, at least one. Tasks keep their
-    proportions and their order: runs of one task shrink each by that share, and of any other plan
-    the beginning stands for the whole.
+    With ``fidelity`` the plan is thinned to that share of its steps, at least one; where tasks take turns, at
+    least one turn of each that had any. Tasks keep their proportions and their order: runs of one task shrink
+    each by that share, and of any other plan the beginning stands for the whole.
     """
     if sampler.kind == "sequential" or sampler.unit == "pass":
         plan = _one_after_another(sampler.order or tuple(shape.sizes), shape)
     else:
         plan = _until_the_end(sampler, shape, rng)
-        plan = plan[: _part(len(plan), shape.fidelity)]
+        least = 1 + max(plan.index(step) for step in set(plan)) if sampler.kind == "round_robin" else 1
+        plan = plan[: max(least, _part(len(plan), shape.fidelity))]
     return plan[: _part(len(plan), min(1.0, shape.epochs - (shape.epoch - 1)))]
 
 
@@ -108,7 +124,7 @@ def _one_after_another(order: Sequence[str], shape: EpochShape) -> list[Step]:
         total = sum(shape.sizes[task] for task in order)
         runs = [-(-shape.examples * shape.sizes[t] // (total * shape.batch_sizes[t])) for t in order]
     if shape.fidelity < 1:
-        runs = _shrunk(runs, _part(sum(runs), shape.fidelity))
+        runs = _shrunk(runs, max(min(len(runs), sum(runs)), _part(sum(runs), shape.fidelity)))
     return [(task,) for task, run in zip(order, runs, strict=True) for _ in range(run)]
 
 

@@ -252,7 +252,7 @@ class SimCSEStage(ContrastiveStage):
 
     @model_validator(mode="after")
     def _has_two_views(self) -> Self:
-        if not self.dropout and not self.encoder_dropout:
+        if self.epochs and not self.dropout and not self.encoder_dropout:
             raise ValueError(
                 "dropout 0 does not go with encoder_dropout 0: only dropout tells a sentence's two encodings apart"
             )

@@ -54,8 +54,8 @@ class Located(Protocol):
         """The place of the path, for the start of a message."""
         ...
 
-    def settings_inside(self, dotted: str) -> str:
-        """Settings of a command line for leaves of a section, for the start of a message; empty without any."""
+    def settings_named(self, section: str, text: str) -> str:
+        """Settings of a command line that a text about a section names, for the start of a message; or empty."""
         ...
 
 
@@ -71,7 +71,7 @@ class Document:
         """Whether exactly this path stands in the file."""
         return dotted in self.lines
 
-    def settings_inside(self, dotted: str) -> str:
+    def settings_named(self, section: str, text: str) -> str:
         """None: this is a file."""
         return ""
 

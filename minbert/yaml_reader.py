@@ -66,7 +66,7 @@ def config_error(
         )
     # Our own validators begin with the key that is wrong, which is a nearer place than its section.
     nearer = join(path, text.split(" ", 1)[0])
-    settings = document.settings_inside(path) if path and first.crossing else ""
+    settings = document.settings_named(path, text) if first.crossing else ""
     place = settings or document.where(nearer if document.knows(nearer) else path)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return UserError(f"{place}: {path + ': ' if path else ''}{text}{more}")

@@ -76,17 +76,18 @@ def fix(space: Space, settings: Sequence[Setting]) -> Fixed:
     settings = _as_leaves(space, settings)
     written = Layers((*(Set(each.origin, each.path) for each in reversed(settings)), space.written))
     laid = replace(space, written=written)
+    known = known_paths(laid)
     of_trials: list[Setting] = []
     for setting in settings:
+        _refuse_unknown(laid, setting, known)
+        known |= leaves(put({}, setting.path, setting.value)).keys()
         if setting.path.startswith("search."):
-            _refuse_unknown(laid, setting, of_trials)
             laid = _with_search(laid, setting)
         elif laid.runs.rows:
-            _refuse_unknown(laid, setting, of_trials)
             of_trials.append(setting)
         else:
-            _refuse_unknown(laid, setting, of_trials)
             laid = _with_leaf(laid, setting)
+            known |= known_paths(laid)
     if not space.runs.rows:
         checked = laid.checked()
         _refuse_unmet(checked, settings)
@@ -136,14 +137,11 @@ def known_paths(space: Space) -> set[str]:
     return {*named, *sections} - {"search"}
 
 
-def _refuse_unknown(space: Space, setting: Setting, earlier: Sequence[Setting]) -> None:
+def _refuse_unknown(space: Space, setting: Setting, known: set[str]) -> None:
     path, origin = setting.path, setting.origin
     for factor in space.factors:
         if factor.owns(path) and factor.path != path:
             raise UserError(f"{origin}: {factor.path} is searched as a whole: set that")
-    known = known_paths(space) | {
-        inner for each in earlier for inner in leaves(put({}, each.path, each.value))
-    }
     if path not in known and path.rpartition(".")[0] not in open_paths(space.fixed):
         raise UserError(f"{origin}: there is no setting {path!r}{did_you_mean(path, sorted(known))}")
 
@@ -176,12 +174,23 @@ def _refuse_idle(space: Space, fixed: Space, settings: Sequence[Setting]) -> Non
             content = put(content, path, value)
         pairs = [(config, content) for config in fixed.representatives]
     searched = {factor.path for one in (space, fixed) for factor in one.factors}
-    for each in {each.path: each for each in settings}.values():
+    for each in settings:
+        _refuse_null(each, [config for config, _ in pairs])
         drawn = any(path == each.path or path.startswith(each.path + ".") for path in searched)
         if not drawn and not is_distribution(each.value) and is_idle(each.path, each.value, pairs):
             raise UserError(
                 f"{each.origin} has no effect here: whatever is trained is trained the same without it"
             )
+
+
+def _refuse_null(setting: Setting, configs: Sequence[TrainConfig]) -> None:
+    """Refuse an empty value for a leaf that must have one, for which its default would stand in in silence."""
+    found = [get(config.model_dump(mode="json"), setting.path, None) for config in configs]
+    default = next((value for value in found if value is not None), None)
+    if setting.value is None and default is not None and not isinstance(default, Mapping):
+        raise UserError(
+            f"{setting.origin}: {setting.path} must have a value (its default is {label(default)})"
+        )
 
 
 def _refuse_unmet(space: Space, settings: Sequence[Setting]) -> None:

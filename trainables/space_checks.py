@@ -144,7 +144,7 @@ class Combinations:
             place = self.space.written.where(factor.path)
             raise UserError(
                 f"{place}: {factor.path} has no effect here: all its levels ({', '.join(factor.levels())}) train the "
-                "same; write on which other setting it depends, with when:"
+                "same; leave it out, or give the setting that it needs to have an effect"
             )
 
     def _refusal(self, error: pydantic.ValidationError, *settings: tuple[Factor, Any]) -> UserError:
@@ -157,7 +157,9 @@ class Combinations:
         if crossing is None:
             return config_error(written, error)
         named = " with ".join(f"{each.path} {label(value)}" for each, value in settings)
-        return UserError(f"{written.where(factor.path)}: {named} is not possible: {crossing.text}")
+        places = (written.settings_named(crossing.path, crossing.text), written.where(factor.path))
+        place = ", ".join(dict.fromkeys(filter(None, places)))
+        return UserError(f"{place}: {named} is not possible: {crossing.text}")
 
     def _valid_setting(self) -> dict[str, Any]:
         """Find values of all factors that fit together.

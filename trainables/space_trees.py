@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -102,8 +103,9 @@ class Layers:
                     return layer.where(dotted)
         return self.layers[0].where(dotted)
 
-    def settings_inside(self, dotted: str) -> str:
-        return ", ".join(filter(None, (each.settings_inside(dotted) for each in reversed(self.layers))))
+    def settings_named(self, section: str, text: str) -> str:
+        named = [each.settings_named(section, text) for each in reversed(self.layers)]
+        return ", ".join(dict.fromkeys(filter(None, named)))
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,11 @@ class Set:
     def where(self, dotted: str) -> str:
         return self.origin
 
-    def settings_inside(self, dotted: str) -> str:
-        return self.origin if self.path.startswith(f"{dotted}.") else ""
+    def settings_named(self, section: str, text: str) -> str:
+        within = f"{section}." if section else ""
+        name = re.escape(self.path.removeprefix(within))
+        named = self.path.startswith(within) and re.search(rf"(?<![\w.]){name}(?![\w.]\w)", text)
+        return self.origin if named else ""
 
 
 @dataclass(frozen=True)
@@ -140,8 +145,8 @@ class At:
         inside = dotted == self.path or dotted.startswith(self.path + ".")
         return self.written.where(self.level if inside else dotted)
 
-    def settings_inside(self, dotted: str) -> str:
-        return self.written.settings_inside(dotted)
+    def settings_named(self, section: str, text: str) -> str:
+        return self.written.settings_named(section, text)
 
 
 @dataclass(frozen=True)
@@ -161,9 +166,9 @@ class InRun:
         place = next((place for place in places if self.written.knows(place)), own)
         return f"{self.written.where(place)}: run {self.chain[0]!r}"
 
-    def settings_inside(self, dotted: str) -> str:
-        inside = self.written.settings_inside(dotted)
-        return f"{inside}: run {self.chain[0]!r}" if inside else ""
+    def settings_named(self, section: str, text: str) -> str:
+        named = self.written.settings_named(section, text)
+        return f"{named}: run {self.chain[0]!r}" if named else ""
 
     def _places(self, dotted: str) -> list[str]:
         return [*(f"runs.{name}.set.{dotted}" for name in self.chain), dotted]

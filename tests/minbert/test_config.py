@@ -89,6 +89,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         finetune(epoch_steps=3, sampler={"kind": "sequential", "order": ["sst", "qqp", "sst", "sts"]}),
         ("epoch_steps 3", "sampler.kind 'sequential'", "4 steps"),
     ),
+    (
+        {**head("qqp", kind="cosine"), **finetune(mnr={"tasks": ["qqp"]})},
+        ("mnr.tasks 'qqp'", "tasks.qqp.head.learned_scale true"),
+    ),
     (finetune(pcgrad=True, smart={"weight": 0.5}), ("smart.weight 0.5", "pcgrad true")),
     (finetune(freeze_encoder=True, smart={"bregman": 0.5}), ("smart.bregman 0.5", "freeze_encoder true")),
     (finetune(mnr={"tasks": ["sts"]}), ("mnr.tasks 'sts'", "tasks.sts.head.kind 'cross'", "own vectors")),
@@ -189,6 +193,19 @@ def test_the_first_share_of_the_epochs_is_rounded_down(epochs: float, share: flo
     assert isinstance(found, MultitaskStage) and found.ranked_epochs == ranked
 
 
+@pytest.mark.parametrize(
+    "partial",
+    [
+        {**head("qqp", kind="cosine", learned_scale=False), **finetune(mnr={"tasks": ["qqp"]})},
+        {**head("qqp", kind="cosine"), **finetune(epochs=2, mnr={"tasks": ["qqp"], "share": 0.5})},
+        stage("simcse", epochs=0, encoder_dropout=0),
+    ],
+    ids=["nothing learned", "its own loss later", "a stage that does not run"],
+)
+def test_what_looks_like_a_senseless_combination_and_is_none_is_taken(partial: dict[str, Any]) -> None:
+    build_config(partial)
+
+
 def test_a_whole_number_of_epochs_has_one_spelling() -> None:
     epochs = build_config(finetune(epochs=3.0)).stages["finetune"].epochs
     assert epochs == 3 and isinstance(epochs, int)
@@ -213,6 +230,14 @@ def test_the_difference_that_is_not_named_is_the_usual_one() -> None:
         (finetune(learning_rate=False), "stages.finetune.learning_rate: False is not allowed: a number"),
         (head("qqp", kind="cosine", learned_scale=1), "tasks.qqp.head.learned_scale: 1 is not allowed"),
         ({"threads": True}, "threads: True is not allowed: a number is needed"),
+        (
+            finetune(sampler={"kind": "random", "weights": {"qqp": True}}),
+            "stages.finetune.sampler.weights.qqp: True is not allowed: a number is needed",
+        ),
+        (
+            {"tasks": {"sts": {"label_range": [False, 5]}}},
+            "tasks.sts.label_range.0: False is not allowed: a number is needed",
+        ),
     ],
 )
 def test_truth_values_and_numbers_do_not_stand_in_for_each_other(

@@ -113,6 +113,44 @@ NEEDS: list[tuple[dict[str, Any], Callable[[Path, Path], None], str]] = [
 ]
 
 
+def turns(kind: str, **leaves: Any) -> dict[str, Any]:
+    return {"stages": {"finetune": {"sampler": {"kind": kind}, **leaves}}}
+
+
+@pytest.mark.parametrize(
+    ("partial", "message"),
+    [
+        (
+            turns("round_robin", epoch_examples=32),
+            "stages.finetune.epoch_examples 32 does not go with sampler.kind 'round_robin': an epoch has 1 step",
+        ),
+        (turns("sequential", epochs=0.2), r"epochs 0.2 does not go with .* 'qqp' never has its turn"),
+        (turns("sequential", epochs=0.2, epoch_examples=999), r"epochs 0.2 does not go with"),
+        (turns("round_robin", epochs=0.5, epoch_examples=96), r"epochs 0.5 does not go with"),
+    ],
+)
+def test_an_epoch_in_which_a_task_never_has_its_turn_is_refused(
+    partial: dict[str, Any], message: str, check: Check
+) -> None:
+    with pytest.raises(UserError, match=message):
+        check(partial)
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [
+        turns("round_robin", epoch_examples=65),
+        turns("round_robin", epochs=0.9, epoch_examples=96),
+        turns("sequential", epochs=1.1),
+        turns("proportional", epoch_examples=32),
+        {**turns("sequential", epoch_examples=32), "fidelity": 0.001},
+    ],
+    ids=str,
+)
+def test_an_epoch_in_which_every_task_has_a_turn_is_taken(partial: dict[str, Any], check: Check) -> None:
+    check(partial)
+
+
 @pytest.mark.parametrize(("partial", "edit", "message"), NEEDS, ids=[message for _, _, message in NEEDS])
 def test_what_a_stage_needs_is_missed_by_name(
     partial: dict[str, Any], edit: Callable[[Path, Path], None], message: str, check: Check

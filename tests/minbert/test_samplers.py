@@ -218,7 +218,11 @@ def test_fidelity_keeps_a_share_of_the_steps_and_the_tasks_proportions(
     leaves: dict[str, Any], fidelity: float
 ) -> None:
     whole, thinned = plan(leaves), plan(leaves, fidelity=fidelity)
-    assert len(thinned) == max(1, round(len(whole) * fidelity))
+    turns = leaves["kind"] in ("sequential", "round_robin")
+    least = len(leaves.get("order", SIZES)) if turns else 1
+    assert len(thinned) == max(least, round(len(whole) * fidelity))
+    if turns:
+        assert {task for (task,) in thinned} == set(SIZES)
     if fidelity == 1:
         assert thinned == whole
     if fidelity >= 0.3:

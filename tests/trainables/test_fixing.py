@@ -144,7 +144,6 @@ def test_a_setting_that_goes_with_no_run_is_refused(tmp_path: Path) -> None:
         "stages.simcse.temperature=0.1",
         "stages.finetune.micro_batch_size=1000",
         "tasks={}",
-        "pooling=",
     ],
 )
 @pytest.mark.parametrize("content", ["max_length: {choice: [64, 128]}\n", RUNS])
@@ -169,6 +168,28 @@ def test_a_setting_that_another_one_switches_on_is_taken(tmp_path: Path) -> None
     space = load(tmp_path, "max_length: {choice: [64, 128]}\n")
     stage = laid(space, "stages.finetune.smart.radius=0.1", "stages.finetune.smart.weight=1").space.example()
     assert stage.model_dump()["stages"]["finetune"]["smart"]["radius"] == 0.1
+
+
+def test_a_setting_that_a_level_of_the_file_excludes_is_named_beside_the_level(tmp_path: Path) -> None:
+    sampler = "stages: {finetune: {sampler: {kind: {choice: [concurrent, annealed]}}}}\n"
+    with pytest.raises(UserError) as caught:
+        laid(load(tmp_path, sampler), "stages.finetune.epochs=2", "stages.finetune.pcgrad=true")
+    place = f"--set stages.finetune.pcgrad=true, {tmp_path / 'x.yaml'}:1: "
+    assert str(caught.value).startswith(f"{place}stages.finetune.sampler.kind annealed is not possible: ")
+
+
+@pytest.mark.parametrize("content", ["max_length: {choice: [64, 128]}\npooling: cls\n", RUNS])
+def test_a_leaf_that_must_have_a_value_cannot_be_emptied(tmp_path: Path, content: str) -> None:
+    with pytest.raises(
+        UserError, match=r"^--set pooling=: pooling must have a value \(its default is mean\)"
+    ):
+        laid(load(tmp_path, content), "pooling=")
+
+
+def test_a_leaf_that_may_be_unset_can_be_emptied(tmp_path: Path) -> None:
+    content = "stages: {finetune: {epoch_steps: 9}}\nmax_length: {choice: [64, 128]}\n"
+    fixed = laid(load(tmp_path, content), "stages.finetune.epoch_steps=")
+    assert fixed.space.example().stages["finetune"].epoch_steps is None
 
 
 def test_settings_that_exclude_each_other_are_refused_for_runs_too_whatever_their_order(
