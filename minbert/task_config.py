@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from minbert.schema import Frozen, refuse_unless
 
@@ -12,6 +12,15 @@ TaskKind = Literal["classification", "binary", "regression"]
 HeadKind = Literal["linear", "cross", "two_order", "concat", "cosine", "dot"]
 Difference = Literal["none", "absolute", "signed"]
 Split = Literal["train", "dev", "test"]
+
+
+def _inside_the_folder(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} is no name of a file in the data folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside_the_folder)]
 
 ONE_VALUE: tuple[HeadKind, ...] = ("cosine", "dot")
 """Heads without a layer of their own: they compare two vectors and give one value."""
@@ -84,7 +93,7 @@ class TaskConfig(Frozen):
     targets: Literal["scaled", "raw"] = "scaled"
     """scaled: labels are mapped to −1…1 and the squared error is taken there · raw: the head
     regresses the labels themselves (regression only)."""
-    files: dict[Split, str] = Field(default_factory=dict)
+    files: dict[Split, FileName] = Field(default_factory=dict)
     """File names inside the data folder by split; empty: recognised by content."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Fixed weight of the task's loss."""

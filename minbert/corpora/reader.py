@@ -196,7 +196,8 @@ def _demand_train_and_dev(
         for split in ("train", "dev"):
             if (name, split) not in found:
                 have = [f"{file.name} is {task_name} {its}" for (task_name, its), file in found.items()]
-                listed = "; ".join([*ignored, *have][:8]) or "only folders or hidden files"
+                own = [note for note in ignored if speaks_of(Path(note.split(" ", 1)[0]), name, tasks)]
+                listed = "; ".join((own or [*ignored, *have])[:4]) or "only folders or hidden files"
                 header = ", ".join([*task.text, task.label])
                 raise UserError(
                     f"{path}: no {split} file for task {name!r}: expected a tab-separated file with the columns "
