@@ -92,8 +92,8 @@ def _check_every_task_comes(config: TrainConfig, name: str, stage: MultitaskStag
     needed = len(order) if stage.sampler.kind == "sequential" or stage.sampler.unit == "pass" else needed
     if stage.epoch_steps < needed:
         raise ValueError(
-            f"stages.{name}.epoch_steps {stage.epoch_steps} does not go with sampler.kind {stage.sampler.kind!r}: "
-            f"{order[-1]!r} would never have its turn; {needed} steps are needed at least"
+            f"stages.{name}.epoch_steps {stage.epoch_steps} does not go with sampler.kind {stage.sampler.kind!r} and its "
+            f"order {', '.join(order)}: {order[needed - 1]!r} would not have its turn; {needed} steps are needed at least"
         )
 
 

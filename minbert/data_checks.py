@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -17,6 +18,7 @@ from minbert.config import (
 )
 from minbert.corpora.halves import holdout
 from minbert.corpora.reader import Corpus
+from minbert.devices import check_shape
 from minbert.errors import UserError
 from minbert.samplers import EpochShape, plan_epoch
 from minbert.sources import Sources
@@ -25,13 +27,14 @@ _LENGTHS = ("epoch_examples", "epoch_steps")
 
 
 def check_data(configs: Iterable[TrainConfig], sources: Sources) -> None:
-    """Check that every configuration finds the examples and the vocabulary that its stages need.
+    """Check that every configuration finds the examples, the vocabulary and the encoder that its stages need.
 
     Raises:
         UserError: one does not; the message names the setting and what is missing.
     """
     checked: set[tuple[str, ...]] = set()
     for config in configs:
+        check_shape(config, sources.encoder.config)
         for name, stage in config.running_stages():
             for setting in _settings(config, name, stage):
                 if setting not in checked:
@@ -46,10 +49,12 @@ def _settings(
     if config.selection == "train_holdout":
         yield from (("holdout", "selection train_holdout", task) for task in config.tasks)
     if isinstance(stage, MultitaskStage):
-        if stage.sampler.kind in ("sequential", "round_robin"):
-            plan = stage.model_dump_json(include={"sampler", "batch_size", "epochs", *_LENGTHS})
+        if stage.sampler.kind in ("sequential", "round_robin") or stage.warmup_steps:
+            plan = stage.model_dump_json(
+                include={"sampler", "batch_size", "epochs", "warmup_steps", *_LENGTHS}
+            )
             batches = {task: config.tasks[task].batch_size for task in config.trained_tasks(stage)}
-            yield "turns", f"stages.{name}", name, plan, f"{batches} {config.fidelity}"
+            yield "plan", f"stages.{name}", name, plan, f"{batches} {config.fidelity}"
         for task in stage.mnr.tasks:
             yield "positives", f"stages.{name}.mnr.tasks", task, config.selection
     elif isinstance(stage, SupervisedSimCSEStage):
@@ -65,8 +70,8 @@ def _settings(
 def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> None:
     kind, where, *names = setting
     corpus = sources.corpus
-    if kind == "turns":
-        _check_turns(names[0], config, corpus)
+    if kind == "plan":
+        _check_plan(names[0], config, corpus)
     if kind == "mask" and sources.encoder.tokenizer().token_to_id("[MASK]") is None:
         raise UserError(f"{where} needs [MASK], which the vocabulary of {sources.encoder.folder} lacks")
     if kind == "holdout":
@@ -87,8 +92,8 @@ def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> Non
         )
 
 
-def _check_turns(name: str, config: TrainConfig, corpus: Corpus) -> None:
-    """Refuse an epoch that ends before every task has had its turn.
+def _check_plan(name: str, config: TrainConfig, corpus: Corpus) -> None:
+    """Refuse an epoch that ends before every task has had its turn, and a warm-up that nothing comes after.
 
     What ``train_holdout`` takes of every task hardly changes where the turns lie, and is not subtracted.
     """
@@ -97,12 +102,19 @@ def _check_turns(name: str, config: TrainConfig, corpus: Corpus) -> None:
     sizes = {task: len(corpus.splits[task]["train"]) for task in config.trained_tasks(stage)}
     plan = plan_epoch(stage.sampler, EpochShape.of(config, stage, sizes, epoch=1), np.random.default_rng(0))
     for task in sizes:
-        if (task,) not in plan:
+        if (task,) not in plan and stage.sampler.kind in ("sequential", "round_robin"):
             leaf = "epochs" if stage.epochs < 1 else next(each for each in _LENGTHS if getattr(stage, each))
             raise UserError(
                 f"stages.{name}.{leaf} {getattr(stage, leaf)} does not go with sampler.kind {stage.sampler.kind!r}: "
                 f"an epoch has {len(plan)} step(s), and {task!r} never has its turn"
             )
+    steps = math.ceil(len(plan) * stage.epochs / min(1, stage.epochs))
+    whole = config.fidelity == 1  # a cheaper version keeps the warm-up of the run that it stands for
+    if whole and stage.warmup_steps is not None and stage.warmup_steps >= steps:
+        raise UserError(
+            f"stages.{name}.warmup_steps {stage.warmup_steps} does not go with stages.{name}.epochs {stage.epochs}: the "
+            f"stage has about {steps} step(s), and its learning rate would never be reached"
+        )
 
 
 def _positives(corpus: Corpus, task: str, config: TrainConfig) -> int:

@@ -41,7 +41,7 @@ def pin(config: TrainConfig, shape: EncoderConfig, threads: int | None = None) -
     Raises:
         UserError: ``device: cuda`` on a machine without a GPU, or a length that the encoder has no positions for.
     """
-    _check_lengths(config, shape)
+    check_shape(config, shape)
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,7 +54,12 @@ def pin(config: TrainConfig, shape: EncoderConfig, threads: int | None = None) -
     return config.model_copy(update={"device": device, "precision": precision, "threads": count})
 
 
-def _check_lengths(config: TrainConfig, shape: EncoderConfig) -> None:
+def check_shape(config: TrainConfig, shape: EncoderConfig) -> None:
+    """Refuse what an encoder of this shape cannot encode.
+
+    Raises:
+        UserError: a length that it has no positions for, or pairs in one pass without two token types.
+    """
     lengths = {"max_length": config.max_length}
     for name, stage in config.running_stages():
         if isinstance(stage, ContrastiveStage):

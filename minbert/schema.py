@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -21,9 +23,9 @@ class Frozen(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_stand_ins(cls, data: Any) -> Any:
+        known = _kinds_of_fields(cls)
         for name, value in data.items() if isinstance(data, Mapping) else ():
-            annotation = cls.model_fields[name].annotation if name in cls.model_fields else None
-            for leaf, given, kinds in _values(name, value, annotation):
+            for leaf, given, kinds in _values(name, value, known[name]) if name in known else ():
                 if isinstance(given, bool) and bool not in kinds and kinds & {int, float}:
                     raise PydanticCustomError(STAND_IN, "a number is needed", {"leaf": leaf, "given": given})
                 if kinds == {bool} and not isinstance(given, bool) and given is not None:
@@ -54,19 +56,33 @@ def refuse_unless(
             raise ValueError(f"{within}{name} {value!r} has no effect here: it needs {reason}")
 
 
-def _values(path: str, value: Any, annotation: Any) -> Iterator[tuple[str, Any, set[Any]]]:
+@dataclass(frozen=True)
+class _Admitted:
+    """The types that a field admits, those of what it may hold, and whether it may be a mapping."""
+
+    kinds: set[Any]
+    inner: set[Any]
+    mapping: bool
+
+
+@functools.cache
+def _kinds_of_fields(model: type[BaseModel]) -> dict[str, _Admitted]:
+    found = {}
+    for name, field in model.model_fields.items():
+        kinds = _kinds(field.annotation)
+        inner = {item for kind in kinds for item in _kinds_inside(kind)}
+        found[name] = _Admitted(kinds, inner, any(get_origin(kind) is dict for kind in kinds))
+    return found
+
+
+def _values(path: str, value: Any, admitted: _Admitted) -> Iterator[tuple[str, Any, set[Any]]]:
     """A value, or those inside a list or mapping: path, value, and the types that its annotation admits."""
-    kinds = _kinds(annotation)
-    inner = {item for kind in kinds for item in _kinds_inside(kind)}
-    parts: Mapping[Any, Any] = {}
-    if isinstance(value, Mapping) and any(get_origin(kind) is dict for kind in kinds):
-        parts = value
-    elif isinstance(value, list | tuple):
-        parts = dict(enumerate(value))
-    if parts:
-        yield from ((f"{path}.{key}", part, inner) for key, part in parts.items())
+    if isinstance(value, list | tuple):
+        yield from ((f"{path}.{at}", part, admitted.inner) for at, part in enumerate(value))
+    elif admitted.mapping and isinstance(value, Mapping):
+        yield from ((f"{path}.{key}", part, admitted.inner) for key, part in value.items())
     else:
-        yield path, value, kinds
+        yield path, value, admitted.kinds
 
 
 def _kinds(annotation: Any) -> set[Any]:

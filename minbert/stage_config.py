@@ -75,6 +75,9 @@ class SmartConfig(Frozen):
     """η of an ascent step."""
     noise: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
     """σ of the normal draw that the perturbation starts from."""
+    gradient: Literal["scaled", "bare"] = "scaled"
+    """What an ascent step adds η times of: the gradient divided by its largest entry, token by token, or as
+    it is (the formula and public code), which beside the noise hardly turns the draw."""
     radius: float = Field(default=1e-2, gt=0, allow_inf_nan=False)
     """Size of the perturbation: the largest entry of every token's; public code has 1e-3 and 1."""
     bregman: float = Field(default=0.0, ge=0, allow_inf_nan=False)

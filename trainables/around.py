@@ -16,6 +16,7 @@ import pydantic
 
 from minbert.canonical import canonical
 from minbert.config import TrainConfig, build_config
+from minbert.dotted import get, leaves, put
 from minbert.errors import UserError
 from minbert.schema import Frozen
 from minbert.sources import Sources
@@ -23,7 +24,6 @@ from minbert.yaml_reader import problems, shorten
 from trainables.distributions import Choice, Factor, label, same, stored
 from trainables.one_factor import Comparison, base_config, comparisons, impossible, is_level, spread
 from trainables.run_checks import DATA_SIDE
-from trainables.space_trees import get, leaves, put
 from trainables.spaces import Space
 
 _OF_THE_STUDY = ("data", "encoder", "seed", "checkpoint", "device", "precision", "threads")

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from minbert.config import TrainConfig
+from minbert.dotted import leaves
 from trainables.around import Around
 from trainables.distributions import Choice, label
 from trainables.one_factor import Comparison, comparisons, level_values, not_varied, spread
 from trainables.run_checks import identify
-from trainables.space_trees import leaves
 from trainables.spaces import Space
 
 _WIDEST_NOTE = 110

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from minbert.config import TrainConfig, build_config
+from minbert.dotted import get, leaves, put
 from minbert.errors import UserError, did_you_mean
+from minbert.idle import reason as why
 from minbert.yaml_reader import parse_value, problems
 from trainables.distribution_parsing import is_distribution
 from trainables.distributions import Choice, label, same
 from trainables.idle import is_idle
 from trainables.runs import RUN, Runs
 from trainables.settings import SearchSettings
-from trainables.space_trees import Layers, Set, get, leaves, overlay, put
+from trainables.space_trees import Layers, Set, overlay
 
 if TYPE_CHECKING:
     from trainables.spaces import Space
@@ -179,7 +181,7 @@ def _refuse_idle(space: Space, fixed: Space, settings: Sequence[Setting]) -> Non
         drawn = any(path == each.path or path.startswith(each.path + ".") for path in searched)
         if not drawn and not is_distribution(each.value) and is_idle(each.path, each.value, pairs):
             raise UserError(
-                f"{each.origin} has no effect here: whatever is trained is trained the same without it"
+                f"{each.origin}: {each.path} has no effect here: {why(each.path, [one for one, _ in pairs])}"
             )
 
 

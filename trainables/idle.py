@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pydantic
 
 from minbert.canonical import config_id
 from minbert.config import TrainConfig, build_config
+from minbert.dotted import get, leaves, put
+from minbert.errors import UserError
+from minbert.idle import idle_leaves, is_trained, reason
+from minbert.yaml_reader import Located
 from trainables.distributions import Factor, same, stored
-from trainables.space_trees import get, put
 
 if TYPE_CHECKING:
     from trainables.spaces import Space
@@ -19,9 +22,6 @@ if TYPE_CHECKING:
 Levels = tuple[tuple[str, str], ...]
 """A level of each factor that applies, as (path, level)."""
 _DRAWS = 300
-
-_NOT_TRAINED = {"data", "encoder", "seed", "device", "precision", "threads", "files", "conflict_batches"}
-"""Sources and numerics, which a study pins, and what only looks."""
 
 
 def is_idle(path: str, value: Any, pairs: Iterable[tuple[TrainConfig, Mapping[str, Any]]]) -> bool:
@@ -32,7 +32,7 @@ def is_idle(path: str, value: Any, pairs: Iterable[tuple[TrainConfig, Mapping[st
         value: what it was set to.
         pairs: configurations with the setting, each with the content of one without it.
     """
-    if not _NOT_TRAINED.isdisjoint(path.split(".")):
+    if not is_trained(path):
         return False
     changed = value is None or value == {}
     for config, before in pairs:
@@ -46,6 +46,16 @@ def is_idle(path: str, value: Any, pairs: Iterable[tuple[TrainConfig, Mapping[st
         if config_id(config) != config_id(without):
             return False
     return changed
+
+
+def refuse_idle_leaves(written: Located, base: Mapping[str, Any], configs: Sequence[TrainConfig]) -> None:
+    """Refuse fixed leaves of a space that were written in a file and change nothing of what is trained.
+
+    Raises:
+        UserError: the first of them.
+    """
+    for path in idle_leaves(filter(written.knows, leaves(base)), configs):
+        raise UserError(f"{written.where(path)}: {path} has no effect here: {reason(path, configs)}")
 
 
 def is_idle_factor(space: Space, factor: Factor, built: Mapping[Levels, TrainConfig]) -> bool:

@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from minbert.dotted import leaves
 from trainables.around import Around
 from trainables.comparison_table import add_row, empty_table, short_path, show_comparisons, wrapped
 from trainables.designs import build_design
 from trainables.distributions import label
 from trainables.run_checks import identify
 from trainables.runs import Run
-from trainables.space_trees import leaves
 from trainables.spaces import Space
 
 

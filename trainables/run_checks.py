@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from minbert.canonical import config_id
 from minbert.config import TrainConfig
+from minbert.dotted import leaves
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import check_nulls, shorten
 from trainables.runs import RUN
-from trainables.space_trees import InRun, leaves, split
+from trainables.space_trees import InRun, split
 
 if TYPE_CHECKING:
     from trainables.spaces import Space
@@ -131,6 +132,13 @@ def _check_names(space: Space, name: str, tasks: list[str]) -> None:
     scores = [*tasks, "plain", "overall"]
     for task in run.members:
         _refuse_unknown(space, name, f"members.{task}", task, tasks)
+    for task in tasks if run.members else ():
+        if task not in run.members and run.reported.get(task) is not None:
+            place = space.written.where(f"runs.{name}.reported.{task}")
+            raise UserError(
+                f"{place}: run {name!r}: reported.{task}: the row has no member for {task}; they are for "
+                f"{', '.join(run.members)}"
+            )
     for key, value in run.reported.items():
         part = key in ("train", "test")
         _refuse_unknown(space, name, f"reported.{key}", key, [*scores, "train", "test"])

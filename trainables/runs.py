@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BeforeValidator, Field, model_validator
 
+from minbert.dotted import put
 from minbert.errors import UserError, did_you_mean
 from minbert.schema import Frozen
 from minbert.yaml_reader import Located, config_error, shorten
-from trainables.space_trees import overlay, put
+from trainables.space_trees import overlay
 
 RUN = "run"
 """Name of the factor of a listed space: which run."""

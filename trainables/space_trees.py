@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from minbert.config import TrainConfig
+from minbert.dotted import leaves
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import Located
 from trainables.distribution_parsing import KINDS, is_distribution
@@ -24,35 +25,10 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def put(tree: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of the tree with one value at a path."""
-    key, _, rest = path.partition(".")
-    below = tree.get(key)
-    inner = below if isinstance(below, Mapping) else {}
-    return {**tree, key: put(inner, rest, value) if rest else value}
-
-
-def get(tree: Any, path: str, default: Any) -> Any:
-    for key in path.split(".") if path else ():
-        if not isinstance(tree, Mapping) or key not in tree:
-            return default
-        tree = tree[key]
-    return tree
-
-
 def leaf(config: Any, path: str) -> Any:
     for key in path.split("."):
         config = config[key] if isinstance(config, Mapping) else getattr(config, key)
     return config
-
-
-def leaves(tree: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    """Values by dotted path; an empty mapping counts as a value."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{within}.{key}" if within else key
-        found |= leaves(value, path) if isinstance(value, Mapping) and value else {path: value}
-    return found
 
 
 def split(

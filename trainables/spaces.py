@@ -17,6 +17,7 @@ from typing import Any
 import pydantic
 
 from minbert.config import TrainConfig, build_config
+from minbert.dotted import get, leaves, put
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import Located, check_nulls, config_error, shorten
 from trainables.claims import Claim, check_claims, claims_to_yaml, parse_claims
@@ -24,13 +25,14 @@ from trainables.combinations import count_settings
 from trainables.distribution_parsing import read_factor
 from trainables.distributions import Choice, Factor, Trial, same, stored
 from trainables.fixing import Setting, fix
+from trainables.idle import refuse_idle_leaves
 from trainables.one_factor import base_config, base_setting, check_base
 from trainables.run_checks import check_runs, refuse_coinciding, refuse_distributions
 from trainables.runs import RUN, Paper, Runs, parse_paper, parse_runs
 from trainables.settings import SearchSettings, read_settings
 from trainables.space_checks import Combinations, check_conditions, ordered, without_unreachable
 from trainables.space_files import available_spaces, locate, read_layers
-from trainables.space_trees import InRun, Layers, Set, get, leaves, overlay, put, split
+from trainables.space_trees import InRun, Layers, Set, overlay, split
 
 __all__ = ["Space", "available_spaces", "load_space"]
 
@@ -255,6 +257,7 @@ def load_space(name_or_path: str) -> Space:
     path, name = locate(name_or_path)
     tree, documents = read_layers(path)
     space = _make(name, path, tree, Layers(tuple(documents)))
+    refuse_idle_leaves(documents[0], space.base, space.representatives)
     if space.runs.rows:
         refuse_coinciding(space)
         if space.settings.trials is not None:

@@ -198,7 +198,8 @@ def test_leaves_that_others_switch_on_count(
 def test_the_order_of_ranked_tasks_does_not_count(configure: MakeConfig) -> None:
     heads = {"tasks__qqp__head__kind": "cosine", "tasks__sts__head__kind": "dot"}
     orders = (["qqp", "sts"], ["sts", "qqp"])
-    ids = {config_id(configure(**heads, stages__finetune__mnr={"tasks": tasks})) for tasks in orders}
+    ranked = [{"tasks": tasks, "share": 0.5} for tasks in orders]
+    ids = {config_id(configure(**heads, stages__finetune__mnr=mnr)) for mnr in ranked}
     assert len(ids) == 1
 
 

@@ -25,11 +25,11 @@ def check(corpus_folder: Path, tiny_encoder: Path, tmp_path: Path) -> Check:
 
     def run(partial: dict[str, Any], edit: Callable[[Path, Path], None] | None = None) -> None:
         data, encoder = tmp_path / "data", tmp_path / "encoder"
-        shutil.copytree(corpus_folder, data)
-        shutil.copytree(tiny_encoder, encoder)
+        shutil.copytree(corpus_folder, data, dirs_exist_ok=True)
+        shutil.copytree(tiny_encoder, encoder, dirs_exist_ok=True)
         if edit is not None:
             edit(data, encoder)
-        config: TrainConfig = build_config(partial)
+        config: TrainConfig = build_config({"max_length": 64, **partial})
         check_data([config], resolve(str(data), str(encoder), config.tasks, None, texts_needed(config)))
 
     return run
@@ -134,6 +134,16 @@ def test_an_epoch_in_which_a_task_never_has_its_turn_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         check(partial)
+
+
+def test_a_warm_up_that_nothing_comes_after_is_refused(check: Check) -> None:
+    steps = {"epoch_steps": 6, "epochs": 2}
+    with pytest.raises(
+        UserError, match=r"warmup_steps 12 does not go with stages.finetune.epochs 2: .* about 12"
+    ):
+        check(turns("random", **steps, warmup_steps=12))
+    check(turns("random", **steps, warmup_steps=11))
+    check({**turns("random", **steps, warmup_steps=12), "fidelity": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from minbert.checkpoint import EncoderFiles
 from minbert.config import TrainConfig
 from minbert.corpora.batching import Batcher
 from minbert.corpora.tokenised import TokenisedCorpus, TokenTable
-from minbert.draws import Draws
+from minbert.draws import Draws, positives
 from minbert.losses import task_loss
 from minbert.model import build_model
 from minbert.multitask import MultitaskObjective
@@ -210,6 +210,17 @@ def test_ranking_replaces_a_tasks_loss_for_the_first_epochs_on_positive_pairs(
         else:
             assert (labels[rows] < 4).any()
             assert losses["sts"] != pytest.approx(ranking_by_hand(b, rows), rel=1e-2)
+
+
+def test_pairs_from_four_fifths_of_the_range_on_are_positive(
+    small_corpus: TokenisedCorpus, configure: MakeConfig
+) -> None:
+    train = small_corpus.splits["sts"]["train"]
+    labels = np.where(np.arange(len(train)) % 2, np.float32(4.0), np.float32(3.8))
+    splits = {"sts": {"train": dataclasses.replace(train, labels=labels)}}
+    rows = np.arange(len(train))
+    found = positives(dataclasses.replace(small_corpus, splits=splits), "sts", configure().tasks["sts"], rows)
+    assert (found % 2 == 1).all() and len(found) == len(train) // 2
 
 
 def test_looking_for_conflicts_changes_nothing_and_reports_cosines(

@@ -171,6 +171,14 @@ def test_an_ascent_step_goes_along_the_gradient_over_its_largest_entry_and_to_th
         assert end == pytest.approx(row, rel=1e-5)
 
 
+def test_a_bare_gradient_is_added_as_it_is() -> None:
+    curvature, start = torch.tensor([[1.0, 4.0]]), torch.tensor([[0.01, -0.02]])
+    settings = SmartConfig(step_size=0.05, radius=1, gradient="bare")
+    found = adversarial_offset(lambda d: (curvature * d**2).sum(), start, settings)
+    moved = [0.01 + 0.05 * 2 * 0.01, -0.02 - 0.05 * 8 * 0.02]
+    assert found.tolist()[0] == pytest.approx([value / abs(moved[1]) for value in moved], rel=1e-5)
+
+
 def test_the_ascent_finds_a_worse_direction_than_chance(bench: MakeBench) -> None:
     """The same size of perturbation, token by token, raises every task's divergence less at random."""
     b = bench(weight=1.0)  # the default noise, step size and radius

@@ -9,8 +9,8 @@ import pytest
 
 from minbert.canonical import canonical
 from minbert.config import MultitaskStage
+from minbert.dotted import leaves
 from trainables.runs import RUN
-from trainables.space_trees import leaves
 from trainables.spaces import Space, load_space
 
 GROUPS: dict[str, list[tuple[str, str, str]]] = {

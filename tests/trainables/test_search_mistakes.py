@@ -17,7 +17,7 @@ from analysis.terminal import print_table
 from minbert.bundled import CORPUS, ENCODER
 from minbert.errors import UserError
 from tests.trainables.commands import SPACE, CommandLine, start_search
-from trainables.study import locked
+from trainables.locks import locked
 
 FULL = ("--space", str(SPACE))
 
@@ -163,6 +163,9 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
         "space_fingerprint": space.fingerprint(),
         "data": {"fingerprint": sources.corpus.fingerprint},
         "encoder": {"fingerprint": sources.encoder.fingerprint},
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(spec | change))
     before = (folder / "study.yaml").read_bytes()
@@ -184,6 +187,7 @@ def test_other_content_of_a_text_file_is_another_study(
     folder = tmp_path_factory.mktemp("study")
     spec = identity(space, sources, 0)
     spec["data"]["texts"]["sentences"] = "other"
+    spec |= {"device": "cpu", "precision": "fp32", "threads": 1}
     (folder / "study.yaml").write_text(yaml.safe_dump(spec))
     code, errors = search_command(*FULL, "--set", "stages.simcse.text=sentences", "--study", str(folder))
     assert code == 2
