@@ -1,12 +1,13 @@
-"""What each factor does to the score, and which configurations lead.
+"""What each factor does to the score, and which configurations lead: ``python -m analysis.ablation STUDY`` prints it.
 
-A searched study is observational: its sampler chose what to try, and tried what looked good
+Of a design that changes one factor at a time, that is ``ablation_table`` (``analysis.one_factor``). A searched study is observational: its sampler chose what to try, and tried what looked good
 more often. Effects are therefore adjusted for the other factors by ordinary least squares
 and marked as observational; runs designed to differ in one factor only are what confirms them.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,9 +16,21 @@ from scipy import stats
 
 from analysis.coding import Row, code
 from analysis.estimation import estimate
+from analysis.one_factor import ablation_table
 from analysis.scoring import Floats
 from analysis.significance import holm, smallest_visible_difference
 from analysis.study import Factor
+from minbert.command_line import run
+
+__all__ = [
+    "LEVEL_MEANS",
+    "OBSERVATIONAL",
+    "VERDICTS",
+    "ablation_table",
+    "leaderboard",
+    "main_effects",
+    "per_configuration",
+]
 
 OBSERVATIONAL = "observational"
 LEVEL_MEANS = "level means"
@@ -165,3 +178,9 @@ def _verdict(row: Row, implied: bool, effect: float, p: float, alpha: float) -> 
     if np.isnan(p):
         return "too few"
     return "unsure" if p >= alpha else "better" if effect > 0 else "worse"
+
+
+if __name__ == "__main__":
+    from analysis.ablation_page import main  # which needs this module
+
+    sys.exit(run(main))

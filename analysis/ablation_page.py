@@ -1,14 +1,35 @@
-"""The ablation table of a one_factor study as text, for terminal and report."""
+"""What a study's factors do, as text: the ablation table of a one_factor study, for terminal and report, or main effects.
+
+``python -m analysis.ablation STUDY`` prints it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
+from rich.console import Console
 
-from analysis.one_factor import DELTA, SCORE, VERDICTS, ablation_table
-from analysis.study import Study
-from analysis.tables import interval, points, probability, score, short_names
+from analysis.listed import is_listed
+from analysis.one_factor import DELTA, SCORE, VERDICTS, ablation_table, is_one_factor
+from analysis.relative_cost import AGREE, cost_text
+from analysis.relative_cost import COLUMNS as COST_COLUMNS
+from analysis.study import Study, load
+from analysis.tables import (
+    compute_tables,
+    effects_note,
+    effects_title,
+    interval,
+    points,
+    probability,
+    score,
+    short_names,
+    show_effects,
+)
+from analysis.terminal import print_table
+from minbert.command_line import Parser
+from minbert.errors import UserError
 
 _LEFT_OUT_SHOWN = 10
 
@@ -29,6 +50,43 @@ def show_ablation(study: Study, table: pd.DataFrame | None = None) -> list[tuple
         title = "Ablation" if target == SCORE else f"Ablation: {target}"
         sections.append((title, _note(study, rows, target), _text(rows, study)))
     return sections
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Raises:
+        UserError: the study cannot be used, or has no factors that could be compared.
+    """
+    parser = Parser(
+        prog="python -m analysis.ablation",
+        description="Print what each level of a study's factors does to the score.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/essentials")
+    study = load(parser.parse_args(arguments).study)
+    console = Console(soft_wrap=True)
+    for title, note, table in show_ablation(study) if is_one_factor(study) else [_main_effects(study)]:
+        print_table(console, title, table)
+        console.print(f"\n{note}", highlight=False, markup=False)
+    for line in study.damage:
+        console.print(f"warning: {line}", highlight=False, markup=False)
+    return 0
+
+
+def _main_effects(study: Study) -> tuple[str, str, pd.DataFrame]:
+    """Title, explanation and table of a sampled study."""
+    if is_listed(study):
+        raise UserError(
+            f"{study.path}: listed runs have no factors to compare; see python -m analysis.claims"
+        )
+    tables = compute_tables(study)
+    if tables.compared.trials.empty or tables.effects.empty:
+        reason = tables.compared.reason or (
+            "no trial is complete" if len(tables.effects) else "the space has no factors to compare"
+        )
+        raise UserError(f"{study.path}: {reason}")
+    return effects_title(tables), effects_note(tables), show_effects(tables.effects, study.factors)
 
 
 def _text(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -53,7 +111,8 @@ def _text(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
             "p": [probability(value) for value in rows["p"]],
             "p (Holm)": [probability(value) for value in rows["p_holm"]],
             "could see": [points(value) for value in rows["visible"]],
-            "cost": ["–" if math.isnan(ratio) else f"{ratio:.2f}×" for ratio in rows["relative_cost"]],
+            "steps": ["–" if math.isnan(ratio) else f"{ratio:.2f}×" for ratio in rows["relative_steps"]],
+            "cost": [cost_text(*ratios) for ratios in rows[list(COST_COLUMNS[:3])].itertuples(index=False)],
         }
     )
 
@@ -71,7 +130,21 @@ def _note(study: Study, rows: pd.DataFrame, target: str) -> str:
         f"Every level against the base, one factor changed at a time, over pairs of runs with the same seed, on {quoted}. "
         "Difference and 95% interval (over other seeds and other examples) in points; could see: about the smallest true "
         "difference that four of five such studies would find, were the noise as estimated here; Holm over all levels of "
-        f"this table; δ is {100 * DELTA:g} point. {'; '.join(told)}.{_left_out(rows)}"
+        f"this table; δ is {100 * DELTA:g} point. {'; '.join(told)}. {_costs(rows)}{_left_out(rows)}"
+    )
+
+
+def _costs(rows: pd.DataFrame) -> str:
+    """What the columns of costs say."""
+    other = (rows["relative_steps"] - 1).abs().max() > 0.005
+    confounded = (
+        ": where they differ, that is part of the level's effect (a sampler can spread as many examples over more steps)"
+        if other
+        else ""
+    )
+    return (
+        f"Steps: the optimiser's, against the base's{confounded}. Cost: the geometric mean of the pairs' ratios of seconds "
+        f"(noisy: one is more than {AGREE:g} times another)."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -112,14 +112,6 @@ def claims_of(study: Study) -> dict[str, Claim]:
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("claims", *first["loc"]))
         raise UserError(f"{study.path / 'study.yaml'}: damaged at {where}: {first['msg']}") from None
-
-
-def trained_runs(runs: Mapping[str, Mapping[str, Any]], name: str, tasks: Sequence[str]) -> dict[str, str]:
-    """The run that was trained for each task of a row of the table; a composite row may lack some."""
-    row = runs[name]
-    if "members" in row:
-        return {task: str(runs[other]["trained_as"]) for task, other in row["members"].items()}
-    return dict.fromkeys(tasks, str(row["trained_as"]))
 
 
 def _group(runs: Iterable[str]) -> str:

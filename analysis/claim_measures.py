@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.claim_errors import Gone, long_errors
-from analysis.claim_forms import Contrast, trained_runs
+from analysis.claim_forms import Contrast
 from analysis.intervals import Difference, interval, paired_difference
-from analysis.listed import RUN
+from analysis.listed_forms import RUN, runs_of, trained_runs
+from analysis.quoted import left_out, told
 from analysis.scoring import Floats, Outputs, influence, stack
 from analysis.study import Study
 
@@ -43,6 +44,8 @@ class Measured:
     """The trained runs, each with a task."""
     missing: str = ""
     """Why there is no interval at all, such as that predictions are not stored."""
+    left_out: str = ""
+    """The complete replicates that do not count, and why."""
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The interval of the difference, NaN when a part of its noise is ``missing``."""
@@ -67,29 +70,68 @@ def measure(study: Study, contrast: Contrast) -> Measured:
         raise NotMeasured(_why_missing(study, values, cells))
     if contrast.error_from is not None:
         return _measured_errors(study, cells, contrast.error_from, list(common.index))
-    differences: Floats = common.to_numpy(np.float64) @ np.array(list(cells.values()))
+    weights = np.array(list(cells.values()))
     if contrast.metric in COSTS:
+        differences: Floats = common.to_numpy(np.float64) @ weights
         missing = "" if len(differences) > 1 else "one run each"
         return Measured(_difference(differences, ()), len(differences), frozenset(cells), missing)
-    pulls = _pulls(study, cells, list(common.index))
-    missing = "no stored predictions" if pulls is None else ""
-    return Measured(_difference(differences, pulls or ()), len(differences), frozenset(cells), missing)
+    stacked, reasons = _stacked(study, cells, list(common.index))
+    usable, missing, without = _sorted_out(study, [run for run, _ in cells], list(common.index), reasons)
+    pulls = [] if missing else _pulls(study, cells, usable, stacked)
+    differences = common.loc[usable].to_numpy(np.float64) @ weights
+    return Measured(_difference(differences, pulls), len(usable), frozenset(cells), missing, without)
 
 
 def _measured_errors(study: Study, cells: Cells, least: int, replicates: list[int]) -> Measured:
     """A contrast of mean signed errors on long examples; not a number where texts or predictions are gone."""
-    numbers = {run: _numbers(study, run, replicates) for run, _ in cells}
+    runs = list(dict.fromkeys(run for run, _ in cells))
     (task,) = {task for _, task in cells}
+    every = [number for run in runs for number in _numbers(study, run, replicates)]
     try:
-        errors = long_errors(study, task, [one for own in numbers.values() for one in own], least)
+        errors, reasons = long_errors(study, task, every, least)
     except Gone as why:
-        unknown = _difference(np.full(len(replicates), np.nan), ())
-        return Measured(unknown, len(replicates), frozenset(cells), str(why))
-    if errors.shape[1] < 2:
+        return _unknown(cells, replicates, str(why))
+    usable, missing, without = _sorted_out(study, runs, replicates, reasons)
+    if missing:
+        return _unknown(cells, replicates, missing)
+    if len(next(iter(errors.values()))) < 2:
         raise NotMeasured(f"fewer than two {task} dev examples have {least} characters or more")
-    blocks = errors.reshape(len(numbers), len(replicates), -1)
-    pulls: Floats = np.tensordot(np.array([cells[run, task] for run in numbers]), blocks, axes=1)
-    return Measured(_difference(pulls.mean(axis=1), [pulls]), len(replicates), frozenset(cells))
+    blocks = np.stack([[errors[number] for number in _numbers(study, run, usable)] for run in runs])
+    pulls: Floats = np.tensordot(np.array([cells[run, task] for run in runs]), blocks, axes=1)
+    return Measured(_difference(pulls.mean(axis=1), [pulls]), len(usable), frozenset(cells), left_out=without)
+
+
+def _unknown(cells: Cells, replicates: list[int], why: str) -> Measured:
+    nothing = _difference(np.full(len(replicates), np.nan), ())
+    return Measured(nothing, len(replicates), frozenset(cells), why)
+
+
+def _stacked(study: Study, cells: Cells, replicates: list[int]) -> tuple[dict[str, Outputs], dict[int, str]]:
+    """The predictions of each task's runs, and by trial why others have none that can be used."""
+    stacked: dict[str, Outputs] = {}
+    reasons: dict[int, str] = {}
+    for task in dict.fromkeys(task for _, task in cells):
+        runs = [run for run, other in cells if other == task]
+        every = sorted({number for run in runs for number in _numbers(study, run, replicates)})
+        outputs = stack(study.predictions(task, every))
+        reasons |= left_out(study, task, every, outputs)
+        if outputs is not None:
+            stacked[task] = outputs
+    return stacked, reasons
+
+
+def _sorted_out(
+    study: Study, runs: Sequence[str], replicates: list[int], reasons: Mapping[int, str]
+) -> tuple[list[int], str, str]:
+    """Replicates without a trial that has a reason against it; else why there is none, or why some are not among them."""
+    own = _complete(study)
+    bad = set(own.loc[own[RUN].isin(runs) & own["number"].isin(list(reasons)), "replicate"])
+    usable = [replicate for replicate in replicates if replicate not in bad]
+    if not usable:
+        return replicates, "; ".join(dict.fromkeys(reasons.values())), ""
+    dropped = len(replicates) - len(usable)
+    many = "replicate" if dropped == 1 else "replicates"
+    return usable, "", f"{dropped} {many} left out (trial {told(reasons)})" if dropped else ""
 
 
 def _numbers(study: Study, run: str, replicates: list[int]) -> list[int]:
@@ -115,7 +157,7 @@ def _difference(differences: Floats, pulls: Sequence[Floats]) -> Difference:
 
 def _cells(study: Study, contrast: Contrast) -> dict[tuple[str, str], float]:
     """The contrast in what was trained; runs that were trained as one cancel."""
-    runs = study.meta.get("runs") or {}
+    runs = runs_of(study)
     shares = _shares(study, contrast.metric)
     found: dict[tuple[str, str], float] = defaultdict(float)
     for name, weight in contrast.weights().items():
@@ -198,17 +240,12 @@ def _why_missing(study: Study, values: pd.DataFrame, cells: Cells) -> str:
     return f"not complete: {', '.join(absent)} ({some})"
 
 
-def _pulls(study: Study, cells: Cells, replicates: list[int]) -> list[Floats] | None:
-    """What each example adds to the contrast, (replicates, examples) a task, in the metrics' own units; None when
-    predictions are not stored."""
+def _pulls(study: Study, cells: Cells, replicates: list[int], stacked: Mapping[str, Outputs]) -> list[Floats]:
+    """What each example adds to the contrast, (replicates, examples) a task, in the metrics' own units."""
     found = []
-    for task in dict.fromkeys(task for _, task in cells):
+    for task, outputs in stacked.items():
         weights = {run: weight for (run, other), weight in cells.items() if other == task}
         numbers = {run: _numbers(study, run, replicates) for run in weights}
-        every = {number for own in numbers.values() for number in own}
-        outputs = stack(study.predictions(task, sorted(every)))
-        if outputs is None or not every <= set(outputs.numbers):
-            return None
         found.append(_task_pulls(study.tasks[task].kind, outputs, weights, numbers))
     return found
 

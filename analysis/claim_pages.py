@@ -8,7 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-OTHER = "not the paper's setting"
+from analysis.paper_setting import OTHER, UNCHECKED
+
+RULES = (
+    "A claim is supported when all its m contrasts are. It is refuted when one is refuted even by its (100 − 5/m)% "
+    "interval, since of many one easily seems refuted by chance; so a claim may stay undecided beside a contrast that its "
+    '95% interval refutes. "Equal" needs the whole 95% interval within the margin (an ablation\'s "equivalent": the 90% '
+    "interval)."
+)
 SAME_DEV = (
     "Runs keep the epoch that does best on these same dev sets, as the papers did: "
     "scores are optimistic, on both sides of a contrast."
@@ -18,23 +25,30 @@ UNITS = {"seconds": "s", "memory": "MiB"}
 
 def claims_page(table: pd.DataFrame) -> str:
     """Write the rows of :func:`analysis.claims.claim_table`, a chapter a study, a paragraph a claim."""
-    chapters = [
-        "\n".join(_chapter(str(name), rows))
-        for name, rows in table.groupby("study", sort=False, dropna=False)
-    ]
-    return "\n".join(chapters)
+    return "\n".join("\n".join(_chapter(rows)) for _, rows in table.groupby("folder", sort=False))
 
 
-def _chapter(study: str, rows: pd.DataFrame) -> Iterator[str]:
-    paper = rows["paper"].iloc[0]
-    yield f"# Claims of {f'paper {paper} ({study})' if paper else study}"
+def marked_verdict(rows: pd.DataFrame) -> str:
+    """A claim's verdict, from its rows; marked where some contrast was not measured in the paper's setting."""
+    found = str(rows["claim_verdict"].iloc[0])
+    if found == "not measured":
+        return found
+    marks = [mark for name, mark in (("other_setting", OTHER), ("unchecked", UNCHECKED)) if rows[name].any()]
+    return ", ".join([found, *marks[:1]])
+
+
+def _chapter(rows: pd.DataFrame) -> Iterator[str]:
+    paper, study, folder = rows.iloc[0][["paper", "study", "folder"]]
+    yield f"# Claims of {f'paper {paper} ({study})' if paper else study}, in {folder}"
     yield ""
     counts = rows.drop_duplicates("claim")["claim_verdict"].value_counts()
-    yield f"{counts.sum()} claims: {', '.join(f'{count} {name}' for name, count in counts.items())}."
-    yield from _settings(rows["other_setting"])
+    yield f"{counts.sum()} claim{'' if counts.sum() == 1 else 's'}: {', '.join(f'{count} {name}' for name, count in counts.items())}."
+    yield from _told(OTHER, rows["other_setting"])
+    yield from _told(UNCHECKED, rows["unchecked"])
+    yield ""
     yield (
         "Scores on all of dev, as papers report them; 95% intervals over examples and, from two runs each on, "
-        "seeds. A claim is supported when all its contrasts are."
+        f"seeds. {RULES}"
     )
     if rows["chosen_on_dev"].any():
         yield ""
@@ -45,17 +59,15 @@ def _chapter(study: str, rows: pd.DataFrame) -> Iterator[str]:
     yield ""
 
 
-def _settings(settings: pd.Series) -> Iterator[str]:
-    for setting in dict.fromkeys(text for text in settings if text):
+def _told(mark: str, texts: pd.Series) -> Iterator[str]:
+    for text in dict.fromkeys(text for text in texts if text):
         yield ""
-        yield f"*{OTHER.capitalize()}*: {setting}."
-    yield ""
+        yield f"*{mark.capitalize()}*: {text}."
 
 
 def _claim(name: str, rows: pd.DataFrame) -> Iterator[str]:
     first = rows.iloc[0]
-    mark = f", {OTHER}" if _marked(rows) else ""
-    yield f"## {name}: {first['claim_verdict']}{mark}"
+    yield f"## {name}: {marked_verdict(rows)}"
     yield ""
     section = f"section {first['section']}" if first["section"][:1].isdigit() else first["section"]
     yield f"> {first['says']} ({section})"
@@ -65,10 +77,6 @@ def _claim(name: str, rows: pd.DataFrame) -> Iterator[str]:
     if first["note"]:
         yield ""
         yield f"Note: {'; '.join(first['note'].splitlines())}."
-
-
-def _marked(rows: pd.DataFrame) -> bool:
-    return bool((rows["other_setting"] != "").any()) and rows["claim_verdict"].iloc[0] != "not measured"
 
 
 def _contrast(row: Mapping[Hashable, Any]) -> str:
@@ -87,7 +95,8 @@ def _contrast(row: Mapping[Hashable, Any]) -> str:
     if measured:
         between = f" [{low}, {high}]" if low else ""
         parts.append(f"measured {measured}{between}, n = {row['replicates']:.0f}")
-    return f"{row['compared']}: {'; '.join(parts)}: **{row['verdict']}**{because}"
+    where = f" in {row['measured_in']}" if row["measured_in"] != row["folder"] else ""
+    return f"{row['compared']}{where}: {'; '.join(parts)}: **{row['verdict']}**{because}"
 
 
 def _number(value: float, unit: str) -> str:

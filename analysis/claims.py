@@ -20,16 +20,18 @@ import pandas as pd
 from analysis.claim_forms import MARGIN, Claim, Contrast, claims_of
 from analysis.claim_measures import COSTS, Measured, NotMeasured, measure
 from analysis.claim_pages import claims_page
-from analysis.listed import RUN, run_table
-from analysis.paper_setting import chosen_on_dev, other_setting
+from analysis.listed import run_table
+from analysis.listed_forms import RUN, paper_of
+from analysis.paper_setting import chosen_on_dev, other_setting, unchecked_data
+from analysis.provenance import lost_journal
 from analysis.study import Study, load
 from minbert.command_line import Parser, run
 from minbert.errors import UserError
 
 COLUMNS = (
-    *("study", "paper", "claim", "says", "section", "note", "compared", "expected", "metric"),
+    *("folder", "study", "paper", "claim", "says", "section", "note", "compared", "expected", "metric"),
     *("reported", "size_from", "measured", "low", "high", "replicates", "verdict", "reason"),
-    *("claim_verdict", "other_setting", "chosen_on_dev"),
+    *("claim_verdict", "measured_in", "other_setting", "unchecked", "chosen_on_dev"),
 )
 SUPPORTED, REFUTED, UNDECIDED, NOT_MEASURED = "supported", "refuted", "undecided", "not measured"
 
@@ -48,11 +50,12 @@ class Judged:
 def claim_table(studies: Sequence[Study]) -> pd.DataFrame:
     """Judge every claim of the studies' sources, each in its own study or in that of the space it names.
 
-    Returns one row a contrast, or one for a claim without: study, paper, claim (its number), says, section, note
-    (joined lines), compared and expected (in words), metric, reported, size_from, measured, low, high (95%; in the
-    metric's own unit, seconds for time, MiB for memory), replicates, verdict and reason of the contrast, claim_verdict, and
-    other_setting (in what the study differs from the paper's setting; empty when it does not), chosen_on_dev (whether
-    runs keep the epoch that does best on the dev sets that are scored).
+    Returns one row a contrast, or one for a claim without: folder (of its study), study (the space), paper, claim (its
+    number), says, section, note (joined lines), compared and expected (in words), metric, reported, size_from, measured,
+    low, high (95%; in the metric's own unit, seconds for time, MiB for memory), replicates, verdict and reason of the
+    contrast, claim_verdict, measured_in (the folder of the study that has the runs), and of that study other_setting (in
+    what it differs from the paper's setting; empty when it does not), unchecked (which tasks' data could not be compared
+    with the paper's), chosen_on_dev (whether runs keep the epoch that does best on the dev sets that are scored).
 
     Raises:
         UserError: a study's claims or predictions are damaged.
@@ -83,7 +86,7 @@ def claim_verdict(judged: Sequence[Judged]) -> str:
     """Judge a claim that holds when all its contrasts do.
 
     It is supported when all are, and refuted when one is at its share of 5%: of several contrasts, one more
-    easily seems refuted by chance.
+    easily seems refuted by chance (:data:`analysis.claim_pages.RULES` tells readers so).
     """
     verdicts = [each.verdict for each in judged]
     if all(each == NOT_MEASURED for each in verdicts):
@@ -102,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = Parser(
         prog="python -m analysis.claims",
+        allow_abbrev=False,
         description="Compare what a paper says about its runs with what a study of its space measured: each claim "
         "with the reported and the measured difference, a 95%% interval, and a verdict.",
     )
@@ -115,13 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", metavar="FILE", type=Path, help="write Markdown there instead of printing it"
     )
     options = parser.parse_args(arguments)
-    studies = [load(path) for path in options.studies]
-    if not any(claims_of(study) for study in studies):
+    studies = [load(path) for path in {Path(path).resolve(): path for path in options.studies}.values()]
+    silent = [study for study in studies if not claims_of(study)]
+    if len(silent) == len(studies):
         raise UserError(
             f"{studies[0].path}: holds no claims: they come with the papers' spaces (papers/…), "
             "and continuing a study with its command adds those of its space"
         )
     page = claims_page(claim_table(studies))
+    lost = [f"{study.path}: {text}" for study in studies if (text := lost_journal(study))]
+    damaged = [line for study in studies for line in study.damage]
+    for line in (*(f"{study.path}: holds no claims" for study in silent), *lost, *damaged):
+        print(f"warning: {line}", file=sys.stderr)
     if options.out is None:
         print(page, end="")
         return 0
@@ -142,6 +151,20 @@ class _Bench:
     @cached_property
     def setting(self) -> str:
         return "; ".join(other_setting(self.study))
+
+    @cached_property
+    def unchecked(self) -> str:
+        return unchecked_data(self.study)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What every row says of the study that it was measured in."""
+        return {
+            "measured_in": str(self.study.path),
+            "other_setting": self.setting,
+            "unchecked": self.unchecked,
+            "chosen_on_dev": self.chosen_on_dev,
+        }
 
     @cached_property
     def chosen_on_dev(self) -> bool:
@@ -171,14 +194,14 @@ class _Bench:
 
 def _claim_rows(own: _Bench, benches: Sequence[_Bench], name: str, claim: Claim) -> list[dict[str, Any]]:
     common = {
+        "folder": str(own.study.path),
         "study": own.study.name,
-        "paper": (own.study.meta.get("paper") or {}).get("name"),
+        "paper": paper_of(own.study).get("name"),
         "claim": name,
         "says": claim.says,
         "section": claim.section,
         "note": "\n".join(claim.note),
-        "other_setting": own.setting,
-        "chosen_on_dev": own.chosen_on_dev,
+        **own.told,
     }
     if claim.not_measured:
         return [
@@ -188,9 +211,7 @@ def _claim_rows(own: _Bench, benches: Sequence[_Bench], name: str, claim: Claim)
     judged = [_judge(bench, contrast) for bench, contrast in placed]
     common["claim_verdict"] = claim_verdict(judged)
     return [
-        common
-        | _row(each)
-        | ({"other_setting": bench.setting, "chosen_on_dev": bench.chosen_on_dev} if bench else {})
+        common | _row(each) | (bench.told if bench else {})
         for (bench, _), each in zip(placed, judged, strict=True)
     ]
 
@@ -209,7 +230,7 @@ def _judge(bench: _Bench | None, contrast: Contrast) -> Judged:
     except NotMeasured as why:
         return Judged(contrast, NOT_MEASURED, str(why))
     own, reason = _verdict_of(contrast, measured, collapsed=measured.runs <= bench.collapsed)
-    reasons = filter(None, (reason, _constant_answers(bench, measured)))
+    reasons = filter(None, (reason, measured.left_out, _constant_answers(bench, measured)))
     return Judged(contrast, own, "; ".join(reasons), measured)
 
 

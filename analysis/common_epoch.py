@@ -17,6 +17,7 @@ from analysis.study import Study
 ENOUGH = 0.9
 """Share of the finished trials that must have reached the common epoch."""
 FINISHED = ("complete", "pruned")
+NO_SCORES = "histories lack scored epochs, so effects cannot be computed"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Compared:
     """How many trials were complete or stopped early, of which ``trials`` reached the epoch."""
     first_runs: bool = False
     """Whether replicates were left out."""
+    reason: str = ""
+    """Why ``trials`` are none though some finished."""
 
     @property
     def when(self) -> str:
@@ -42,6 +45,8 @@ class Compared:
     @property
     def description(self) -> str:
         """Which scores these are, in a sentence or two."""
+        if self.reason:
+            return f"{self.reason[0].upper()}{self.reason[1:]}."
         if self.epoch is None:
             return "Final scores of all complete trials; no trial was stopped early."
         reached = len(self.trials)
@@ -73,7 +78,7 @@ def at_common_epoch(study: Study) -> Compared:
     epochs = _evaluated(study, first)
     reached, counts = np.unique(epochs["epoch"].to_numpy(np.int64), return_counts=True)
     if not len(reached):
-        return Compared(first.head(0), epoch=1, last=1, finished=len(first))
+        return Compared(first.head(0), finished=len(first), reason=NO_SCORES)
     enough = reached[counts / len(first) >= ENOUGH]
     epoch = int(enough.max() if len(enough) else reached[counts.argmax()])
     own = epochs[epochs["epoch"] == epoch].set_index("number")[study.metric_columns]

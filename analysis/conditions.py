@@ -1,15 +1,19 @@
-"""Under which conditions a factor applies, as study.yaml's copy of the space says it."""
+"""Under which conditions a factor applies and changes what is trained, as study.yaml's copy of the space says it."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pydantic
+import yaml
 
 from analysis.coding import INACTIVE, level_text
 from analysis.study import Factor, Study
+from minbert.canonical import config_id
 from minbert.config import build_config
+from minbert.dotted import put
 
 _NOT_CONFIGURED = ("name", "source", "description", "search")
 _ABSENT = object()
@@ -64,6 +68,25 @@ def reachable_levels(study: Study, row: Mapping[str, Any], varied: Collection[st
     return found
 
 
+def has_effect(study: Study, row: Mapping[str, Any], path: str, varied: Sequence[str]) -> bool:
+    """Whether some levels of the factor ``path`` train differently while the others ``varied`` take theirs and the
+    rest stays as in ``row``; so does a factor of a space that gives no configuration at all, of which nothing is known.
+
+    An order of stages, say, has none where no two of them run.
+    """
+    by_path = {factor.path: factor for factor in study.factors}
+    held, defaults = reachable_levels(study, row, varied), _defaults(study)
+    others = [other for other in varied if other != path]
+    known = False
+    for levels in itertools.product(*(_ends(by_path[other]) for other in others)):
+        rest = {**held, **dict(zip(others, levels, strict=True))}
+        ids = {_identity(study, defaults, {**rest, path: level}) for level in _ends(by_path[path])} - {None}
+        if len(ids) > 1:
+            return True
+        known = known or bool(ids)
+    return not known
+
+
 def conditions(study: Study, factor: Factor) -> dict[str, Sequence[Any]]:
     """Dotted path → the values of which one must hold for the factor to apply."""
     node = _leaf(study.meta.get("space"), factor.path)
@@ -77,14 +100,50 @@ def conditions(study: Study, factor: Factor) -> dict[str, Sequence[Any]]:
 
 def _defaults(study: Study) -> dict[str, Any]:
     """The configuration where nothing is drawn; empty where the space's fixed part alone is none."""
+    try:
+        return build_config(_fixed(study)).model_dump(mode="json")
+    except pydantic.ValidationError:
+        return {}
+
+
+def _fixed(study: Study) -> dict[str, Any]:
+    """What the space sets for all trials."""
     space = study.meta.get("space")
     tree = {key: value for key, value in space.items() if key not in _NOT_CONFIGURED} if space else {}
     for factor in study.factors:
         tree = _without(tree, factor.path)
+    return tree
+
+
+def _identity(study: Study, defaults: Mapping[str, Any], levels: Levels) -> str | None:
+    """Name of the configuration of levels, those that do not apply left out; None where the schema refuses it."""
+    tree = _fixed(study)
+    applied: dict[str, Any] = {}
+    for factor in study.factors:  # a factor comes after those that its condition names
+        needs = conditions(study, factor).items()
+        met = all(
+            any(_same(applied.get(name, _leaf(defaults, name)), value) for value in values)
+            for name, values in needs
+        )
+        if factor.path in levels and met:
+            applied[factor.path] = levels[factor.path]
+            tree = put(tree, factor.path, _value(levels[factor.path]))
     try:
-        return build_config(tree).model_dump(mode="json")
+        return config_id(build_config(tree))
     except pydantic.ValidationError:
-        return {}
+        return None
+
+
+def _ends(factor: Factor) -> Sequence[Any]:
+    """All levels of a factor, or the ends of its range."""
+    return (factor.low, factor.high) if factor.levels is None else factor.levels
+
+
+def _value(level: Any) -> Any:
+    """What a level sets its leaf to: a list or mapping is stored as it is written, and null as nothing."""
+    if level_text(level) == INACTIVE:
+        return None
+    return yaml.safe_load(level) if isinstance(level, str) and level[:1] in ("[", "{") else level
 
 
 def _without(tree: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from analysis.quoted import left_out, told
 from analysis.scoring import Outputs, stack
 from analysis.selection import METHODS, ROUNDS, TOP
 from analysis.study import Study, TaskInfo, load
@@ -27,7 +28,7 @@ POOL = 100
 """An ensemble is chosen from this many of the best complete trials; more would overfit the select half."""
 MEASURES = (
     "members pool select report report_low report_high optimism optimism_low optimism_high "
-    "single single_report gain gain_low gain_high"
+    "single single_report gain_select gain gain_low gain_high"
 )
 
 
@@ -75,7 +76,8 @@ def members_table(ensembles: Mapping[str, TaskEnsemble]) -> pd.DataFrame:
 
 def ensemble_table(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, TaskInfo]) -> pd.DataFrame:
     """One row a task, and ``score`` over all when every task has one: members, pool, select, report and
-    optimism with their 95% intervals, single (best trial on the select half), single_report, gain with its 95% interval."""
+    optimism with their 95% intervals, single (best trial on the select half), single_report, gain_select and gain (over
+    the single trial, on the select and on the report half), gain's 95% interval."""
     rows = [
         {
             "task": task,
@@ -96,6 +98,16 @@ def best_trials(study: Study) -> list[int]:
     complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
     numbers = complete.sort_values("score", ascending=False, kind="stable")["number"]
     return [int(number) for number in numbers.head(POOL)]
+
+
+def candidates_left_out(study: Study, predictions: Mapping[str, pd.DataFrame], numbers: Sequence[int]) -> str:
+    """Which of the trials ``numbers`` no ensemble can count, and why, by task; empty when all count.
+
+    ``predictions``: their stored ones, by task.
+    """
+    reasons = {task: left_out(study, task, numbers, stack(frame)) for task, frame in predictions.items()}
+    listed = "; ".join(f"for {task} {told(own)}" for task, own in reasons.items() if own)
+    return f"left out (trials: reason): {listed}" if listed else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,7 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show_methods(table: pd.DataFrame, halves_differ: bool = True) -> pd.DataFrame:
-    """:func:`methods_table` as text: metrics to three places; optimism and gains, with their 95% intervals, in points."""
+    """:func:`methods_table` as text: metrics to three places; optimism and gains, with their 95% intervals, in points.
+
+    How much better the choice looks than it is, is the gain on select minus the gain: optimism itself also says how much
+    easier the select half is.
+    """
     return pd.DataFrame(
         {
             "method": table["method"],
@@ -147,6 +163,9 @@ def show_methods(table: pd.DataFrame, halves_differ: bool = True) -> pd.DataFram
             "95% of optimism": [
                 "–" if not halves_differ or math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
                 for low, high in zip(table["optimism_low"], table["optimism_high"], strict=True)
+            ],
+            "gain on select": [
+                f"{100 * value:+.1f}" if halves_differ else "–" for value in table["gain_select"]
             ],
             "gain": [f"{100 * value:+.1f}" for value in table["gain"]],
             "95% of gain": [
@@ -164,28 +183,20 @@ def _usable_predictions(study: Study, console: Console) -> dict[str, pd.DataFram
         raise UserError(f"{study.path}: no trial is complete, so there is nothing to choose from")
     found: dict[str, pd.DataFrame] = {}
     for task in study.tasks:
-        predictions, left_out = with_test_rows(study.predictions(task, numbers))
-        if left_out:
-            listed = ", ".join(map(str, left_out))
-            console.print(f"{task}: left out, as they have no test predictions: {listed}", highlight=False)
-        if predictions.empty:
-            console.print(f"{task}: no stored predictions", highlight=False)
-            continue
-        outputs = stack(predictions)
-        for reason, incomparable in _by_reason(outputs.left_out if outputs else {}).items():
-            listed = ", ".join(map(str, incomparable))
+        predictions, untested = with_test_rows(study.predictions(task, numbers))
+        wanted = [number for number in numbers if number not in untested]
+        reasons = dict.fromkeys(untested, "no test predictions")
+        reasons |= left_out(study, task, wanted, stack(predictions))
+        for reason in dict.fromkeys(reasons.values()):
+            listed = ", ".join(str(number) for number, why in reasons.items() if why == reason)
             console.print(f"{task}: left out, as they have {reason}: {listed}", highlight=False)
-        found[task] = predictions
+        if len(predictions):
+            found[task] = predictions
+    for line in study.damage:
+        console.print(f"warning: {line}", highlight=False, markup=False)
     if not _stacked(found):
         raise UserError(f"{study.path}: no complete trial has stored predictions for dev")
     return found
-
-
-def _by_reason(left_out: Mapping[int, str]) -> dict[str, list[int]]:
-    return {
-        reason: [number for number, why in left_out.items() if why == reason]
-        for reason in dict.fromkeys(left_out.values())
-    }
 
 
 def _parser() -> Parser:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from analysis.ensemble import best_trials, greedy
+from analysis.ensemble import best_trials, candidates_left_out, greedy
 from analysis.error_groups import (
     Feature,
     correlation,
@@ -80,7 +80,7 @@ def constant_predictors(epochs: pd.DataFrame) -> pd.DataFrame:
     columns = ["number", "task", "epochs", "scored", "last"]
     if "constant" not in epochs:
         return pd.DataFrame(columns=columns)
-    told = epochs[epochs["constant"].map(lambda value: isinstance(value, list))]
+    told = epochs[np.array([isinstance(value, list) for value in epochs["constant"]], bool)]
     rows = []
     for number, own in told.groupby("number", sort=True):
         lists = own["constant"].tolist()
@@ -191,7 +191,8 @@ def error_tables(study: Study, number: int, corpus: Corpus) -> dict[str, pd.Data
     constant = constant_predictors(study.scored_epochs)
     title = f"Runs and tasks with epochs that answered all examples alike ({len(constant)})"
     shown[title] = constant.head(CONSTANT_SHOWN).astype(str)
-    shown["Agreement between the members of the greedy ensemble"] = show_agreement(_agreements(study))
+    pairs, without = _agreements(study)
+    shown[f"Agreement between the members of the greedy ensemble{without}"] = show_agreement(pairs)
     return {title: frame for title, frame in shown.items() if len(frame)}
 
 
@@ -226,15 +227,19 @@ def _parser() -> Parser:
     return parser
 
 
-def _agreements(study: Study) -> pd.DataFrame:
-    """Of the members of each task's greedy ensemble, by task."""
-    predictions = {task: study.predictions(task, best_trials(study)) for task in study.tasks}
+def _agreements(study: Study) -> tuple[pd.DataFrame, str]:
+    """Of the members of each task's greedy ensemble, by task; and which trials were no candidates, for a title."""
+    numbers = best_trials(study)
+    predictions = {task: study.predictions(task, numbers) for task in study.tasks}
     tables = []
     for task, ensemble in greedy(predictions, study.tasks).items():
         frame = predictions[task]
         members = frame[frame["number"].isin(list(ensemble.members))]
         tables.append(agreement(members, study.tasks[task].kind).assign(task=task))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    without = candidates_left_out(study, predictions, numbers)
+    return pd.concat(
+        tables, ignore_index=True
+    ) if tables else pd.DataFrame(), f" ({without})" if without else ""
 
 
 def _trained(epochs: pd.DataFrame, task: str) -> bool:

@@ -59,13 +59,14 @@ def dev_examples(study: Study, number: int, task: str, corpus: Corpus) -> pd.Dat
     """
     stored = study.predictions(task, [number])
     frame = stored[(stored["split"] == "dev") & stored["label"].notna()].reset_index(drop=True)
+    file = study.predictions_file(number, task)
+    if file in study.damaged:
+        raise UserError(f"{file}: {study.damaged[file]}")
     if frame.empty:
         raise UserError(f"{study.path}: trial {number} has no stored predictions for {task}")
     examples = corpus.splits[task]["dev"]
     if frame["id"].tolist() != list(examples.ids):
-        raise UserError(
-            f"{study.trial_folder(number) / 'predictions' / f'{task}.parquet'}: its examples are not those of {corpus.path}"
-        )
+        raise UserError(f"{file}: its examples are not those of {corpus.path}")
     texts = {f"text_{place}": list(column) for place, column in enumerate(examples.texts)}
     return judged(frame, study.tasks[task].kind).assign(**texts)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,11 @@ import pandas as pd
 from analysis import intervals
 from analysis.ablation import per_configuration
 from analysis.intervals import Difference, paired_difference
+from analysis.listed_forms import runs_of
 from analysis.one_factor import SCORE
-from analysis.scoring import Floats, influence, stack
+from analysis.provenance import lost_journal, setting
+from analysis.quoted import left_out, told
+from analysis.scoring import Floats, Outputs, influence, stack
 from analysis.study import Study
 from analysis.tables import (
     StudyTables,
@@ -43,7 +46,7 @@ class Line:
 
 def headline(study: Study, tables: StudyTables) -> list[Line]:
     """Return the opening lines, one fact each; fit for unfinished and empty studies too."""
-    lines = [Line("Searched", _searched(study))]
+    lines = [Line("Searched", _searched(study)), Line("Trained on", f"{setting(study)}.")]
     if tables.leaders.empty:
         return [*lines, Line("Won", _nothing_won(study))]
     lines.append(Line("Won", _winner(study, tables)))
@@ -63,14 +66,15 @@ def _searched(study: Study) -> str:
     counted = ", ".join(f"{count} {name}" for name, count in states.items())
     target = study.meta.get("trials")
     asked = f" of {target} asked for" if isinstance(target, int) and target != len(trials) else ""
+    none = "no trial that can be read" if lost_journal(study) else "no trial yet"
     configurations = _count(trials["config_id"].nunique(), "configuration")
     found = (
         f"{_count(len(trials), 'trial')}{asked} ({counted}), {configurations}"
         if len(trials)
-        else f"no trial yet{asked}"
+        else f"{none}{asked}"
     )
     unfinished = " The study is not finished." if {"running", "waiting"} & set(states.index) else ""
-    runs = study.meta.get("runs")
+    runs = runs_of(study)
     size = f"{len(runs)} listed runs" if runs else _count(len(study.factors), "factor")
     return (
         f"the space {study.name} with {size} over the tasks "
@@ -81,12 +85,20 @@ def _searched(study: Study) -> str:
 def _nothing_won(study: Study) -> str:
     trials = study.trials
     if trials.empty:
-        return "nothing: no trial has run yet."
+        lost = lost_journal(study)
+        return f"unknown: {lost}." if lost else "nothing: no trial has run yet."
     if (trials["state"] == "failed").all():
         causes = trials["cause"].where(trials["cause"].notna(), "unknown cause").value_counts()
         listed = ", ".join(f"{cause} ({count})" for cause, count in causes.items())
         return f"nothing: every trial failed. Causes: {listed}."
-    return "nothing: no trial is complete yet."
+    return f"nothing: {nothing_complete(study)}."
+
+
+def nothing_complete(study: Study) -> str:
+    """``no trial is complete``, and ``yet`` where some still run or are to come."""
+    states, target = study.trials["state"], study.meta.get("trials")
+    to_come = isinstance(target, int) and len(states) < target
+    return f"no trial is complete{' yet' if to_come or states.isin(('running', 'waiting')).any() else ''}"
 
 
 def _winner(study: Study, tables: StudyTables) -> str:
@@ -99,20 +111,19 @@ def _winner(study: Study, tables: StudyTables) -> str:
     else:
         per_task = ", ".join(f"{task} {score(first[f'report/{task}'])}" for task in study.tasks)
         how = f"chosen by its {chosen}" if halves_differ(study) else "chosen by that itself, so optimistic"
-        quoted = f"report score {score(first['report'])} ({per_task}), {how}"
+        part = "report" if halves_differ(study) else "dev"
+        quoted = f"{part} score {score(first['report'])} ({per_task}), {how}"
     return f"{which}, {quoted}{': ' + settings if settings else ''}."
 
 
 def _how_sure(study: Study, tables: StudyTables) -> str:
     if len(tables.leaders) < 2:
         return "only one configuration is complete, so there is nothing to compare it with."
-    own = tables.leaders["select" if tables.metric == "select/score" else "report"].iloc[0]
-    complete = study.trials[study.trials["state"] == "complete"]
-    middle = per_configuration(complete, study.factors, [tables.metric])[tables.metric].median()
-    typical = f"{points(own - middle)} points of score against the median complete configuration"
-    margin = margin_of_first(study, tables.leaders)
-    if margin is None:
-        return f"{typical}; without stored predictions no interval can be given."
+    typical = _above_the_median(study, tables)
+    try:
+        margin = margin_of_first(study, tables.leaders)
+    except NoMargin as why:
+        return f"{typical}against the second best no interval can be given: {why}."
     apart = margin.low > 0 or margin.high < 0
     if margin.with_seeds:
         grounds = "over examples and seeds"
@@ -120,9 +131,24 @@ def _how_sure(study: Study, tables: StudyTables) -> str:
     else:
         grounds = "over examples only, as seed noise is unknown with one run each"
         verdict = "more than the examples' noise, but not sure" if apart else "not a sure difference"
+    without = f"; left out: trial {told(margin.left_out)}" if margin.left_out else ""
     return (
-        f"{typical}; {points(margin.difference)} points against the second best (95% interval "
-        f"{interval(margin.low, margin.high)}, {grounds}): {verdict}{'' if halves_differ(study) else f'; {SAME_EXAMPLES}'}."
+        f"{typical}{points(margin.difference)} points against the second best (95% interval "
+        f"{interval(margin.low, margin.high)}, {grounds}): {verdict}{without}"
+        f"{'' if halves_differ(study) else f'; {SAME_EXAMPLES}'}."
+    )
+
+
+def _above_the_median(study: Study, tables: StudyTables) -> str:
+    """How far the winner is above the middle of all; nothing where no such score is stored."""
+    own = tables.leaders["select" if tables.metric == "select/score" else "report"].iloc[0]
+    complete = study.trials[study.trials["state"] == "complete"]
+    scores = per_configuration(complete, study.factors, [tables.metric])[tables.metric].dropna()
+    if np.isnan(own) or scores.empty:
+        return ""
+    return (
+        f"{points(own - scores.median())} points of score above the median of {len(scores)} configurations (the best of "
+        f"many, so luck is in it and there is no interval); "
     )
 
 
@@ -153,6 +179,8 @@ def _what_matters(tables: StudyTables, names: dict[str, str]) -> str:
     effects = tables.effects
     sure = effects[effects["p_holm"] < 0.05]
     when = f"{tables.compared.when}: " if tables.compared.when else ""
+    if tables.compared.reason:
+        return f"{tables.compared.reason}."
     if sure.empty:
         return f"{when}no factor's effect can be told from noise yet."
     ranked = sure.reindex(sure["effect"].abs().sort_values(ascending=False).index).head(3)
@@ -192,24 +220,37 @@ class Margin:
     high: float
     with_seeds: bool
     """Whether the interval covers seeds; without replicates it covers the examples only."""
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    """By number: why a trial of the two does not count."""
 
 
-def margin_of_first(study: Study, leaders: pd.DataFrame) -> Margin | None:
-    """Compare the two leading configurations on the report half; None without stored predictions.
+class NoMargin(Exception):
+    """Two configurations cannot be compared by their predictions; the message is why."""
 
-    From two common replicates on, these are compared (the same seeds); else the means over each one's runs.
+
+def margin_of_first(study: Study, leaders: pd.DataFrame) -> Margin:
+    """Compare the two leading configurations on the report half.
+
+    From two common replicates on, these are compared (the same seeds); else the means over each one's runs. Trials
+    whose predictions cannot be used are left out.
+
+    Raises:
+        NoMargin: one of them has no trial with predictions that can be used, or there are no two examples.
     """
-    first, second = (_by_replicate(study, numbers) for numbers in leaders["numbers"].head(2))
+    both = [_by_replicate(study, numbers) for numbers in leaders["numbers"].head(2)]
+    stacked, reasons = _stacked(study, [number for runs in both for number in runs.values()])
+    first, second = (
+        {replicate: number for replicate, number in runs.items() if number not in reasons} for runs in both
+    )
+    if not first or not second:
+        raise NoMargin(f"trial {told(reasons)}")
     common = sorted(set(first) & set(second))
     paired = len(common) > 1
     numbers = [[runs[one] for one in common] if paired else list(runs.values()) for runs in (first, second)]
-    read = [_report_pulls(study, task, numbers) for task in study.tasks]
-    pulls = [both for both in read if both is not None]
-    if len(pulls) < len(study.tasks):
-        return None
+    pulls = [_report_pulls(study.tasks[task].kind, stacked[task], numbers) for task in study.tasks]
     difference = lead([one for one, _ in pulls], [other for _, other in pulls], paired)
     low, high = intervals.interval(difference)
-    return Margin(float(difference.estimate), float(low), float(high), with_seeds=paired)
+    return Margin(float(difference.estimate), float(low), float(high), with_seeds=paired, left_out=reasons)
 
 
 def lead(first: Sequence[Floats], second: Sequence[Floats], paired: bool) -> Difference:
@@ -234,14 +275,23 @@ def _by_replicate(study: Study, numbers: Sequence[int]) -> dict[int, int]:
     return dict(zip(own["replicate"].tolist(), own["number"].tolist(), strict=True))
 
 
-def _report_pulls(study: Study, task: str, numbers: Sequence[Sequence[int]]) -> list[Floats] | None:
+def _stacked(study: Study, numbers: list[int]) -> tuple[dict[str, Outputs], dict[int, str]]:
+    """Every task's predictions of these trials, and by trial why some task's cannot be used."""
+    stacked: dict[str, Outputs] = {}
+    reasons: dict[int, str] = {}
+    for task in study.tasks:
+        outputs = stack(study.predictions(task, numbers))
+        reasons |= left_out(study, task, numbers, outputs)
+        if outputs is not None:
+            stacked[task] = outputs
+            if outputs.report.sum() < 2:
+                raise NoMargin(f"{task} has fewer than two examples to quote")
+    return stacked, reasons
+
+
+def _report_pulls(kind: str, outputs: Outputs, numbers: Sequence[Sequence[int]]) -> list[Floats]:
     """What each report example adds to the metric, (runs, examples) for each list of trials."""
-    every = [number for one in numbers for number in one]
-    outputs = stack(study.predictions(task, every))
-    if outputs is None or not set(every) <= set(outputs.numbers) or outputs.report.sum() < 2:
-        return None
-    kind, labels = study.tasks[task].kind, outputs.labels[outputs.report]
-    pulls = influence(kind, outputs.values[:, outputs.report], labels)
+    pulls = influence(kind, outputs.values[:, outputs.report], outputs.labels[outputs.report])
     return [pulls[[outputs.numbers.index(number) for number in one]] for one in numbers]
 
 

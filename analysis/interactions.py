@@ -19,13 +19,15 @@ from scipy import stats
 
 from analysis.ablation import OBSERVATIONAL, leaderboard, per_configuration
 from analysis.coding import INACTIVE, Row, code, level_text
-from analysis.conditions import conditions, is_active, reachable_levels
+from analysis.conditions import conditions, has_effect, is_active, reachable_levels
 from analysis.estimation import MIN_DF
 from analysis.scoring import Floats
 from analysis.significance import holm
 from analysis.study import Factor, Study
 from minbert.errors import UserError, did_you_mean
 
+TRIED = 50
+"""So many of the best configurations can be those that a command starts from."""
 MIN_TOGETHER = 2
 """So many configurations must have both levels for their combination to be judged."""
 VERDICTS = {
@@ -75,10 +77,10 @@ def confirm_command(study: Study, *factors: str) -> str:
 
     Of one factor every level is run around the study's best configuration (design one_factor), of several
     every combination (design grid), nothing else changing, five replicates each. The best configuration
-    is that in which all the factors are active; where it is not the study's best, one factor is run as a grid too.
+    is that in which all the factors are active and change what is trained; where it is not the study's best, one factor is run as a grid too.
 
     Raises:
-        UserError: no such factor, or no trial with all of them is complete.
+        UserError: no such factor, no trial with all of them is complete, or study.yaml's command is damaged.
     """
     by_path = {factor.path: factor for factor in study.factors}
     for name in factors:
@@ -191,21 +193,31 @@ def _asked(study: Study) -> argparse.Namespace:
     for name in ("--space", "--data", "--encoder"):
         parser.add_argument(name)
     parser.add_argument("--set", action="append", default=[])
-    return parser.parse_known_args(shlex.split(str(study.meta.get("command", ""))))[0]
+    try:
+        return parser.parse_known_args(shlex.split(str(study.meta.get("command", ""))))[0]
+    except (ValueError, argparse.ArgumentError) as error:
+        raise UserError(f"{study.path / 'study.yaml'}: damaged at command: {error}") from None
 
 
 def _best_with(study: Study, factors: Sequence[Factor]) -> tuple[int, dict[str, Any]]:
-    """Rank and levels of the best configuration in which all these factors are active."""
+    """Rank and levels of the best configuration in which all these factors are active and have an effect."""
     leaders = leaderboard(study.trials, study.tasks, len(study.trials), study.factors)
     if leaders.empty:
         raise UserError(f"{study.path}: no trial is complete yet, so there is no best configuration")
-    for row in leaders.to_dict("records"):
-        levels = {str(name): value for name, value in row.items()}
-        if all(is_active(study, factor, levels) for factor in factors):
-            return int(row["rank"]), levels
-    named = " and ".join(factor.path for factor in factors)
+    paths = [factor.path for factor in factors]
+    rows = [{str(name): value for name, value in row.items()} for row in leaders.to_dict("records")]
+    active = [row for row in rows if all(is_active(study, factor, row) for factor in factors)]
+    for row in active[:TRIED]:
+        if all(has_effect(study, row, path, paths) for path in paths):
+            return int(row["rank"]), row
+    if not active:
+        named = " and ".join(paths)
+        raise UserError(
+            f"{study.path}: no complete configuration has {named} active, so there is none to start from"
+        )
     raise UserError(
-        f"{study.path}: no complete configuration has {named} active, so there is none to start from"
+        f"{study.path}: in none of the best configurations do the levels of {' or '.join(paths)} train differently, so "
+        "there is none to start from"
     )
 
 

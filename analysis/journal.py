@@ -6,7 +6,6 @@ torn last line is left out; Optuna's own file backend would create and lock file
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial
 
 from minbert.errors import UserError
+from minbert.sealed import unsealed_line
 
 STUDY_NAME = "study"
 
@@ -26,9 +26,13 @@ class _Snapshot(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self._records = list(_records(path))
+        self.line = 0
+        """Number of the line that was handed out last."""
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        yield from self._records[log_number_from:]
+        for line, record in self._records[log_number_from:]:
+            self.line = line
+            yield record
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         raise PermissionError("a study that is being read cannot be written")
@@ -47,16 +51,25 @@ def read_trials(path: Path) -> list[FrozenTrial]:
     snapshot = _Snapshot(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the journal storage is stable; its warnings are noise to a reader
-        storage = JournalStorage(snapshot)
-        for study in storage.get_all_studies():
-            if study.study_name == STUDY_NAME:
-                found = storage.get_all_trials(study._study_id, deepcopy=False)
-                kept = [trial for trial in found if not trial.user_attrs.get("abandoned")]
-                return sorted(kept, key=lambda trial: trial.number)
+        try:
+            return _trials(JournalStorage(snapshot))
+        except Exception as error:  # the storage checks no record: what lacks a field may raise anything
+            raise UserError(
+                f"{path}: line {snapshot.line} is damaged (it lacks what a journal record holds: {error!r})"
+            ) from None
+
+
+def _trials(storage: JournalStorage) -> list[FrozenTrial]:
+    for study in storage.get_all_studies():
+        if study.study_name == STUDY_NAME:
+            found = storage.get_all_trials(study._study_id, deepcopy=False)
+            kept = [trial for trial in found if not trial.user_attrs.get("abandoned")]
+            return sorted(kept, key=lambda trial: trial.number)
     return []
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The whole records with the numbers of their lines."""
     try:
         whole = path.read_bytes()
     except OSError as error:
@@ -64,10 +77,10 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     lines = whole.split(b"\n")[:-1]  # what follows the last newline is still being written
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = unsealed_line(line)
         except ValueError:
             record = None
-        if isinstance(record, dict) and "op_code" in record:
-            yield record
+        if record is not None and "op_code" in record:
+            yield number, record
         elif number < len(lines):
             raise UserError(f"{path}: line {number} is damaged (not a journal record)")

@@ -8,16 +8,15 @@ metrics) or overall (mean of the metrics mapped to [0, 1]), never mixed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.listed_forms import RUN, paper_of, runs_of, trained_runs
+from analysis.paper_setting import other_setting
 from analysis.scoring import to_unit
 from analysis.study import Study, TaskInfo
 
-RUN = "run"
-"""Name of the factor that says which run a trial is of."""
 PART = "dev"
 """What is compared: sources report on all of dev."""
 
@@ -30,22 +29,25 @@ def run_table(study: Study) -> pd.DataFrame:
     replicates, full dev), reported/{average}, measured/{average}, measured/{average}_sd (over
     replicates; NaN below two), constant (tasks that got one answer for every example in some
     replicate). {average} is ``plain`` or ``overall``, the source's own kind.
+
+    Raises:
+        UserError: what study.yaml says of the runs is damaged.
     """
     average = average_kind(study)
-    runs: Mapping[str, Mapping[str, Any]] = study.meta.get("runs") or {}
+    runs = runs_of(study)
     scores = _scores(study)
     constant = _constant(study)
     rows = []
     for name, run in runs.items():
-        sources = _sources(run, runs, list(study.tasks))
+        sources = trained_runs(runs, name, list(study.tasks))
         measured = _measured(scores, sources, study.tasks)
         means = _averages(measured, study.tasks, average)
         rows.append(
             {
                 "run": name,
-                "trained_as": run.get("trained_as"),
+                "trained_as": run.trained_as,
                 "replicates": len(measured),
-                **_reported(run.get("reported") or {}, [*study.tasks, average]),
+                **{f"reported/{told}": run.scores().get(told, np.nan) for told in [*study.tasks, average]},
                 **{f"measured/{task}": _mean(measured[task]) for task in study.tasks},
                 f"measured/{average}": _mean(means),
                 f"measured/{average}_sd": means.std(ddof=1) if means.notna().sum() > 1 else np.nan,
@@ -62,36 +64,35 @@ def is_listed(study: Study) -> bool:
 
 def average_kind(study: Study) -> str:
     """``plain`` or ``overall``: which mean of the tasks the source of the runs reports."""
-    return str((study.meta.get("paper") or {}).get("average", "overall"))
+    return str(paper_of(study).get("average", "overall"))
 
 
 def show_runs(study: Study) -> tuple[str, pd.DataFrame]:
     """The table as text, and its title: scores to three places, a dash where there is none."""
     table, average = run_table(study), average_kind(study)
-    paper = study.meta.get("paper") or {}
-    source = f"paper {paper['name']}" if paper else "the space"
-    names = [*study.tasks, average]
+    paper = paper_of(study)
+    source = f"paper {paper.get('name')}" if paper else "the space"
+    here = "here, not in the paper's setting" if paper and other_setting(study) else "here"
     columns = {"run": table["run"]}
-    columns |= {f"reported {name}": table[f"reported/{name}"].map(_text) for name in names}
-    columns |= {f"measured {name}": table[f"measured/{name}"].map(_text) for name in names}
+    for name in (average, *study.tasks):  # the average first: a phone shows three or four columns
+        columns |= {f"{part} {name}": table[f"{part}/{name}"].map(_text) for part in ("reported", "measured")}
     spread = table[f"measured/{average}_sd"].map(lambda sd: "" if np.isnan(sd) else f" ± {sd:.3f}")
     columns[f"measured {average}"] = columns[f"measured {average}"] + spread
     columns["runs"] = table["replicates"].astype(str)
     columns["constant?"] = table["constant"].map(", ".join)
-    title = f"Runs, as {source} reports them and as measured here (full dev, {average} average, ± sd over replicates)"
+    title = f"Runs, as {source} reports them and as measured {here} (full dev, {average} average, ± sd over replicates)"
     return title, pd.DataFrame(columns)
 
 
 def show_readings(study: Study) -> pd.DataFrame:
     """What the space says beside the runs' scores, a line each: other reported scores, interpretations, notes."""
     lines = []
-    for name, run in (study.meta.get("runs") or {}).items():
+    for name, run in runs_of(study).items():
         for split in ("train", "test"):
-            scores = (run.get("reported") or {}).get(split) or {}
-            told = " ".join(f"{task} {_text(value)}" for task, value in scores.items())
+            told = " ".join(f"{task} {_text(value)}" for task, value in run.scores(split).items())
             lines += [(name, f"reported on {split}", told)] if told else []
-        for kind in ("interpretation", "note"):
-            lines += [(name, kind, text) for text in run.get(kind) or ()]
+        for kind, texts in (("interpretation", run.interpretation), ("note", run.note)):
+            lines += [(name, kind, text) for text in texts]
     return pd.DataFrame(lines, columns=["run", "what", "text"])
 
 
@@ -116,15 +117,6 @@ def _constant(study: Study) -> set[tuple[str, str]]:
     }
 
 
-def _sources(
-    run: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]], tasks: list[str]
-) -> dict[str, str]:
-    """The run whose trials give each task's score; a composite row may lack some."""
-    if "members" in run:
-        return {task: str(runs[other]["trained_as"]) for task, other in run["members"].items()}
-    return dict.fromkeys(tasks, str(run["trained_as"]))
-
-
 def _measured(
     scores: pd.DataFrame, sources: Mapping[str, str], tasks: Mapping[str, TaskInfo]
 ) -> pd.DataFrame:
@@ -143,11 +135,6 @@ def _averages(measured: pd.DataFrame, tasks: Mapping[str, TaskInfo], average: st
         return measured.mean(axis=1, skipna=False)
     mapped = {task: to_unit(info.kind, measured[task].to_numpy(np.float64)) for task, info in tasks.items()}
     return pd.DataFrame(mapped, index=measured.index).mean(axis=1, skipna=False)
-
-
-def _reported(reported: Mapping[str, Any], names: list[str]) -> dict[str, float]:
-    values = {name: reported.get(name) for name in names}
-    return {f"reported/{name}": np.nan if value is None else float(value) for name, value in values.items()}
 
 
 def _mean(values: pd.Series) -> float:

@@ -17,6 +17,8 @@ import pandas as pd
 from analysis.coding import level_text
 from analysis.intervals import Difference, interval, p_difference, p_equivalent, paired_difference, visible
 from analysis.quoted import NOT_STORED, Quoted, read_quoted
+from analysis.relative_cost import COLUMNS as COST_COLUMNS
+from analysis.relative_cost import relative_cost, trained_steps
 from analysis.scoring import NO_NUMBERS, OTHER_EXAMPLES, Floats
 from analysis.significance import holm
 from analysis.study import Study
@@ -60,6 +62,7 @@ def ablation_table(study: Study, delta: float = DELTA, alpha: float = ALPHA) -> 
     levels = planned_levels(study)
     runs = study.trials[study.trials["state"] == "complete"]
     runs = runs[runs["config_id"].isin(levels["config_id"])]
+    runs = runs.assign(steps=runs["number"].map(trained_steps(study.history)))
     kinds = {task: info.kind for task, info in study.tasks.items()}
     return compare_levels(levels, runs, read_quoted(study, runs["number"]), kinds, delta, alpha)
 
@@ -97,14 +100,14 @@ def compare_levels(
 ) -> pd.DataFrame:
     """Compare levels with their factor's base over pairs of runs with one replicate.
 
-    ``levels``: factor, level, base, config_id; ``runs``: number, config_id, replicate, cost_alone of finished
-    runs; ``kinds``: the tasks and their kinds. Returns a row for every level and every target, the score
+    ``levels``: factor, level, base, config_id; ``runs``: number, config_id, replicate, cost_alone and, where known,
+    steps of finished runs; ``kinds``: the tasks and their kinds. Returns a row for every level and every target, the score
     first and then the tasks: target, factor, level, base, n (runs), mean and sd over runs, pairs, difference
     (over the pairs) with se, ci_low and ci_high, se_seeds and se_examples (the parts of se), p, p_holm,
     p_equivalent, visible (about the smallest true difference that would be found with 80% power at the
     corrected level, were the noise as estimated), verdict (a key of ``VERDICTS``), examples (quoted),
-    relative_cost (mean cost_alone against the base's, over the pairs), left_out (finished runs that do not
-    count, as "number: reason"). The score and its differences are in [0, 1], tasks in their own metric,
+    relative_cost with relative_cost_low and _high, relative_steps (``relative_cost.relative_cost``), left_out
+    (finished runs that do not count, as "number: reason"). The score and its differences are in [0, 1], tasks in their own metric,
     accuracy or Pearson's r.
 
     Holm's correction (1979) goes over all levels of the score; each task is a secondary family of its
@@ -208,7 +211,7 @@ def _target_rows(
                 "part_constant": any(alike),
                 "no_pair": runs.why_no_pair(name, bases[factor]),
                 "examples": sum(map(len, values[own["number"].iloc[0]])) if len(own) else 0,
-                "relative_cost": _ratio(own, base, pairs),
+                **relative_cost(own, base, pairs),
                 "left_out": tuple(f"{number}: {why}" for number, why in runs.left_out(name)),
             }
         )
@@ -223,7 +226,7 @@ _JUDGED_BY = ("same", "constant", "part_constant", "no_pair")
 _COLUMNS = (
     *("target", "factor", "level", "base", "n", "mean", "sd", "pairs"),
     *_ESTIMATES,
-    *("verdict", *_JUDGED_BY, "examples", "relative_cost", "left_out"),
+    *("verdict", *_JUDGED_BY, "examples", *COST_COLUMNS, "left_out"),
 )
 
 
@@ -281,10 +284,3 @@ def _verdict(row: Mapping[Any, Any], alpha: float) -> str:
     if row["p_holm"] < alpha:
         return "better" if row["difference"] > 0 else "worse"
     return "equivalent" if row["p_equivalent"] < alpha and not row["part_constant"] else "undecided"
-
-
-def _ratio(own: pd.DataFrame, base: pd.DataFrame, pairs: pd.Index[Any]) -> float:
-    if not len(pairs):
-        return float("nan")
-    costs = base.loc[pairs, "cost_alone"].mean()
-    return float(own.loc[pairs, "cost_alone"].mean() / costs) if costs > 0 else float("nan")

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
+from analysis.provenance import encoder_name, example_counts, fidelity, set_for_all
 from analysis.study import Study
 
-_UNTRAINED = ("fidelity", "search.", "device", "precision", "threads")
-"""Settings of a command line that are named apart or that change no result much."""
+OTHER = "not the paper's setting"
+UNCHECKED = "data not checked"
+_SIZES = re.compile(r"(\w+) ([\d,]+)/([\d,]+)/([\d,]+)")
+_SPLITS = ("train", "dev", "test")
+_TASK_OF = {"quora": "qqp"}
+"""Tasks that papers call otherwise."""
+_SKIPPED = 0.001
+"""Files have a few rows without a text or a label, which are not read and which papers may count."""
+
+Counts = Mapping[str, Mapping[str, int]]
+"""Examples by task and split."""
 
 
 def other_setting(study: Study) -> list[str]:
     """Say in what the study differs from its paper: encoder, data, fidelity, settings of the command line."""
-    paper = _mapping(study.meta.get("paper"))
-    setting = _mapping(paper.get("setting"))
-    reasons = [*_encoder(study, setting), *_data(study, setting)]
-    fidelity = _mapping(study.meta.get("space")).get("fidelity")
-    if isinstance(fidelity, int | float) and fidelity != 1:
-        reasons.append(f"fidelity {fidelity:g}")
-    changed = [text for text in _settings(study) if not text.startswith(_UNTRAINED)]
+    named = _mapping(_mapping(study.meta.get("paper")).get("setting"))
+    reasons = [*_encoder(study, named), *_data(study, _paper_counts(named))]
+    if fidelity(study) != 1:
+        reasons.append(f"fidelity {fidelity(study):g}")
+    changed = set_for_all(study)
     if changed:
         reasons.append(f"set for all runs: {', '.join(changed)}")
     return reasons
+
+
+def unchecked_data(study: Study) -> str:
+    """Which tasks' examples could not be counted against the paper's, and why; empty when all were."""
+    paper = _mapping(study.meta.get("paper"))
+    if not paper or _mapping(study.meta.get("data")).get("bundled"):
+        return ""
+    theirs, ours = _paper_counts(_mapping(paper.get("setting"))), _own_counts(study)
+    unnamed = [task for task in study.tasks if task not in theirs]
+    uncounted = [
+        task for task in study.tasks if task in theirs and not {"train", "dev"} <= set(ours.get(task, ()))
+    ]
+    told = [f"the paper gives no sizes of {', '.join(unnamed)}"] if unnamed else []
+    if uncounted:
+        told.append(f"the study does not count the training examples of {', '.join(uncounted)}")
+    return "; ".join(told)
 
 
 def chosen_on_dev(study: Study) -> bool:
@@ -38,43 +60,55 @@ def chosen_on_dev(study: Study) -> bool:
     return study.meta.get("selection") == "dev" and any(rule != "last" for rule in rules)
 
 
-def _encoder(study: Study, setting: Mapping[str, Any]) -> list[str]:
-    encoder, wanted = _mapping(study.meta.get("encoder")), setting.get("encoder")
+def _encoder(study: Study, named: Mapping[str, Any]) -> list[str]:
+    wanted, own = named.get("encoder"), encoder_name(study)
     instead = f" instead of {wanted}" if wanted else ""
-    if encoder.get("bundled"):
+    if _mapping(study.meta.get("encoder")).get("bundled"):
         return [f"the bundled miniature encoder{instead}"]
-    name = encoder.get("name")
-    return [f"the encoder {name}{instead}"] if wanted and name != wanted else []
+    return [f'the encoder "{own}"{instead}'] if wanted and own.rpartition("/")[2] != wanted else []
 
 
-def _data(study: Study, setting: Mapping[str, Any]) -> list[str]:
-    """Bundled data, or dev sets of another size than any that the paper names as train/dev/test."""
+def _data(study: Study, theirs: Counts) -> list[str]:
+    """Bundled data, or tasks that have another number of examples than the paper names."""
     if _mapping(study.meta.get("data")).get("bundled"):
         return ["the bundled miniature data"]
-    named = str(setting.get("data") or "")
-    sizes = {int(size.replace(",", "")) for size in re.findall(r"[\d,]+/([\d,]+)/[\d,]+", named)}
-    if not sizes:
-        return []
-    own = {task: _dev_examples(study, task) for task in study.tasks}
-    others = [f"{count:,} {task}" for task, count in own.items() if count and count not in sizes]
-    return [f"{', '.join(others)} dev examples instead of the paper's ({named})"] if others else []
+    reasons = []
+    for task, own in _own_counts(study).items():
+        paper = theirs.get(task, {})
+        others = [
+            split
+            for split in own
+            if split in paper and abs(own[split] - paper[split]) > _SKIPPED * paper[split]
+        ]
+        if others:
+            counted = " and ".join(f"{own[split]:,} {split}" for split in others)
+            reasons.append(
+                f"{task} of {counted} examples instead of {' and '.join(f'{paper[one]:,}' for one in others)}"
+            )
+    return reasons
 
 
-def _dev_examples(study: Study, task: str) -> int:
-    """How many labelled dev examples a complete trial predicted; 0 when unknown or limited by a setting."""
-    task_settings = _mapping(_mapping(_mapping(study.meta.get("space")).get("tasks")).get(task))
-    if task_settings.get("dev_examples"):
-        return 0
-    complete = study.trials.loc[study.trials["state"] == "complete", "number"]
-    found = study.predictions(task, complete.head(1).tolist())
-    return int(((found["split"] == "dev") & found["label"].notna()).sum())
+def _paper_counts(named: Mapping[str, Any]) -> Counts:
+    """What a paper's setting names as ``SST 8,544/1,101/2,210``: train, dev and test."""
+    found = {}
+    for name, *sizes in _SIZES.findall(str(named.get("data") or "")):
+        task = _TASK_OF.get(name.lower(), name.lower())
+        found[task] = {split: int(size.replace(",", "")) for split, size in zip(_SPLITS, sizes, strict=True)}
+    return found
 
 
-def _settings(study: Study) -> list[str]:
-    """``path=value`` of every ``--set`` of the study's command."""
-    words = shlex.split(str(study.meta.get("command") or ""))
-    after = [word for flag, word in pairwise(words) if flag == "--set"]
-    return after + [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
+def _own_counts(study: Study) -> Counts:
+    """Those stored with the study; of an older one the dev examples that a complete trial predicted."""
+    stored = example_counts(study)
+    if stored:
+        return stored
+    complete = study.trials.loc[study.trials["state"] == "complete", "number"].head(1).tolist()
+    counted = {}
+    for task in study.tasks:
+        found = study.predictions(task, complete)
+        dev = int(((found["split"] == "dev") & found["label"].notna()).sum())
+        counted[task] = {"dev": dev} if dev else {}
+    return counted
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -3,10 +3,90 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from analysis.study import Study
+from minbert.errors import UserError
+
+_NAMED_APART = ("fidelity", "search.", "device", "precision", "threads")
+"""Settings of a command line that are told elsewhere or that change no result much."""
+
+
+def setting(study: Study) -> str:
+    """What all runs have in common: data, encoder, fidelity, and what the command line set for them."""
+    counts = ", ".join(
+        f"{task} {own['train']:,}" for task, own in example_counts(study).items() if "train" in own
+    )
+    examples = f" (training examples: {counts})" if counts else ""
+    changed = ", ".join(set_for_all(study))
+    return (
+        f"{data_name(study)}{examples}, with {encoder_name(study)}, fidelity {fidelity(study):g}"
+        f"{f'; set for all runs: {changed}' if changed else ''}"
+    )
+
+
+def data_name(study: Study) -> str:
+    """The end of the data folder's path."""
+    data = _mapping(study.meta, "data")
+    return (
+        "the bundled miniature data" if data.get("bundled") else _end_of(data.get("path")) or "unknown data"
+    )
+
+
+def encoder_name(study: Study) -> str:
+    """The hub's name of a downloaded encoder, else the end of its folder's path."""
+    encoder = _mapping(study.meta, "encoder")
+    if encoder.get("bundled"):
+        return "the bundled miniature encoder"
+    parts = Path(str(encoder.get("path") or "")).parts
+    if len(parts) > 2 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        return parts[-3].removeprefix("models--").replace("--", "/")
+    return _end_of(encoder.get("path")) or str(encoder.get("name") or "an unknown encoder")
+
+
+def fidelity(study: Study) -> float:
+    """The share of their steps that runs take, 1 where the study does not tell."""
+    found = _mapping(study.meta, "space").get("fidelity")
+    return float(found) if isinstance(found, int | float) else 1.0
+
+
+def example_counts(study: Study) -> Mapping[str, Mapping[str, int]]:
+    """How many examples each task has in each split; empty for studies that were begun before this was stored."""
+    stored = _mapping(_mapping(study.meta, "data"), "examples")
+    return {
+        task: {split: count for split, count in _mapping(stored, task).items() if isinstance(count, int)}
+        for task in stored
+    }
+
+
+def set_for_all(study: Study) -> list[str]:
+    """``path=value`` of every ``--set`` of the study's command that changes what is trained, but for the fidelity.
+
+    Raises:
+        UserError: the stored command is none.
+    """
+    try:
+        words = shlex.split(str(study.meta.get("command") or ""))
+    except ValueError as error:
+        raise UserError(f"{study.path / 'study.yaml'}: damaged at command: {error}") from None
+    after = [word for flag, word in pairwise(words) if flag == "--set"]
+    after += [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
+    return [text for text in after if not text.startswith(_NAMED_APART)]
+
+
+def lost_journal(study: Study) -> str:
+    """A sentence where trials have folders and the journal knows of none; else empty."""
+    if len(study.trials):
+        return ""
+    folders = sum(one.is_dir() for one in study.path.glob("trials/[0-9]*"))
+    if not folders:
+        return ""
+    file = study.path / "journal.log"
+    state = "is gone" if not file.exists() else "is empty" if not file.stat().st_size else "tells of no trial"
+    return f"{folders} trial folder{'s are' if folders > 1 else ' is'} there, but journal.log {state}"
 
 
 def facts(study: Study, metric: str) -> list[tuple[str, str]]:
@@ -21,7 +101,10 @@ def facts(study: Study, metric: str) -> list[tuple[str, str]]:
         ("Data", _source(data)),
         ("Notes on the data", "; ".join(str(note) for note in data.get("notes") or ())),
         ("Overlap of train, dev and test", _plain(data.get("overlap"))),
+        ("Examples", _plain(example_counts(study))),
         ("Encoder", _source(encoder)),
+        ("Fidelity", f"{fidelity(study):g}"),
+        ("Set for all runs", ", ".join(set_for_all(study))),
         ("Tasks", kinds),
         ("Seed", str(meta.get("seed", ""))),
         ("Replicates", str(meta.get("replicates", ""))),
@@ -76,9 +159,14 @@ def _space_argument(study: Study) -> str:
 
 
 def _source(source: dict[str, Any]) -> str:
-    name = source.get("name") or source.get("path") or ""
+    name = source.get("path") or source.get("name") or ""
     fingerprint = f" (fingerprint {str(source['fingerprint'])[:16]})" if source.get("fingerprint") else ""
     return f"{name}{', bundled' if source.get('bundled') else ''}{fingerprint}"
+
+
+def _end_of(path: object) -> str:
+    """The last two parts of a path; the last one is often just ``model`` or ``data``."""
+    return "/".join(part for part in Path(str(path or "")).parts[-2:] if part != "/")
 
 
 def _mapping(meta: dict[str, Any], name: str) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.scoring import Floats, answers, influence, stack
+from analysis.scoring import Floats, Outputs, answers, influence, stack
 from analysis.study import Study
 
 NOT_STORED = "no stored predictions"
+DAMAGED = "a damaged file"
+NOT_USABLE = "no labelled dev example, or outputs that are no numbers"
 _BLOCK = 100
 """So many trials' predictions are read at once; all of a large study's would not fit in memory."""
 
@@ -37,12 +39,37 @@ def read_quoted(study: Study, numbers: Iterable[int]) -> Quoted:
     chosen = sorted(int(number) for number in numbers)
     pulls: dict[str, dict[int, Floats]] = {}
     constant: dict[str, frozenset[int]] = {}
-    left_out: dict[int, str] = {}
+    unused: dict[int, str] = {}
     for task in study.tasks:
         pulls[task], constant[task], reasons = _read_task(study, task, chosen)
         missing = [number for number in chosen if number not in pulls[task]]
-        left_out = {number: reasons.get(number, NOT_STORED) for number in missing} | left_out
-    return Quoted(pulls, left_out, constant)
+        unused = {number: reasons.get(number) or _unread(study, task, number) for number in missing} | unused
+    return Quoted(pulls, unused, constant)
+
+
+def left_out(study: Study, task: str, wanted: Iterable[int], outputs: Outputs | None) -> dict[int, str]:
+    """Why each of the ``wanted`` trials is not among its task's stacked ``outputs``, by number."""
+    kept = set(outputs.numbers) if outputs else set()
+    known = outputs.left_out if outputs else {}
+    return {
+        number: known.get(number) or _unread(study, task, number) for number in wanted if number not in kept
+    }
+
+
+def told(reasons: Mapping[int, str], shown: int = 10) -> str:
+    """``3, 7: other examples; 9: a damaged file``, the first trials of each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for number, reason in sorted(reasons.items()):
+        by_reason.setdefault(reason, []).append(str(number))
+    return "; ".join(
+        f"{', '.join(numbers[:shown])}{f' and {len(numbers) - shown} more' if len(numbers) > shown else ''}: {reason}"
+        for reason, numbers in by_reason.items()
+    )
+
+
+def _unread(study: Study, task: str, number: int) -> str:
+    file = study.trial_folder(number) / "predictions" / f"{task}.parquet"
+    return DAMAGED if file in study.damaged else NOT_USABLE if file.exists() else NOT_STORED
 
 
 def _read_task(

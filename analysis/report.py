@@ -13,7 +13,10 @@ from pathlib import Path
 import jinja2
 
 from analysis.headline import headline
-from analysis.provenance import bundled_warning
+from analysis.listed import is_listed
+from analysis.listed_forms import paper_of
+from analysis.paper_setting import OTHER, UNCHECKED, other_setting, unchecked_data
+from analysis.provenance import bundled_warning, lost_journal
 from analysis.sections import report_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, markdown_table, summary_tables
@@ -37,7 +40,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     context = {
         "title": study.name,
         "lines": headline(study, tables),
-        "warnings": [text for text in (bundled_warning(study), *study.damage) if text],
+        "warnings": [*_warnings(study), *study.damage],
         "sections": sections,
         "pictures_folder": PICTURES,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -49,7 +52,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     }
     try:
         settle_folder(out / PICTURES)
-        with publish_folder(out / PICTURES) as folder:
+        with publish_folder(out / PICTURES, sealed=False) as folder:
             for picture in (picture for section in sections for picture in section.pictures):
                 (folder / f"{picture.name}.png").write_bytes(picture.data)
         for name, text in texts.items():
@@ -64,15 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = Parser(
         prog="python -m analysis.report",
+        allow_abbrev=False,
         description="Write report.md and a self-contained report.html for a study folder. Works on finished, "
         "running and empty studies, and never changes the study's own files.",
     )
     parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: the study folder)")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: the study folder)")
     try:
         options = parser.parse_args(arguments)
         study = load(options.study)
-        for path in write_report(study, options.out or study.path):
+        if options.out == "":
+            raise UserError("--out names no folder")
+        for path in write_report(study, Path(options.out or study.path)):
             print(path)
         for line in study.damage:
             print(f"warning: {line}", file=sys.stderr)
@@ -80,6 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
     return 0
+
+
+def _warnings(study: Study) -> list[str]:
+    """What a reader must know before the first number, a sentence each."""
+    if is_listed(study) and paper_of(study):
+        differs, unchecked = "; ".join(other_setting(study)), unchecked_data(study)
+        found = (
+            [f"{OTHER.capitalize()}: {differs}. The paper's numbers cannot be compared with these."]
+            if differs
+            else []
+        )
+        found += [f"{UNCHECKED.capitalize()}: {unchecked}."] if unchecked and not differs else []
+    else:
+        found = [bundled_warning(study)]
+    return [text for text in (*found, lost_journal(study)) if text]
 
 
 def _template(name: str, autoescape: bool) -> jinja2.Template:

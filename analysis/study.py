@@ -6,7 +6,6 @@ and from a folder that is not ours.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -15,12 +14,12 @@ from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.journal import read_trials
+from analysis.trial_files import Damaged, read_epochs, read_outputs
 from minbert.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -78,7 +77,8 @@ class Study:
         self.factors = factors
         self.tasks = tasks
         self.damaged: dict[Path, str] = {}
-        """Prediction files that were asked for and cannot be read, with the reason: they count as not stored."""
+        """Files of trials that were asked for and cannot be used, with the reason: predictions count as not stored,
+        of a history the epochs in question are left out."""
 
     @property
     def name(self) -> str:
@@ -96,10 +96,17 @@ class Study:
         started, finished, and one column a factor (None or NaN where it was not active).
 
         ``score`` is the select score at the best epoch; of a trial that did not end, so far.
+
+        Raises:
+            UserError: the journal is damaged.
         """
-        rows = [self._trial_row(trial) for trial in read_trials(self.path / "journal.log")]
-        frame = pd.DataFrame(rows, columns=list(self._trial_row(None)))
-        return frame.astype(self._column_types())
+        journal = self.path / "journal.log"
+        trials = read_trials(journal)
+        try:
+            rows = [self._trial_row(trial) for trial in trials]
+            return pd.DataFrame(rows, columns=list(self._trial_row(None))).astype(self._column_types())
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"{journal}: damaged: what it says of a trial is no number ({error})") from None
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -115,10 +122,15 @@ class Study:
     @cached_property
     def scored_epochs(self) -> pd.DataFrame:
         """The rows of ``history`` that count for the score: evaluated epochs of a trial's last stage."""
-        if "final_stage" not in self.history or "select/score" not in self.history:
-            return self.history.head(0)
-        counts = self.history["final_stage"].eq(True) & self.history["select/score"].notna()
-        return self.history[counts]
+        history = self.history
+        if "select/score" not in history:
+            return history.head(0)
+        final = history["final_stage"].eq(True) if "final_stage" in history else history["number"].eq(-1)
+        # Older studies do not say which stage is the last; a trial that is not running or failed got there.
+        ended = self.trials.loc[self.trials["state"].isin(["complete", "pruned"]), "number"]
+        unsaid = history["number"].isin(ended) & ~history["number"].isin(history.loc[final, "number"])
+        last = history["stage"] == history.groupby("number")["stage"].transform("last")
+        return history[(final | (unsaid & last)) & history["select/score"].notna()]
 
     def predictions(self, task: str, numbers: Iterable[int] | None = None) -> pd.DataFrame:
         """One row an example and trial: number, split, half, id, label, output_0 … output_{C-1}.
@@ -147,33 +159,27 @@ class Study:
     def trial_folder(self, number: int) -> Path:
         return self.path / "trials" / f"{number:05d}"
 
+    def predictions_file(self, number: int, task: str) -> Path:
+        return self.trial_folder(number) / "predictions" / f"{task}.parquet"
+
     def _read_predictions(self, task: str, number: int) -> pa.Table | None:
-        file = self.trial_folder(number) / "predictions" / f"{task}.parquet"
-        if not file.exists():
-            return None
+        file = self.predictions_file(number, task)
+        info = self.tasks[task]
         try:
-            with pq.ParquetFile(file) as stored:
-                table = stored.read()
-        except (OSError, pa.ArrowException) as error:
-            self.damaged[file] = f"cannot be read as Parquet ({type(error).__name__})"
+            table = read_outputs(file, info.kind, info.classes)
+        except Damaged as error:
+            self.damaged[file] = str(error)
             return None
-        missing = {"split", "half", "id", "label", "output_0"} - set(table.column_names)
-        if missing:
-            self.damaged[file] = f"lacks the column(s) {', '.join(sorted(missing))}"
+        if table is None:
             return None
         return table.add_column(0, "number", pa.array([number] * len(table), pa.int64()))
 
     def _epochs(self, number: int) -> Iterator[dict[str, Any]]:
         file = self.trial_folder(number) / "history.jsonl"
-        if not file.exists():
-            return
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:  # torn by a killed worker; the epoch is trained and written again
-                continue
-            if isinstance(record, dict):
-                record.pop("chosen", None)  # repeats figures of other epochs
+        for record in read_epochs(file):
+            if isinstance(record, Damaged):
+                self.damaged[file] = str(record)
+            else:
                 yield {"number": number, **_flat(record)}
 
     def _trial_row(self, trial: FrozenTrial | None) -> dict[str, Any]:

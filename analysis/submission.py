@@ -127,7 +127,7 @@ def publish(out: Path, files: Mapping[str, str]) -> None:
         UserError: they cannot be written.
     """
     try:
-        with publish_folder(out.absolute()) as folder:
+        with publish_folder(out.absolute(), sealed=False) as folder:
             for name, text in files.items():
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_text(text, encoding="utf-8")

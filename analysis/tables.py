@@ -112,18 +112,27 @@ def short_names(factors: Sequence[Factor]) -> dict[str, str]:
 
 
 def show_leaders(leaders: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The leaderboard as text: scores to three places, optimism in points, settings in one cell."""
-    names = short_names(study.factors)
+    """The leaderboard as text: scores to three places, optimism in points, settings in one cell.
+
+    Where nothing but one set of examples was scored, there is one score.
+    """
+    names, scored = short_names(study.factors), {"score": _with_sd(leaders, "select")}
+    full_dev: dict[str, list[str]] = {}
+    if halves_differ(study):
+        scored = {
+            "select": _with_sd(leaders, "select"),
+            "report": _with_sd(leaders, "report"),
+            "optimism": [points(value) for value in leaders["optimism"]],
+        }
+        full_dev = {"full dev": [score(value) for value in leaders["dev/score"]]}
     return pd.DataFrame(
         {
             "#": leaders["rank"].astype(str),
             "trial": [_numbers(numbers) for numbers in leaders["numbers"]],
             "runs": leaders["n"].astype(str),
-            "select": _with_sd(leaders, "select"),
-            "report": _with_sd(leaders, "report"),
-            "optimism": [points(value) if halves_differ(study) else "–" for value in leaders["optimism"]],
+            **scored,
             **{task: [score(value) for value in leaders[f"report/{task}"]] for task in study.tasks},
-            "full dev": [score(value) for value in leaders["dev/score"]],
+            **full_dev,
             "cost": [duration(value) for value in leaders["cost_alone"]],
             "settings": [settings_text(row, names) for _, row in leaders.iterrows()],
         }

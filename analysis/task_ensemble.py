@@ -30,13 +30,16 @@ class TaskEnsemble:
     """The one trial that is best on the select half."""
     single_select: float
     single_report: float
+    gain_select: float
+    """select − single_select: what the ensemble gains where it was chosen. Minus ``gain``, it is the choice's own
+    optimism, without the difference between the halves' examples."""
     gain: float
     """report − single_report."""
     gain_low: float
     gain_high: float
     """95% interval of the gain over the report half's examples."""
     optimism: float
-    """select − report: how much better the ensemble looks where it was chosen."""
+    """select − report: how much better the ensemble looks where it was chosen; an easier half adds to it."""
     optimism_low: float
     optimism_high: float
     """95% interval of the optimism over both halves' examples, for the members as they are; NaN where these are
@@ -74,6 +77,7 @@ def choose_one(kind: str, outputs: Outputs, method: str, rounds: int) -> TaskEns
         single=outputs.numbers[single],
         single_select=float(candidates.alone[single]),
         single_report=single_report,
+        gain_select=select - float(candidates.alone[single]),
         gain=report - single_report,
         gain_low=gain_low,
         gain_high=gain_high,
@@ -123,6 +127,7 @@ def score_row(ensembles: Mapping[str, TaskEnsemble], tasks: Mapping[str, TaskInf
         "optimism_high": optimism + half_width("optimism"),
         "single": ", ".join(str(one.single) for one in ensembles.values()),
         "single_report": mean("single_report"),
+        "gain_select": mean("select") - mean("single_select"),
         "gain": gain,
         "gain_low": gain - half_width("gain"),
         "gain_high": gain + half_width("gain"),

@@ -33,6 +33,10 @@ def described_study(space: Space, sources: Sources, seed: int, command: str) -> 
         "bundled": sources.data_bundled,
         "notes": list(sources.corpus.notes),
         "overlap": sources.corpus.overlap,
+        "examples": {
+            task: {split: len(examples) for split, examples in splits.items()}
+            for task, splits in sources.corpus.splits.items()
+        },
     }
     encoder = {"bundled": sources.encoder_bundled, "name": sources.encoder.folder.name}
     return {

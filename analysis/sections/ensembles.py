@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import plots
-from analysis.ensemble import best_trials, methods_table, show_methods
+from analysis.ensemble import best_trials, candidates_left_out, methods_table, show_methods
 from analysis.growth import greedy_growth
 from analysis.sections.parts import Section, drawn, filled
 from analysis.study import Study
@@ -18,8 +18,15 @@ METHODS = (
 )
 
 
+_OPTIMISM = " Optimism: select − report, which is also how much easier one half is; gain on select minus gain is the choice's own."
+
+
 def ensemble_sections(study: Study, tables: StudyTables) -> list[Section]:
     """From stored predictions; a sentence where there are none."""
+    numbers = best_trials(study)
+    predictions = {task: study.predictions(task, numbers) for task in study.tasks}
+    without = candidates_left_out(study, predictions, numbers)
+    missing = f" {without[0].upper()}{without[1:]}." if without else ""
     if not tables.ensembles:
         return [Section("Ensemble", "No stored predictions to build an ensemble from.")]
     honest = all(one.halves_differ for one in tables.ensembles.values())
@@ -33,15 +40,17 @@ def ensemble_sections(study: Study, tables: StudyTables) -> list[Section]:
         ("best on the select half", "Select and report metric") if honest else ("best there", "Metric")
     )
     note = (
-        f"Greedy forward selection with replacement (Caruana 2004) for each task, from the stored predictions of the {pool} "
-        f"best trials: {halves}. Gain: points over the trial that is {best}; its interval covers "
+        f"Greedy forward selection with replacement (Caruana 2004) for each task, from the stored predictions of the "
+        f"{len(numbers)} best trials: {halves}.{missing} Gain: points over the trial that is {best}; its interval covers "
         "examples, not seeds."
     )
     shown = filled(show_ensemble(tables.ensemble, tables.members))
     if pool < 2:
-        return [Section("Ensemble", "Only one trial has stored predictions, so there is nothing to combine.")]
-    numbers = best_trials(study)
-    predictions = {task: study.predictions(task, numbers) for task in tables.ensembles}
+        return [
+            Section(
+                "Ensemble", f"Only one trial has stored predictions, so there is nothing to combine.{missing}"
+            )
+        ]
     growth = plots.ensemble_growth(greedy_growth(predictions, study.tasks))
     caption = f"{metrics} of each task's greedy ensemble as members are added"
     command = f"python -m analysis.ensemble {study.path} --out DIR"
@@ -50,7 +59,7 @@ def ensemble_sections(study: Study, tables: StudyTables) -> list[Section]:
         Section(
             "Ensemble methods",
             f"Averages over the tasks, each with its own ensemble; all methods were tried, so the best of them is a "
-            f"little lucky. {METHODS}",
+            f"little lucky. {METHODS}{_OPTIMISM if honest else ''}",
             _methods(methods_table(predictions, study.tasks), honest),
             commands=[("Write the members and the submission files of a method (--method NAME)", command)],
         ),

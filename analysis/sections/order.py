@@ -6,8 +6,9 @@ import pandas as pd
 
 from analysis import plots
 from analysis.further_measures import further_measures
+from analysis.headline import nothing_complete
 from analysis.listed import is_listed
-from analysis.provenance import continue_command, facts
+from analysis.provenance import continue_command, facts, lost_journal
 from analysis.sections.designs import ablation_sections, listed_sections
 from analysis.sections.ensembles import ensemble_sections
 from analysis.sections.mistakes import error_sections
@@ -54,7 +55,7 @@ def _leaders(study: Study, tables: StudyTables) -> Section:
     caption = f"{metrics} of every complete trial, a strip for the score and one a task"
     return Section(
         leaders_title(study),
-        _leaders_note(study) if len(tables.leaders) else "No trial is complete yet.",
+        _leaders_note(study) if len(tables.leaders) else f"{nothing_complete(study).capitalize()}.",
         filled(show_leaders(tables.leaders, study)),
         drawn(("scores_by_task", caption, plots.scores_by_task(study.trials, list(study.tasks), part))),
     )
@@ -71,10 +72,7 @@ def _leaders_note(study: Study) -> str:
     )
     scale = "the score is the mean over tasks of the metric mapped to [0, 1]"
     if not halves_differ(study):
-        return (
-            f"Configurations are {source}. Ranked by mean score over replicates (± sd over them); {scale}; select, "
-            "report and full dev are the same examples here."
-        )
+        return f"Configurations are {source}. Ranked by mean score over replicates (± sd over them); {scale}."
     return (
         f"Configurations are {source}. Ranked by mean select score over replicates (± sd over them); optimism "
         f"is select minus report in points; {scale}; "
@@ -100,7 +98,8 @@ def _unfinished(study: Study, tables: StudyTables) -> Section:
     title = "Trials that did not complete"
     trials = study.trials[study.trials["state"] != "complete"]
     if trials.empty:
-        return Section(title, "None." if len(study.trials) else "No trial has started.")
+        none = lost_journal(study) or "No trial has started"
+        return Section(title, "None." if len(study.trials) else f"{none}.")
     causes = trials["cause"].where(trials["cause"].notna(), "–")
     counts = trials.groupby([trials["state"], causes.rename("cause")], sort=True)["number"]
     table = pd.DataFrame(

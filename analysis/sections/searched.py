@@ -38,7 +38,8 @@ def searched_sections(study: Study, tables: StudyTables) -> list[Section]:
 def _effects(study: Study, tables: StudyTables) -> Section:
     title = effects_title(tables)
     if tables.compared.trials.empty:
-        return Section(title, "No trial is complete or was stopped early yet.")
+        reason = tables.compared.description if tables.compared.reason else ""
+        return Section(title, reason or "No trial is complete or was stopped early yet.")
     shown = show_effects(tables.effects, study.factors)
     tested = tables.effects[tables.effects["p"].notna()]
     best = [] if tested.empty else [str(tested["factor"].iloc[int(tested["p"].argmin())])]
@@ -88,7 +89,7 @@ def _confirming(study: Study, factors: list[str]) -> list[tuple[str, str]]:
 
 
 def _importance(study: Study, tables: StudyTables) -> list[Section]:
-    if not study.factors:
+    if not study.factors or tables.compared.reason:
         return []
     half = tables.metric.partition("/")[0]
     found = importance(tables.compared.trials, study.factors, study.tasks, half)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import plots
 from analysis.errors import forgetting
-from analysis.listed import RUN
+from analysis.listed_forms import RUN
 from analysis.sections.parts import Section, drawn
 from analysis.study import Study
 from analysis.tables import StudyTables

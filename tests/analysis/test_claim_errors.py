@@ -97,6 +97,12 @@ def test_without_texts_or_predictions_nothing_is_decided_and_the_page_says_why(t
     study = study_with_texts(tmp_path, UP, LENGTHS.clip(min=2), SKILLS)
     (study.trial_folder(1) / "predictions" / "sts.parquet").unlink()
     row = claim_table([load(study.path)]).iloc[0]
+    assert row["reason"] == "1 replicate left out (trial 1: no stored predictions)"
+    rows = [errors(skill, LENGTHS >= 300) for skill in (SKILLS[0], *SKILLS[2:])]
+    assert row["measured"] == pytest.approx(np.mean(rows)) and row["replicates"] == 2
+    for number in (0, 2):
+        (study.trial_folder(number) / "predictions" / "sts.parquet").unlink()
+    row = claim_table([load(study.path)]).iloc[0]
     assert (row["verdict"], row["reason"]) == ("undecided", "no stored predictions")
     (tmp_path / "data").rename(tmp_path / "moved")
     table = claim_table([load(study.path)])

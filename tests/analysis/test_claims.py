@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,16 @@ from analysis.claim_measures import measure
 from analysis.claim_pages import claims_page
 from analysis.claims import claim_table, main, verdict
 from analysis.paper_setting import other_setting
+from analysis.report import main as write_page
 from analysis.study import Study, load
 from minbert.command_line import run as run_command
 
 EXAMPLES = 400
-TASKS = {"sst": {"kind": "classification"}, "qqp": {"kind": "binary"}, "sts": {"kind": "regression"}}
+TASKS = {
+    "sst": {"kind": "classification", "classes": 3},
+    "qqp": {"kind": "binary"},
+    "sts": {"kind": "regression"},
+}
 RANDOM = np.random.default_rng(5)
 EASE = {task: RANDOM.uniform(size=EXAMPLES) for task in TASKS}
 NOISE = RANDOM.normal(size=EXAMPLES)
@@ -39,7 +45,9 @@ LABELS = {
     "qqp": RANDOM.integers(0, 2, EXAMPLES).astype(float),
     "sts": RANDOM.uniform(0, 5, EXAMPLES),
 }
-SETTING = {"encoder": "big", "data": "SST 9/400/9, STS 9/400/9"}
+SETTING = {"encoder": "big", "data": "SST 9/400/9, Quora 9/400/9, STS 9/400/9"}
+COUNTS = {task: {"train": 9, "dev": 400} for task in TASKS}
+"""Those of the paper's setting."""
 
 
 def outputs(task: str, skill: float) -> np.ndarray:
@@ -79,6 +87,7 @@ def write_study(
         "paper": {"name": "999", "average": "plain", "setting": SETTING},
         "claims": {"1.1": claim} if contrasts else {},
         "encoder": {"name": "big"},
+        "data": {"examples": COUNTS},
         **meta,
     }
     folder.mkdir(parents=True)
@@ -319,6 +328,70 @@ def test_without_stored_predictions_there_is_no_interval_and_nothing_is_decided(
     assert (row["verdict"], row["reason"]) == ("undecided", "no stored predictions")
 
 
+def cut(study: Study, number: int, task: str = "sst") -> None:
+    """Leave five examples out of a trial's predictions."""
+    file = study.trial_folder(number) / "predictions" / f"{task}.parquet"
+    pd.read_parquet(file).iloc[5:].to_parquet(file)
+
+
+def test_a_replicate_whose_predictions_cannot_be_used_is_left_out_and_not_the_interval(
+    tmp_path: Path,
+) -> None:
+    study = write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast()])
+    cut(study, 1)
+    row = claim_table([load(study.path)]).iloc[0]
+    two = write_study(tmp_path / "two", {"a": [GOOD[0], GOOD[2]], "b": BAD[:2]}, [contrast()])
+    without = claim_table([two]).iloc[0]
+    figures = ["measured", "low", "high", "replicates"]
+    assert row[figures].tolist() == without[figures].tolist() and not math.isnan(row["low"])
+    assert row["reason"] == "1 replicate left out (trial 1: other examples)"
+    (study.trial_folder(1) / "predictions" / "sst.parquet").write_bytes(b"junk")
+    row = claim_table([load(study.path)]).iloc[0]
+    assert row["reason"] == "1 replicate left out (trial 1: a damaged file)"
+
+
+def test_of_a_run_repeated_the_later_trial_counts(tmp_path: Path) -> None:
+    skills = {"a": [0.9], "b": [0.5]}
+    study = write_study(tmp_path / "s", skills, [contrast()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = JournalStorage(JournalFileBackend(str(study.path / "journal.log")))
+    folder = study.trial_folder(2)
+    folder.mkdir()
+    _write_trial(folder, 0.6, True, None)
+    optuna.load_study(study_name="study", storage=storage).add_trial(_trial("a", ["a", "b"], 0, 0.6))
+    row = claim_table([load(study.path)]).iloc[0]
+    assert row["measured"] == pytest.approx(metric("sst", 0.6) - metric("sst", 0.5))
+    assert row["low"] < row["measured"] < row["high"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"runs": ["a", "b"]}, "damaged at runs: Input should be a valid dictionary"),
+        ({"runs": {"a": {}, "b": {"trained_as": "b"}}}, "damaged at runs.a: it has neither trained_as nor"),
+        (
+            {"runs": {"a": {"members": {"sst": "c"}}, "b": {"trained_as": "b"}}},
+            "damaged at runs.a.members.sst: there is no run 'c'",
+        ),
+        ({"paper": "003"}, "damaged at paper: it should hold a mapping"),
+        ({"command": "python 'unbalanced"}, "damaged at command: No closing quotation"),
+        (
+            {"factors": [{"path": "pooling", "levels": ["a", "b"]}]},
+            "damaged at factors: it lists runs and has",
+        ),
+    ],
+)
+def test_a_damaged_study_yaml_is_named_by_claims_and_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], meta: dict[str, Any], message: str
+) -> None:
+    path = write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast()], **meta).path
+    for command in (main, write_page):
+        assert run_command(partial(command, [str(path)])) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {path / 'study.yaml'}: {message}") and said.count("\n") == 1
+
+
 def test_replicates_count_where_all_runs_have_them(tmp_path: Path) -> None:
     row = judged(tmp_path, {"a": [0.7, 0.9, 0.8], "b": [0.5, None, 0.4]})
     assert row["replicates"] == 2
@@ -418,8 +491,36 @@ def test_a_claim_across_papers_is_measured_in_the_other_study(tmp_path: Path) ->
     both = claim_table([here, there])
     assert len(both) == 1
     assert (both["study"].iloc[0], both["verdict"].iloc[0]) == ("papers/here", "supported")
-    assert both["other_setting"].iloc[0] == "the encoder tiny instead of big"
-    assert "runs of papers/there" in both["compared"].iloc[0]
+    assert both["other_setting"].iloc[0] == 'the encoder "tiny" instead of big'
+    assert f"a − b (runs of papers/there) in {tmp_path / 'there'}: expected up" in claims_page(both)
+
+
+def test_studies_of_one_space_have_a_chapter_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path / "first", {"a": GOOD, "b": BAD}, [contrast()])
+    write_study(tmp_path / "second", {"a": BAD, "b": GOOD}, [contrast()], space={"fidelity": 0.5})
+    folders = [str(tmp_path / name) for name in ("first", "second")]
+    assert main([folders[0] + "/../first", *folders]) == 0
+    first, second = capsys.readouterr().out.split("# Claims of paper 999 (papers/here), in ")[1:]
+    assert first.startswith(f"{folders[0]}\n") and second.startswith(f"{folders[1]}\n")
+    assert "## 1.1: supported\n" in first and "## 1.1: refuted, not the paper's setting\n" in second
+    assert [chapter.count("- sst: a − b: expected up") for chapter in (first, second)] == [1, 1]
+
+
+def test_a_study_without_claims_and_a_damaged_file_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast()])
+    write_study(tmp_path / "none", {"a": GOOD})
+    file = study.trial_folder(1) / "predictions" / "sst.parquet"
+    file.write_bytes(b"junk")
+    assert main([str(tmp_path / "none"), str(tmp_path / "s")]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings[0] == f"warning: {tmp_path / 'none'}: holds no claims"
+    assert warnings[1].startswith(f"warning: {file}: cannot be read as Parquet")
+    (study.path / "journal.log").unlink()
+    assert main([str(tmp_path / "s")]) == 0
+    said = "6 trial folders are there, but journal.log is gone"
+    assert capsys.readouterr().err == f"warning: {tmp_path / 's'}: {said}\n"
 
 
 def test_a_claim_holds_when_all_its_contrasts_do(tmp_path: Path) -> None:
@@ -549,7 +650,13 @@ def test_the_page_says_where_epochs_are_chosen_on_what_is_scored(
     ("meta", "expected"),
     [
         ({}, []),
-        ({"encoder": {"name": "tiny"}}, ["the encoder tiny instead of big"]),
+        ({"encoder": {"name": "tiny"}}, ['the encoder "tiny" instead of big']),
+        (
+            {"encoder": {"path": "/models/tiny/model", "name": "model"}},
+            ['the encoder "tiny/model" instead of big'],
+        ),
+        ({"encoder": {"path": "/models/big", "name": "big"}}, []),
+        ({"encoder": {"path": "/hub/models--org--big/snapshots/86b5", "name": "86b5"}}, []),
         ({"encoder": {"name": "x", "bundled": True}}, ["the bundled miniature encoder instead of big"]),
         ({"data": {"bundled": True}}, ["the bundled miniature data"]),
         ({"space": {"fidelity": 0.01}}, ["fidelity 0.01"]),
@@ -559,8 +666,34 @@ def test_the_page_says_where_epochs_are_chosen_on_what_is_scored(
             ["set for all runs: max_length=64"],
         ),
         (
-            {"paper": {"name": "9", "setting": {"data": "SST 8,544/1,101/2,210"}}},
-            ["400 sst, 400 qqp, 400 sts dev examples instead of the paper's (SST 8,544/1,101/2,210)"],
+            {"paper": {"name": "9", "setting": {"data": "SST 8,544/1,101/2,210, Quora 9/401/9"}}},
+            [
+                "sst of 9 train and 400 dev examples instead of 8,544 and 1,101",
+                "qqp of 400 dev examples instead of 401",
+            ],
+        ),
+        (  # a tenth of train with all of dev
+            {"data": {"examples": COUNTS | {"sst": {"train": 1, "dev": 400, "test": 9}}}},
+            ["sst of 1 train examples instead of 9"],
+        ),
+        (  # of 9,999 rows a few were skipped when they were read
+            {
+                "data": {"examples": {"sst": {"train": 9_990, "dev": 400}}},
+                "paper": {"name": "9", "setting": {"data": "SST 9,999/400/9"}},
+            },
+            [],
+        ),
+        (  # a study that does not count its examples: those that it predicted
+            {"data": {}, "paper": {"name": "9", "setting": {"data": "SST 7/401/9, STS 7/400/9"}}},
+            ["sst of 400 dev examples instead of 401"],
+        ),
+        (
+            {
+                "data": {},
+                "space": {"tasks": {"sst": {"dev_examples": 5}}},
+                "paper": {"name": "9", "setting": {"data": "SST 7/401/9"}},
+            },
+            ["sst of 400 dev examples instead of 401"],
         ),
         ({"paper": {"name": "9", "setting": {"data": "some"}}}, []),
     ],
@@ -586,7 +719,8 @@ def test_the_page_marks_each_verdict_and_gives_the_reason_once(
     write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, claims=claims, space={"fidelity": 0.5})
     assert main([str(tmp_path / "s")]) == 0
     page = capsys.readouterr().out
-    assert page.startswith("# Claims of paper 999 (papers/here)\n\n2 claims: 1 supported, 1 not measured.\n")
+    title = f"# Claims of paper 999 (papers/here), in {tmp_path / 's'}"
+    assert page.startswith(f"{title}\n\n2 claims: 1 supported, 1 not measured.\n")
     assert page.count("fidelity 0.5") == 1
     assert "## 1.1: supported, not the paper's setting\n\n> a wins (section 4.2)\n" in page
     assert "- sst: a − b: expected up; reported +0.200; measured +0." in page
@@ -599,7 +733,39 @@ def test_the_page_marks_each_verdict_and_gives_the_reason_once(
 def test_in_the_papers_setting_nothing_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast()])
     assert main([str(tmp_path / "s")]) == 0
-    assert "setting" not in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "## 1.1: supported\n" in page and "paper's setting" not in page and "checked" not in page
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ({"data": {}}, "the study does not count the training examples of sst, qqp, sts"),
+        ({"paper": {"name": "9", "setting": {"data": "some"}}}, "the paper gives no sizes of sst, qqp, sts"),
+        (
+            {"data": {}, "paper": {"name": "9", "setting": {"encoder": "big", "data": "SST 9/400/9"}}},
+            "the paper gives no sizes of qqp, sts; the study does not count the training examples of sst",
+        ),
+    ],
+)
+def test_data_that_cannot_be_compared_mark_the_verdicts(
+    tmp_path: Path, meta: dict[str, Any], expected: str
+) -> None:
+    page = claims_page(
+        claim_table([write_study(tmp_path / "s", {"a": GOOD, "b": BAD}, [contrast()], **meta)])
+    )
+    assert "## 1.1: supported, data not checked\n" in page
+    assert f"\n*Data not checked*: {expected}.\n" in page
+
+
+def test_the_page_explains_why_a_claim_beside_a_refuted_contrast_is_undecided(tmp_path: Path) -> None:
+    barely = {"a": [0.535, 0.565, 0.55], "b": BAD}
+    wanted = [contrast("down"), *[contrast("up", "memory")] * 7]
+    page = claims_page(claim_table([write_study(tmp_path / "s", barely, wanted)]))
+    assert "## 1.1: undecided" in page and "**refuted**" in page
+    assert "refuted even by its (100 − 5/m)% interval" in page
+    assert "so a claim may stay undecided beside a contrast that its 95% interval refutes" in page
+    assert '"Equal" needs the whole 95% interval within the margin' in page
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

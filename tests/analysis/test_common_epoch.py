@@ -109,6 +109,8 @@ def test_stopped_trials_without_histories_leave_nothing_to_compare(new_study: Ca
         study = load(writer.path)
         compared = at_common_epoch(study)
         assert compared.trials.empty
+        assert (compared.epoch, compared.when) == (None, "")
+        assert compared.description == "Histories lack scored epochs, so effects cannot be computed."
         assert set(main_effects(compared.trials, study.factors, study.tasks)["verdict"]) == {"never ran"}
 
 
@@ -132,3 +134,25 @@ def test_scores_of_an_earlier_stage_do_not_count(new_study: Callable[..., Any]) 
         }
         file.write_text(file.read_text() + json.dumps(early) + "\n")
     assert effect_of_cross(load(writer.path)) == before
+
+
+def test_histories_that_do_not_say_which_stage_is_the_last_count_by_their_last_one(
+    new_study: Callable[..., Any],
+) -> None:
+    """As older studies are: only a trial that ended surely got there."""
+    writer = new_study(factors=HEADS)
+    stopped_early(writer)
+    writer.add_curve(TrialState.RUNNING, CROSS, [0.1])
+    expected = at_common_epoch(load(writer.path))
+    for file in writer.path.glob("trials/*/history.jsonl"):
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+        for record in records:
+            del record["final_stage"]
+        first = {**records[0], "stage": "first", "select": {**records[0]["select"], "score": 0.0}}
+        file.write_text("".join(json.dumps(record) + "\n" for record in [first, *records]))
+    study = load(writer.path)
+    found = at_common_epoch(study)
+    assert (found.epoch, found.last, found.description) == (1, 3, expected.description)
+    np.testing.assert_array_equal(found.trials["report/score"], expected.trials["report/score"])
+    assert set(study.scored_epochs["stage"]) == {"finetune"}
+    assert study.scored_epochs["number"].max() == 23

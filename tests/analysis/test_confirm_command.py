@@ -17,12 +17,13 @@ from analysis.study import Study, load
 from minbert.errors import UserError
 from tests.analysis.conftest import StudyWriter
 from trainables.chosen_space import Wish, choose
+from trainables.combinations import every_setting
 from trainables.fixing import Setting, fix
 from trainables.spaces import Space, load_space
 from trainables.study_description import described_factor
 
 RECIPE = "recipe"
-"""Without the stages that it orders it has no effect, which the search alone can tell."""
+"""Without two of the stages that it orders it has no effect."""
 NULL = "tasks.qqp.batch_size"
 
 
@@ -33,16 +34,20 @@ def space() -> Space:
 
 @pytest.fixture(scope="module")
 def study(space: Space, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study of the packaged space: 25 random configurations, the earlier the better."""
+    return sampled(space, tmp_path_factory.mktemp("confirmed") / "study", seed=1, count=25)
+
+
+def sampled(space: Space, folder: Path, seed: int, count: int) -> Study:
+    """A study of a packaged space: random configurations, the earlier the better."""
     writer = StudyWriter(
-        tmp_path_factory.mktemp("confirmed") / "study",
+        folder,
         name=space.name,
         space=space.resolved(),
         factors=[described_factor(factor) for factor in space.factors],
-        command="python -m trainables.search --space full_ablation",
+        command=f"python -m trainables.search --space {space.name}",
     )
-    drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    for number in range(25):
+    drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    for number in range(count):
         trial = drawn.ask()
         space.ask(trial)
         attributes = {"config_id": f"c{number}", "metrics": {"report/score": 0.5}}
@@ -58,11 +63,11 @@ def settings(words: list[str]) -> list[str]:
 
 
 def pairs(study: Study, count: int) -> list[tuple[str, str]]:
-    paths = [factor.path for factor in study.factors if factor.path != RECIPE]
-    found = list(itertools.combinations(paths, 2))
+    found = list(itertools.combinations([factor.path for factor in study.factors], 2))
     random.Random(0).shuffle(found)
     found = [pair for pair in found if any(both(study, pair))]
-    nested = [pair for pair in found if {"stages.finetune.sampler.kind", "tasks.sts.head.kind"} & set(pair)]
+    named = {"stages.finetune.sampler.kind", "tasks.sts.head.kind", RECIPE}
+    nested = [pair for pair in found if named & set(pair)]
     return [*found[:count], *nested[:count]]
 
 
@@ -110,3 +115,29 @@ def test_the_command_for_one_factor_names_only_what_applies(study: Study, space:
     }
     with pytest.raises(UserError, match="has no effect here"):  # so what is left out had to be
         fix(one, [*given, Setting.parse("stages.finetune.sampler.order", "[sst, qqp, sts, sts]")])
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "design"),
+    [("contrastive", 3, "grid"), ("contrastive", 1, "one_factor"), ("full_ablation", 0, "grid")],
+)
+def test_an_order_of_stages_is_confirmed_where_two_of_them_run(
+    tmp_path: Path, name: str, seed: int, design: str
+) -> None:
+    space = load_space(name)
+    words = shlex.split(confirm_command(sampled(space, tmp_path / "study", seed, 12), RECIPE))
+    assert words[words.index("--design") + 1] == design
+    given = [Setting.parse(*each.split("=", 1)) for each in settings(words)]
+    fixed = fix(space.redesigned(design, f"--design {design}"), given).space
+    drawn = list(every_setting(fixed))
+    varied = {path for path in drawn[0] if len({str(params.get(path)) for params in drawn}) > 1}
+    assert varied == {RECIPE}
+
+
+def test_an_order_of_stages_that_never_mattered_has_no_command(tmp_path: Path) -> None:
+    space = load_space("contrastive")
+    study = sampled(space, tmp_path / "study", 3, 1)
+    with pytest.raises(
+        UserError, match="in none of the best configurations do the levels of recipe train diff"
+    ):
+        confirm_command(study, RECIPE)

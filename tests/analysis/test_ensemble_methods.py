@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,21 @@ import pytest
 import yaml
 from scipy import stats
 
-from analysis import ensemble, selection
-from analysis.ensemble import METHODS, best_trials, choose, methods_table, show_methods
+from analysis import ensemble, errors, selection
+from analysis.ensemble import (
+    METHODS,
+    best_trials,
+    candidates_left_out,
+    choose,
+    methods_table,
+    show_methods,
+)
 from analysis.growth import greedy_growth
 from analysis.scoring import metric
+from analysis.sections.ensembles import ensemble_sections
 from analysis.selection import BAGS, TOP, Candidates, choose_weights, sorted_greedy
-from analysis.study import TaskInfo, load
+from analysis.study import Study, TaskInfo, load
+from analysis.tables import compute_tables
 from analysis.task_ensemble import TaskEnsemble, score_row
 from tests.analysis.test_greedy_ensemble import KINDS, outputs_of, predictions
 
@@ -175,6 +186,27 @@ def test_only_the_best_trials_are_candidates(searched: Path, monkeypatch: pytest
     assert best_trials(load(searched)) == every[:7]
 
 
+def test_no_more_than_a_hundred_trials_are_candidates() -> None:
+    scores = np.random.default_rng(0).permutation(150) / 150
+    trials = pd.DataFrame({"number": range(150), "state": "complete", "score": scores})
+    found = best_trials(cast(Study, SimpleNamespace(trials=trials)))
+    assert found == np.argsort(-scores)[:100].tolist()
+
+
+def test_the_gain_where_the_choice_was_made_is_over_the_same_trial() -> None:
+    values, labels = outputs_of("regression", 9, 100, seed=2)
+    found = choose({"sts": predictions(values, labels)}, KINDS)["sts"]
+    select = values[:, ::2, 0]
+    shares = [found.members.get(10 * place, 0.0) for place in range(9)]
+    alone = [stats.pearsonr(one, labels[::2]).statistic for one in select]
+    expected = stats.pearsonr(np.tensordot(shares, select, axes=1), labels[::2]).statistic - max(alone)
+    assert expected > 0.01
+    assert found.gain_select == pytest.approx(expected)
+    others = choose({"qqp": predictions(*outputs_of("binary", 9, 100, seed=3))}, KINDS)
+    row = score_row({"sts": found, **others}, {name: KINDS[name] for name in ("sts", "qqp")})
+    assert row["gain_select"] == pytest.approx((expected / 2 + others["qqp"].gain_select) / 2)
+
+
 def test_a_bag_holds_one_half_of_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
@@ -210,20 +242,64 @@ def test_the_terminal_table_gives_optimism_with_its_interval(searched: Path) -> 
     shown, first = show_methods(table), table.iloc[0]
     low, high = 100 * first["optimism_low"], 100 * first["optimism_high"]
     assert shown["95% of optimism"].iloc[0] == f"{low:+.1f} to {high:+.1f}"
-    assert set(show_methods(table, halves_differ=False)["95% of optimism"]) == {"–"}
+    assert shown["gain on select"].iloc[0] == f"{100 * first['gain_select']:+.1f}"
+    same = show_methods(table, halves_differ=False)
+    assert set(same["95% of optimism"]) == set(same["gain on select"]) == {"–"}
+
+
+@pytest.fixture
+def broken(searched: Path, tmp_path: Path) -> Study:
+    """A study of which five trials' sts predictions cannot be used, each for another reason."""
+    shutil.copytree(searched, tmp_path / "study")
+    study = load(tmp_path / "study")
+    columns: dict[int, dict[str, Any]] = {
+        0: {"output_0": np.nan},
+        1: {"id": [f"x{place}" for place in range(410)]},
+        3: {"label": np.nan},
+    }
+    for number, column in columns.items():
+        file = study.predictions_file(number, "sts")
+        pd.read_parquet(file).assign(**column).to_parquet(file)
+    study.predictions_file(2, "sts").unlink()
+    study.predictions_file(4, "sts").write_bytes(b"PAR1")
+    return load(study.path)
+
+
+REASONS = {
+    0: "outputs that are no numbers",
+    1: "other examples",
+    2: "no stored predictions",
+    3: "no labelled dev example, or outputs that are no numbers",
+    4: "a damaged file",
+}
 
 
 def test_trials_whose_answers_cannot_be_combined_are_named(
-    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    broken: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(searched, tmp_path / "study")
-    study = load(tmp_path / "study")
-    for number, column in ((0, {"output_0": np.nan}), (1, {"id": [f"x{place}" for place in range(410)]})):
-        file = study.trial_folder(number) / "predictions" / "sts.parquet"
-        pd.read_parquet(file).assign(**column).to_parquet(file)
-    assert ensemble.main([str(study.path), "--out", str(tmp_path / "out")]) == 0
+    assert ensemble.main([str(broken.path), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert "sts: left out, as they have outputs that are no numbers: 0\n" in said
-    assert "sts: left out, as they have other examples: 1\n" in said
+    for number, reason in REASONS.items():
+        assert f"sts: left out, as they have {reason}: {number}\n" in said
+    assert "qqp: left out" not in said
+    assert f"warning: {broken.predictions_file(4, 'sts')}: cannot be read as Parquet" in said
     chosen = yaml.safe_load((tmp_path / "out" / "members.yaml").read_text())["members"]["sts"]
-    assert not {0, 1} & {one["trial"] for one in chosen}
+    assert not set(REASONS) & {one["trial"] for one in chosen}
+
+
+def test_the_reports_ensemble_and_the_agreement_name_the_trials_they_do_without(broken: Study) -> None:
+    numbers = best_trials(broken)
+    frames = {task: broken.predictions(task, numbers) for task in broken.tasks}
+    without = candidates_left_out(broken, frames, numbers)
+    assert without.startswith(
+        "left out (trials: reason): for sts 0: outputs that are no numbers; 1: other examples;"
+    )
+    assert all(f"{number}: {reason}" in without for number, reason in REASONS.items())
+    section = ensemble_sections(broken, compute_tables(broken))[0]
+    assert (
+        f"of the 30 best trials: chosen on the select half, quoted on the report half. L{without[1:]}."
+        in section.note
+    )
+    assert errors._agreements(broken)[1] == f" ({without})"
+    whole = {task: frame for task, frame in frames.items() if task != "sts"}
+    assert candidates_left_out(broken, whole, numbers) == ""

@@ -332,9 +332,12 @@ def test_predictions_of_other_examples_are_refused(study: StudyWriter) -> None:
     pd.read_parquet(file).iloc[1:].to_parquet(file)
     with pytest.raises(UserError, match=r"sst\.parquet: its examples are not those of"):
         dev_examples(loaded, 0, "sst", corpus)
+    file.write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"sst\.parquet: cannot be read as Parquet"):
+        dev_examples(loaded, 0, "sst", corpus)
     file.unlink()
     with pytest.raises(UserError, match="trial 0 has no stored predictions for sst"):
-        dev_examples(loaded, 0, "sst", corpus)
+        dev_examples(load(study.path), 0, "sst", corpus)
 
 
 def test_the_tables_are_text_and_hold_every_task(study: StudyWriter) -> None:

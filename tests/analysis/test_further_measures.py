@@ -22,7 +22,14 @@ def test_measures_of_the_best_epoch_geometry_of_stage_ends_and_mean_conflicts(
     file = writer.path / "trials" / f"{number:05d}" / "history.jsonl"
     scored = {"select": {"score": 0.5}, "final_stage": True}
     records = [
-        {"stage": "simcse", "epoch": 1, "geometry": {"alignment": 0.25, "uniformity": -2.0}},
+        # Of a stage that the score is not of, the last epoch counts, whatever the best one's number.
+        {"stage": "simcse", "epoch": 1, "measures": {"dev": {"plain": 0.1}}},
+        {
+            "stage": "simcse",
+            "epoch": 2,
+            "measures": {"dev": {"plain": 0.3}},
+            "geometry": {"alignment": 0.25, "uniformity": -2.0},
+        },
         {
             **scored,
             "stage": "finetune",
@@ -45,8 +52,9 @@ def test_measures_of_the_best_epoch_geometry_of_stage_ends_and_mean_conflicts(
         (row.stage, row.epoch, row.what): round(row.value, 6) for row in further_measures(study).itertuples()
     }
     assert rows == {
-        ("simcse", "1", "alignment"): 0.25,
-        ("simcse", "1", "uniformity"): -2.0,
+        ("simcse", "2", "plain"): 0.3,
+        ("simcse", "2", "alignment"): 0.25,
+        ("simcse", "2", "uniformity"): -2.0,
         ("finetune", "1", "sst f1"): 0.4,
         ("finetune", "1", "plain"): 0.6,
         ("finetune", "2", "alignment"): 0.5,

@@ -12,8 +12,10 @@ from optuna.trial import TrialState
 from scipy import stats
 
 from analysis.ablation import leaderboard
-from analysis.headline import headline, lead, margin_of_first
+from analysis.headline import NoMargin, headline, lead, margin_of_first
 from analysis.intervals import interval
+from analysis.provenance import encoder_name
+from analysis.report import write_report
 from analysis.sections import report_sections
 from analysis.study import Factor, Study, load
 from analysis.tables import compute_tables, summary_tables, telling_settings
@@ -37,7 +39,6 @@ def test_the_margin_of_one_run_each_is_the_paired_difference_over_examples(
     study = two_configurations(new_study, 1)
     leaders = leaderboard(study.trials, study.tasks)
     margin = margin_of_first(study, leaders)
-    assert margin is not None
     assert not margin.with_seeds
     assert margin.difference == pytest.approx(leaders["report"][0] - leaders["report"][1])
     # The bootstrap over examples knows nothing of influences.
@@ -79,7 +80,6 @@ def test_runs_of_common_replicates_are_compared_in_pairs(new_study: Callable[...
     study, runs = with_replicates(new_study, (0, 1, 2))
     margin = margin_of_first(study, leaderboard(study.trials, study.tasks))
     differences = runs["cross"] - runs["concat"]
-    assert margin is not None
     assert margin.with_seeds
     assert margin.difference == pytest.approx(differences.mean())
     assert (margin.high - margin.low) / 2 > 1.96 * differences.std() / np.sqrt(3)
@@ -88,7 +88,6 @@ def test_runs_of_common_replicates_are_compared_in_pairs(new_study: Callable[...
 def test_a_run_without_its_pair_does_not_enter_a_paired_margin(new_study: Callable[..., Any]) -> None:
     study, runs = with_replicates(new_study, (1, 2))
     margin = margin_of_first(study, leaderboard(study.trials, study.tasks))
-    assert margin is not None
     assert margin.with_seeds
     assert margin.difference == pytest.approx((runs["cross"][[1, 2]] - runs["concat"]).mean())
 
@@ -98,7 +97,6 @@ def test_without_two_common_replicates_means_are_compared_over_examples_only(
 ) -> None:
     study, runs = with_replicates(new_study, (0,))
     margin = margin_of_first(study, leaderboard(study.trials, study.tasks))
-    assert margin is not None
     assert not margin.with_seeds
     assert margin.difference == pytest.approx(runs["cross"].mean() - runs["concat"].mean())
     assert margin.low < margin.difference < margin.high
@@ -142,7 +140,9 @@ def test_scores_chosen_and_quoted_on_the_same_examples_are_called_optimistic(
         leaders = next(iter(summary_tables(study, tables).items()))
         assert ("optimistic" in won) == optimistic
         assert ("optimistic" in leaders[0]) == optimistic
-        assert (set(leaders[1]["optimism"]) == {"–"}) == optimistic
+        columns = list(leaders[1])[3:5]  # one set of examples has one score
+        assert columns == (["score", "sst"] if optimistic else ["select", "report"])
+        assert {"optimism", "full dev"}.isdisjoint(leaders[1]) == optimistic
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the correlation over one example
@@ -151,7 +151,123 @@ def test_one_report_example_gives_no_margin(new_study: Callable[..., Any]) -> No
     for head in ("concat", "cross"):
         writer.add(TrialState.COMPLETE, {**PLAIN, "tasks.sts.head.kind": head}, config_id=head)
     study = load(writer.path)
-    assert margin_of_first(study, leaderboard(study.trials, study.tasks)) is None
+    with pytest.raises(NoMargin, match="sst has fewer than two examples to quote"):
+        margin_of_first(study, leaderboard(study.trials, study.tasks))
+
+
+def of_fewer_examples(file: Path) -> None:
+    pd.read_parquet(file).iloc[5:].to_parquet(file)
+
+
+def test_trials_that_cannot_be_compared_are_left_out_of_the_margin_by_number_and_reason(
+    new_study: Callable[..., Any],
+) -> None:
+    study, runs = with_replicates(new_study, (0, 1, 2))
+    of_fewer_examples(study.trial_folder(1) / "predictions" / "sst.parquet")  # the second run of cross
+    (study.trial_folder(5) / "predictions" / "qqp.parquet").write_bytes(b"junk")  # the third of concat
+    leaders = leaderboard(study.trials, study.tasks)
+    margin = margin_of_first(study, leaders)
+    assert margin.left_out == {1: "other examples", 5: "a damaged file"}
+    assert not margin.with_seeds  # one common replicate is left
+    assert margin.difference == pytest.approx(
+        runs["cross"].iloc[[0, 2]].mean() - runs["concat"].iloc[:2].mean()
+    )
+    told = {line.topic: line.text for line in headline(study, compute_tables(study))}
+    assert "left out: trial 1: other examples; 5: a damaged file" in told["By how much, how sure"]
+
+
+def test_without_a_margin_the_trial_and_the_reason_are_told(new_study: Callable[..., Any]) -> None:
+    study = two_configurations(new_study, 1)
+    (study.trial_folder(0) / "predictions" / "sts.parquet").unlink()
+    told = {line.topic: line.text for line in headline(study, compute_tables(study))}
+    text = told["By how much, how sure"]
+    assert text.endswith("against the second best no interval can be given: trial 0: no stored predictions.")
+
+
+def test_the_lead_over_the_median_is_called_that_of_the_best_of_many(new_study: Callable[..., Any]) -> None:
+    study = two_configurations(new_study, 2)
+    tables = compute_tables(study)
+    text = next(line.text for line in headline(study, tables) if line.topic.startswith("By how much"))
+    scores = study.trials.groupby("config_id")["report/score"].mean()
+    assert text.startswith(
+        f"{100 * (scores['cross'] - scores.median()):+.1f} points of score above the median of 2"
+    )
+    assert "(the best of many, so luck is in it and there is no interval)" in text
+
+
+def test_without_stored_scores_no_lead_is_written_down(new_study: Callable[..., Any]) -> None:
+    writer = new_study()
+    for head in ("concat", "cross"):
+        writer.add(TrialState.COMPLETE, {**PLAIN, "tasks.sts.head.kind": head}, config_id=head, metrics={})
+    study = load(writer.path)
+    text = next(
+        line.text for line in headline(study, compute_tables(study)) if line.topic.startswith("By how much")
+    )
+    assert "–" not in text and "median" not in text
+
+
+SETTING = {
+    "data": {"path": "/my/course/data", "examples": {"sst": {"train": 8544, "dev": 1101}, "qqp": {"dev": 7}}},
+    "encoder": {"path": "/models/minilm/model", "name": "model"},
+    "space": {"name": "small_ablation", "fidelity": 0.02},
+    "command": "python -m trainables.search --set fidelity=0.02 --set max_length=64 --set=search.replicates=3",
+}
+
+
+def test_the_first_lines_say_on_what_and_with_what_all_was_trained(new_study: Callable[..., Any]) -> None:
+    study = load(new_study(**SETTING).path)
+    told = {line.topic: line.text for line in headline(study, compute_tables(study))}
+    assert told["Trained on"] == (
+        "course/data (training examples: sst 8,544), with minilm/model, fidelity 0.02; set for all runs: max_length=64."
+    )
+    plain = load(new_study("plain").path)
+    told = {line.topic: line.text for line in headline(plain, compute_tables(plain))}
+    assert told["Trained on"] == "the bundled miniature data, with the bundled miniature encoder, fidelity 1."
+
+
+def test_a_downloaded_encoder_has_its_name_on_the_hub(new_study: Callable[..., Any]) -> None:
+    path = "/cache/hub/models--google-bert--bert-base-uncased/snapshots/86b5e0934494"
+    study = load(new_study(encoder={"path": path, "name": "86b5e0934494"}).path)
+    assert encoder_name(study) == "google-bert/bert-base-uncased"
+
+
+@pytest.mark.parametrize(("content", "state"), [(None, "is gone"), (b"", "is empty")])
+def test_a_lost_journal_is_not_a_study_that_has_not_begun(
+    new_study: Callable[..., Any], content: bytes | None, state: str
+) -> None:
+    path = two_configurations(new_study, 2).path
+    (path / "journal.log").unlink()
+    if content is not None:
+        (path / "journal.log").write_bytes(content)
+    study = load(path)
+    tables = compute_tables(study)
+    told = {line.topic: line.text for line in headline(study, tables)}
+    assert told["Won"] == f"unknown: 4 trial folders are there, but journal.log {state}."
+    assert "no trial that can be read of 30 asked for" in told["Searched"]
+    sections = {section.title: section.note for section in report_sections(study, tables)}
+    assert sections["Trials that did not complete"] == f"4 trial folders are there, but journal.log {state}."
+    markdown, _ = write_report(study, path)
+    assert f"> **4 trial folders are there, but journal.log {state}**" in markdown.read_text()
+
+
+@pytest.mark.parametrize(
+    ("states", "trials", "said"),
+    [
+        ([TrialState.PRUNED] * 2, 2, "no trial is complete."),
+        ([TrialState.PRUNED] * 2, 3, "no trial is complete yet."),
+        ([TrialState.PRUNED, TrialState.RUNNING], 2, "no trial is complete yet."),
+    ],
+)
+def test_yet_is_said_only_where_trials_are_to_come(
+    new_study: Callable[..., Any], states: list[TrialState], trials: int, said: str
+) -> None:
+    writer = new_study(trials=trials)
+    for state in states:
+        writer.add(state, {**PLAIN, "tasks.sts.head.kind": "cross"})
+    study = load(writer.path)
+    tables = compute_tables(study)
+    assert dict((line.topic, line.text) for line in headline(study, tables))["Won"] == f"nothing: {said}"
+    assert report_sections(study, tables)[0].note == f"N{said[1:]}"
 
 
 def test_the_headline_of_one_factor_tells_the_surest_differences_from_the_base() -> None:

@@ -83,6 +83,15 @@ def test_a_factor_that_is_active_at_one_level_of_another_cannot_interact_with_it
     assert by_pair(interactions(frame, AXES), A, B)["verdict"] in ("inseparable", "too few")
 
 
+def test_a_combination_that_only_one_configuration_has_is_not_judged() -> None:
+    frame = sampled(60, 0.05)
+    both = frame[A].eq("z") & frame[B].eq(True)
+    once = frame[~both | (both & (both.cumsum() == 1))]
+    found = by_pair(interactions(once, AXES), A, B)
+    assert both.sum() > 2
+    assert (found["df"], found["first_level"]) == (1, "y")
+
+
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_too_few_configurations_are_said_to_be_too_few(count: int) -> None:
     table = interactions(sampled(60, 0.05).head(count), AXES)
@@ -170,3 +179,7 @@ def test_what_cannot_be_confirmed_is_refused(finished: StudyWriter, new_study: N
         confirm_command(load(finished.path), "tasks.sts.head")
     with pytest.raises(UserError, match="no trial is complete"):
         confirm_command(load(new_study("empty").path), HEAD)
+    study = load(finished.path)
+    study.meta["command"] = "python -m trainables.search --space 'my space"
+    with pytest.raises(UserError, match=r"study\.yaml: damaged at command: No closing quotation"):
+        confirm_command(study, HEAD)

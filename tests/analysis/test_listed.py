@@ -39,17 +39,27 @@ SCORES = {  # run -> replicate -> sst, qqp, sts on dev
 }
 
 
-def study(folder: Path, average: str | None, constant: dict[str, list[str]] | None = None) -> Study:
-    """A listed study whose second replicates were run, with a failed trial that counts nowhere."""
+def study(
+    folder: Path,
+    average: str | None,
+    constant: dict[str, list[str]] | None = None,
+    third: tuple[float, float, float] | None = None,
+    **more: Any,
+) -> Study:
+    """A listed study whose second replicates were run, with a failed trial that counts nowhere.
+
+    ``third``: scores of one more replicate of run "one".
+    """
     meta: dict[str, Any] = {
         "schema_version": 1,
         "name": "paper",
         "factors": [{"path": "run", "levels": ["one", "two"]}],
         "tasks": TASKS,
         "runs": RUNS,
+        **more,
     }
     if average is not None:
-        meta["paper"] = {"name": "999", "average": average}
+        meta["paper"] = {"name": "999", "average": average, "setting": {"encoder": "big"}}
     folder.mkdir(exist_ok=True)
     (folder / "study.yaml").write_text(yaml.safe_dump(meta, sort_keys=False))
     with warnings.catch_warnings():
@@ -61,6 +71,8 @@ def study(folder: Path, average: str | None, constant: dict[str, list[str]] | No
         for run, scores in SCORES.items():
             add(folder, journal, run, replicate, scores[replicate], (constant or {}).get(run, []))
     add(folder, journal, "one", 2, (0.0, 0.0, 0.0), ["sst"], TrialState.FAIL)
+    if third is not None:
+        add(folder, journal, "one", 3, third, [])
     return load(folder)
 
 
@@ -109,6 +121,15 @@ def test_a_run_shows_the_mean_of_its_replicates_and_a_repeated_row_those_of_the_
     assert table.loc["one", "measured/plain_sd"] == pytest.approx(np.std(plain, ddof=1))
     for column in ("measured/sst", "measured/qqp", "measured/sts", "measured/plain", "measured/plain_sd"):
         assert table.loc["same", column] == table.loc["two", column]
+
+
+def test_uneven_replicates_show_their_mean(tmp_path: Path) -> None:
+    table = run_table(study(tmp_path, "plain", third=(0.9, 0.1, 0.2))).set_index("run")
+    assert table.loc["one", "measured/sst"] == pytest.approx((0.5 + 0.4 + 0.9) / 3)
+    assert table.loc["one", "measured/qqp"] == pytest.approx((0.6 + 0.8 + 0.1) / 3)
+    plain = [(0.5 + 0.6 + 0.2) / 3, (0.4 + 0.8 + 0.4) / 3, (0.9 + 0.1 + 0.2) / 3]
+    assert table.loc["one", "measured/plain"] == pytest.approx(np.mean(plain))
+    assert table.loc["one", "measured/plain_sd"] == pytest.approx(np.std(plain, ddof=1))
 
 
 def test_averages_are_of_the_sources_own_kind_and_never_mixed(tmp_path: Path) -> None:
@@ -165,6 +186,37 @@ def test_a_listed_study_shows_its_runs_first_and_no_effects_of_the_run(tmp_path:
     assert "## Runs, as paper 999" in text and "## Main effects" not in text
     assert f"with {len(RUNS)} listed runs over the tasks" in text
     assert "How the runs were read" not in text
+
+
+def test_the_report_of_a_papers_runs_says_first_that_this_is_not_its_setting(tmp_path: Path) -> None:
+    listed = study(tmp_path, "plain", space={"fidelity": 0.02}, encoder={"path": "/models/small"})
+    markdown, page = write_report(listed, tmp_path)
+    text = markdown.read_text(encoding="utf-8")
+    said = "Not the paper's setting: the encoder \"models/small\" instead of big; fidelity 0.02. The paper's numbers cannot be"
+    assert said in text.split("## ", maxsplit=1)[0]
+    assert 'class="warning">Not the paper' in page.read_text(encoding="utf-8")
+    assert "## Runs, as paper 999 reports them and as measured here, not in the paper's setting (" in text
+    same = study(tmp_path / "same", "plain", encoder={"path": "/models/big"})
+    text = write_report(same, tmp_path / "same")[0].read_text(encoding="utf-8")
+    assert "> **Data not checked: the paper gives no sizes of sst, qqp, sts.**" in text
+    assert "as measured here (full dev" in text and "paper's setting" not in text
+
+
+def test_the_report_has_the_verdict_of_every_claim_and_the_command_for_the_rest(tmp_path: Path) -> None:
+    wanted = {"a": ["one"], "b": ["two"], "metric": "sst", "direction": "up"}
+    claims = {
+        "1.1": {"says": "one is better", "section": "4", "contrasts": [wanted, wanted]},
+        "1.2": {"says": "it is nice", "section": "5", "not_measured": "no run"},
+    }
+    listed = study(tmp_path / "my study", "plain", claims=claims, space={"fidelity": 0.5})
+    text = write_report(listed, tmp_path)[0].read_text(encoding="utf-8")
+    section = text.split("## Claims of the source\n")[1].split("\n## ")[0]
+    assert "| 1.1 | undecided, not the paper's setting | one is better |" in section
+    assert "| 1.2 | not measured | it is nice |" in section
+    assert f"python -m analysis.claims '{tmp_path / 'my study'}'" in section
+    assert (
+        "Claims of the source" not in write_report(study(tmp_path / "none", "plain"), tmp_path)[0].read_text()
+    )
 
 
 def test_the_report_tells_how_runs_were_read(tmp_path: Path) -> None:

@@ -256,6 +256,16 @@ def test_the_smallest_visible_effect_is_found_about_four_times_in_five() -> None
     assert np.mean(reported) == pytest.approx(visible, rel=0.05)
 
 
+def test_what_each_row_could_have_shown_is_at_the_level_corrected_for_all_rows() -> None:
+    random = np.random.default_rng(10)
+    head, on = random.choice(["cosine", "concat"], 20), np.arange(20) % 2 == 1
+    table = main_effects(frame(random.normal(size=20), head=head, switch=on), [HEAD, SWITCH], [])
+    tested = table[table["p"].notna()]
+    assert len(tested) == 2
+    reached = stats.nct.sf(stats.t.isf(0.025 / 2, 17), 17, tested["visible"] / tested["se"])
+    np.testing.assert_allclose(reached, 0.8)
+
+
 def test_the_summary_shows_the_factors_with_the_smallest_p_values_in_the_tables_order() -> None:
     table = pd.DataFrame(
         {

@@ -161,13 +161,6 @@ def test_a_level_that_trains_as_the_base_says_so(finished: Study) -> None:
     assert np.isnan(found["p"])
 
 
-def test_costs_are_relative_to_the_bases(finished: Study) -> None:
-    costs = finished.trials.groupby("config_id")["cost_alone"].mean()
-    table = ablation_table(finished)
-    assert row(table, "cross")["relative_cost"] == pytest.approx(costs["cross"] / costs["base"])
-    assert row(table, "cosine")["relative_cost"] == 1.0
-
-
 @pytest.mark.parametrize("runs", [{}, {"base": [0]}])
 def test_a_study_that_has_hardly_begun_gives_a_table_without_verdicts(
     new_study: NewStudy, runs: dict[str, list[int]]
@@ -292,16 +285,6 @@ def test_a_level_is_equivalent_only_below_alpha(finished: Study) -> None:
         for factor in (0.9, 1.1)
     ]
     assert verdicts == ["undecided", "equivalent"]
-
-
-def test_relative_costs_are_those_of_the_mean_over_the_pairs(new_study: NewStudy) -> None:
-    writer = new_study(**META)
-    for replicate, (base, cross) in enumerate([(10.0, 20.0), (10.0, 20.0), (40.0, 200.0)]):
-        for name, cost in (("base", base), ("cross", cross)):
-            settings = BASE | CHANGES[name]
-            writer.add(TrialState.COMPLETE, settings, config_id=name, replicate=replicate, cost_alone=cost)
-    found = row(ablation_table(load(writer.path)), "cross")
-    assert found["relative_cost"] == pytest.approx((20 + 20 + 200) / (10 + 10 + 40))
 
 
 def test_of_a_run_repeated_the_last_is_in_the_paired_differences(new_study: NewStudy) -> None:

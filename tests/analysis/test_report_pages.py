@@ -233,7 +233,7 @@ def test_a_complete_trial_without_stored_files_is_still_reported(
         for file in (writer.path / "trials" / f"{number:05d}").rglob("*.*"):
             file.unlink()
     markdown, _ = report(writer.path, tmp_path / "out")
-    assert "without stored predictions no interval can be given" in markdown
+    assert "no interval can be given: trial 0, 1: no stored predictions." in markdown
     assert "No stored predictions to build an ensemble from." in markdown
 
 
@@ -286,6 +286,26 @@ def test_a_users_mistake_is_one_line_and_exit_code_2_without_torch_or_ray(tmp_pa
     assert ran.returncode == 2
     assert ran.stdout == "[]\n"
     assert ran.stderr == f"error: {tmp_path / 'nowhere'}: no such folder\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--out", ""], "--out names no folder"), (["--ou", "x"], "unrecognized arguments: --ou x")],
+)
+def test_an_empty_folder_name_and_abbreviations_are_refused(
+    new_study: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    path = new_study().path
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main([str(path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "here").iterdir()) and not (path / "report.md").exists()
 
 
 def test_an_unwritable_folder_is_named(

@@ -13,6 +13,7 @@ import yaml
 from optuna.trial import TrialState
 
 from analysis.sections import Section, report_sections
+from analysis.sections.designs import pair_changes
 from analysis.study import Study, load
 from analysis.tables import compute_tables
 from minbert.config import TrainConfig
@@ -105,11 +106,26 @@ def test_a_listed_study_is_drawn_by_run_and_has_no_search_to_look_at(tmp_path: P
 def test_an_ablation_has_intervals_for_the_score_and_single_pairs_for_every_task(new_study: NewStudy) -> None:
     sections = sections_of(write(new_study, {name: [0, 1] for name in CHANGES}))
     assert names(sections["Ablation"]) == ["ablation"]
+    for title in ("Ablation", "Ablation: sst"):
+        table = sections[title].table
+        assert table is not None and list(table)[:4] == ["factor", "level", "verdict", "difference"]
     assert [names(sections[f"Ablation: {task}"]) for task in ("sst", "qqp", "sts")] == [
         ["paired_sst"],
         ["paired_qqp"],
         ["paired_sts"],
     ]
+
+
+@pytest.mark.parametrize("half", ["report", "dev"])
+def test_single_pairs_are_drawn_on_the_examples_that_the_study_quotes(new_study: NewStudy, half: str) -> None:
+    study = write(new_study, {"base": [0, 1], "cross": [1, 0]}, quote=half)
+    pairs = pair_changes(study, "sst")
+    assert pairs[["level", "replicate"]].to_numpy().tolist() == [["cross", 0], ["cross", 1]]
+    scores = study.trials.set_index(["config_id", "replicate"])[f"{half}/sst"]
+    expected = [scores["cross", replicate] - scores["base", replicate] for replicate in (0, 1)]
+    assert pairs["difference"].tolist() == pytest.approx(expected)
+    other = study.trials.set_index("config_id")["dev/sst" if half == "report" else "report/sst"]
+    assert pairs["difference"].iloc[0] != pytest.approx(other["cross"].iloc[0] - other["base"].iloc[0])
 
 
 @pytest.mark.parametrize("complete", [0, 1])

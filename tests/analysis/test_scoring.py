@@ -103,8 +103,9 @@ def test_the_examples_that_most_trials_share_count_and_the_others_are_named() ->
     assert like.numbers == [1]
 
 
-def test_a_trial_with_outputs_that_are_no_numbers_is_left_out_and_named() -> None:
-    broken = stored(1, list("abcd"), [1, 0, 1, 0], [0.1, np.nan, 0.3, 0.4])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_trial_with_outputs_that_are_no_numbers_is_left_out_and_named(value: float) -> None:
+    broken = stored(1, list("abcd"), [1, 0, 1, 0], [0.1, value, 0.3, 0.4])
     whole = stored(2, list("abcd"), [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.4])
     outputs = stack(pd.concat([broken, whole]))
     assert outputs is not None

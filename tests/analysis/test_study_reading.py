@@ -60,6 +60,15 @@ def test_a_pruned_trial_keeps_its_best_score_not_its_last(new_study: Callable[..
     assert trial["score"] == pytest.approx(trial["select/score"])
 
 
+@pytest.mark.parametrize(("state", "best"), [(TrialState.RUNNING, 0.6), (TrialState.PRUNED, 0.6)])
+def test_a_trial_that_did_not_end_has_the_best_score_so_far(
+    new_study: Callable[..., Any], state: TrialState, best: float
+) -> None:
+    writer = new_study()
+    writer.add_curve(state, PLAIN, [0.5, 0.6, 0.4], metrics={})
+    assert load(writer.path).trials["score"].tolist() == [best]
+
+
 def test_history_is_flat_tolerates_a_torn_line_and_counts_an_epoch_once(searched: Path) -> None:
     history = load(searched).history
     assert {"number", "stage", "epoch", "train_loss/sst", "train_loss/simcse", "select/score"} <= set(history)

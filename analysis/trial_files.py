@@ -1,0 +1,114 @@
+"""The files of one trial, checked where they are read: what they hold is of the kind that everything else relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from minbert.sealed import CHECKSUMS, damage, unsealed_line
+
+_TEXTS = ("split", "half", "id")
+_NUMBERS = frozenset(
+    (
+        *("select", "report", "dev", "train", "train_loss", "measures", "gradients", "geometry"),
+        *("step", "examples", "task_examples", "tokens", "learning_rate", "peak_memory_bytes"),
+        *("train_seconds", "eval_seconds", "seconds_saved"),
+    )
+)
+"""Fields of an epoch that are a number, or a mapping of such."""
+
+
+class Damaged(Exception):
+    """A file does not hold what was written, or what the study says of it; the message is why."""
+
+
+def read_epochs(file: Path) -> Iterator[dict[str, Any] | Damaged]:
+    """The records of a history.jsonl, or why one cannot be used; none when there is no such file."""
+    if not file.exists():
+        return
+    lines = file.read_bytes().split(b"\n")[:-1]  # a torn last line is trained and written again
+    for line in lines:
+        try:
+            record = unsealed_line(line)
+            record.pop("chosen", None)  # repeats figures of other epochs
+            _check_epoch(record)
+        except Damaged as error:
+            yield error
+        except ValueError:
+            yield Damaged("an epoch is not what was written")
+        else:
+            yield record
+
+
+def read_outputs(file: Path, kind: str, classes: int) -> pa.Table | None:
+    """The stored predictions of one task; None when there is no such file.
+
+    Raises:
+        Damaged: it cannot be read, or its columns or labels are not those of a task of this kind.
+    """
+    if not file.exists():
+        return None
+    if (file.parent / CHECKSUMS).exists() and (found := damage(file.parent, file.name)):
+        raise Damaged(found)
+    try:
+        with pq.ParquetFile(file) as stored:
+            table = stored.read()
+    except (OSError, pa.ArrowException) as error:
+        raise Damaged(f"cannot be read as Parquet ({type(error).__name__})") from None
+    missing = {*_TEXTS, "label", "output_0"} - set(table.column_names)
+    if missing:
+        raise Damaged(f"lacks the column(s) {', '.join(sorted(missing))}")
+    _check_columns(table)
+    _check_outputs(table, kind, classes)
+    return table
+
+
+def _check_epoch(record: Mapping[str, Any]) -> None:
+    if not isinstance(record.get("stage"), str):
+        raise Damaged("an epoch does not name its stage")
+    if not isinstance(record.get("epoch"), int):
+        raise Damaged("an epoch has no number")
+    constant = record.get("constant", [])
+    if not isinstance(constant, list) or not all(isinstance(task, str) for task in constant):
+        raise Damaged("'constant' of an epoch is not a list of tasks")
+    for name in _NUMBERS & record.keys():
+        _check_number(name, record[name])
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_number(f"{name}/{key}", inner)
+    elif value is not None and not isinstance(value, (int, float)):
+        raise Damaged(f"{name!r} of an epoch is not a number")
+
+
+def _check_columns(table: pa.Table) -> None:
+    for column in table.schema:
+        if column.name in _TEXTS:
+            fits = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        elif column.name == "label" or column.name.startswith("output_"):
+            fits = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+        else:
+            continue
+        if not fits and not pa.types.is_null(column.type):
+            raise Damaged(f"{column.name} is of type {column.type}")
+
+
+def _check_outputs(table: pa.Table, kind: str, classes: int) -> None:
+    outputs = {name for name in table.column_names if name.startswith("output_")}
+    expected = classes if kind == "classification" else 1
+    if outputs != {f"output_{place}" for place in range(expected)}:
+        raise Damaged(f"has {len(outputs)} output columns where {kind} has {expected}")
+    labels = table["label"].to_numpy().astype(np.float64)
+    known = labels[~np.isnan(labels)]
+    if kind == "regression":
+        if not np.isfinite(known).all():
+            raise Damaged("a label is not a number")
+    elif not np.isin(known, np.arange(classes if kind == "classification" else 2)).all():
+        raise Damaged(f"a label is none of the {classes if kind == 'classification' else 2} classes")

@@ -1,0 +1,214 @@
+"""Files that are whole for their format and hold something else than a trial's: each is named, none gives a traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from analysis import ensemble
+from analysis.common_epoch import at_common_epoch
+from analysis.errors import constant_predictors, forgetting
+from analysis.growth import greedy_growth
+from analysis.sections.ensembles import ensemble_sections
+from analysis.sections.mistakes import error_sections
+from analysis.sections.searched import searched_sections
+from analysis.study import Study, load
+from analysis.tables import compute_tables, summary_tables
+from minbert.command_line import EXIT_USER, run
+from minbert.errors import UserError
+from minbert.sealed import seal_folder, sealed_line
+from tests.analysis.conftest import StudyWriter
+
+HEAD = "tasks.sts.head.kind"
+BROKEN = 1
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def written(new_study: Callable[..., StudyWriter]) -> Path:
+    """Three complete trials and one that was stopped early."""
+    writer = new_study(examples=40, factors=[{"path": HEAD, "levels": ["cosine", "cross"]}])
+    for place in range(4):
+        state = TrialState.PRUNED if place == 3 else TrialState.COMPLETE
+        writer.add(state, {HEAD: ("cosine", "cross")[place % 2]})
+    return writer.path
+
+
+def read_everything(study: Study) -> None:
+    """What the report's tables and sections compute."""
+    tables = compute_tables(study)
+    summary_tables(study, tables)
+    at_common_epoch(study)
+    constant_predictors(study.scored_epochs)
+    forgetting(study.history, list(study.tasks))
+    greedy_growth({task: study.predictions(task) for task in study.tasks}, study.tasks)
+    ensemble_sections(study, tables)
+    error_sections(study)
+
+
+def change_history(path: Path, numbers: range, change: Change) -> list[Path]:
+    files = [path / "trials" / f"{number:05d}" / "history.jsonl" for number in numbers]
+    for file in files:
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+        for record in records:
+            change(record)
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return files
+
+
+HISTORIES: dict[str, tuple[Change, str]] = {
+    "no stage": (lambda record: record.pop("stage"), "an epoch does not name its stage"),
+    "no epoch": (lambda record: record.pop("epoch"), "an epoch has no number"),
+    "a text as a score": (
+        lambda record: record.update(select={"sst": "good", "score": 0.5}),
+        "'select/sst' of an epoch is not a number",
+    ),
+    "a text as constant": (
+        lambda record: record.update(constant="sst"),
+        "'constant' of an epoch is not a list",
+    ),
+}
+
+
+@pytest.mark.parametrize("numbers", [range(BROKEN, BROKEN + 1), range(4)])
+@pytest.mark.parametrize("damage", HISTORIES)
+def test_epochs_that_are_none_are_left_out_and_their_file_named(
+    written: Path, damage: str, numbers: range
+) -> None:
+    change, reason = HISTORIES[damage]
+    files = change_history(written, numbers, change)
+    study = load(written)
+    if len(numbers) > 1:
+        read_everything(study)
+    assert set(study.history["number"]) == set(range(4)) - set(numbers)
+    assert [line.partition(": ")[0] for line in study.damage] == list(map(str, files))
+    assert all(reason in line for line in study.damage)
+
+
+@pytest.mark.parametrize("missing", ["select", "final_stage", "constant"])
+def test_histories_without_scores_or_their_last_stage_are_read(written: Path, missing: str) -> None:
+    change_history(written, range(4), lambda record: record.setdefault("constant", []))
+    change_history(written, range(4), lambda record: record.pop(missing, None))
+    study = load(written)
+    read_everything(study)
+    assert study.damage == []
+    assert study.scored_epochs.empty == (missing == "select")
+    assert constant_predictors(study.scored_epochs).empty
+
+
+def test_without_scored_epochs_the_report_says_why_there_are_no_effects(written: Path) -> None:
+    change_history(written, range(4), lambda record: record.pop("select", None))
+    study = load(written)
+    tables = compute_tables(study)
+    effects, *others = searched_sections(study, tables)
+    assert effects.note == "Histories lack scored epochs, so effects cannot be computed."
+    assert (effects.title, others) == ("Main effects, not adjusted for other factors", [])
+
+
+def test_an_epoch_or_a_file_that_changed_after_it_was_sealed_is_left_out(written: Path) -> None:
+    study = load(written)
+    history, outputs = study.trial_folder(0) / "history.jsonl", study.predictions_file(0, "sst")
+    lines = [sealed_line(json.loads(line)) for line in history.read_text().splitlines()]
+    history.write_bytes(b"\n".join([lines[0], lines[1].replace(b"1.3", b"1.2"), *lines[2:], b""]))
+    seal_folder(outputs.parent)
+    assert set(study.predictions("sst")["number"]) == {0, 1, 2}
+    pd.read_parquet(outputs).iloc[::-1].to_parquet(outputs)
+    assert set(study.predictions("sst")["number"]) == {1, 2}
+    assert (study.history["number"] == 0).sum() == len(lines) - 1
+    assert sorted(study.damaged) == [history, outputs]
+    assert study.damaged[history] == "an epoch is not what was written"
+
+
+OUTPUTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "text as an output": ("sst", {"output_0": "0.5"}, "output_0 is of type large_string"),
+    "text as a label": ("sts", {"label": "1"}, "label is of type large_string"),
+    "numbers as ids": ("qqp", {"id": range(50)}, "id is of type int64"),
+    "a class too high": ("sst", {"label": 5.0}, "a label is none of the 5 classes"),
+    "half a class": ("sst", {"label": 0.5}, "a label is none of the 5 classes"),
+    "no yes or no": ("qqp", {"label": 2.0}, "a label is none of the 2 classes"),
+    "a class below": ("qqp", {"label": -1.0}, "a label is none of the 2 classes"),
+    "an endless label": ("sts", {"label": float("inf")}, "a label is not a number"),
+    "another output": ("sts", {"output_1": 0.5}, "has 2 output columns where regression has 1"),
+}
+
+
+def change_outputs(study: Study, number: int, damage: str) -> Path:
+    task, columns, _ = OUTPUTS[damage]
+    file = study.predictions_file(number, task)
+    pd.read_parquet(file).assign(**columns).to_parquet(file)
+    return file
+
+
+@pytest.mark.parametrize("damage", OUTPUTS)
+def test_predictions_that_are_none_count_as_not_stored_and_are_named(written: Path, damage: str) -> None:
+    study = load(written)
+    file = change_outputs(study, BROKEN, damage)
+    task, _, reason = OUTPUTS[damage]
+    assert set(study.predictions(task)["number"]) == {0, 2}
+    assert study.damage == [f"{file}: {reason}; left out"]
+
+
+def test_commands_do_without_predictions_that_are_none(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = load(written)
+    damages = ["text as an output", "no yes or no", "another output"]
+    files = [change_outputs(study, number, damage) for number, damage in enumerate(damages)]
+    read_everything(study)
+    assert set(study.damaged) == set(files)
+    assert ensemble.main([str(written), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    for number, damage in enumerate(damages):
+        task, _, reason = OUTPUTS[damage]
+        assert f"{task}: left out, as they have a damaged file: {number}\n" in said
+        assert f"warning: {files[number]}: {reason}" in said
+
+
+def test_a_study_that_says_other_classes_than_its_files_have_names_them(written: Path) -> None:
+    meta = yaml.safe_load((written / "study.yaml").read_text())
+    meta["tasks"]["sst"]["classes"] = 3
+    (written / "study.yaml").write_text(yaml.safe_dump(meta))
+    study = load(written)
+    compute_tables(study)
+    assert len(study.damage) == 3  # of a trial that was stopped early nothing is asked for
+    assert "has 5 output columns where classification has 3" in study.damage[0]
+
+
+def change_journal(path: Path, key: str, change: Change) -> int:
+    """Change the last record that has a key; returns its line."""
+    file = path / "journal.log"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    place = max(place for place, record in enumerate(records) if key in record)
+    change(records[place])
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return place + 1
+
+
+@pytest.mark.parametrize("key", ["study_id", "study_name", "op_code", "distributions"])
+def test_a_journal_record_that_lacks_something_is_named_by_its_line(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    line = change_journal(written, key, lambda record: record.pop(key))
+    # What is then missing may show only where the record is used.
+    journal = written / "journal.log"
+    journal.write_text(journal.read_text() + journal.read_text().splitlines()[-1] + "\n")
+    assert run(partial(ensemble.main, [str(written), "--out", str(tmp_path / "out")])) == EXIT_USER
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {journal}: line {line} is damaged (")
+    assert said.count("\n") == 1
+
+
+def test_attributes_of_a_trial_that_are_no_numbers_are_damage(written: Path) -> None:
+    change_journal(
+        written, "user_attrs", lambda record: record["user_attrs"]["metrics"].update({"dev/sst": "good"})
+    )
+    with pytest.raises(UserError, match=r"journal\.log: damaged: what it says of a trial is no number"):
+        _ = load(written).trials
