@@ -23,6 +23,7 @@ from minbert.config import TrainConfig
 from minbert.durable import publish_folder, settle_folder, write_text
 from minbert.evaluation import PARTS, Evaluation, Evaluator, score
 from minbert.model import MultitaskModel
+from minbert.sealed import is_intact
 
 Chosen = dict[str, Any]
 """``epoch``, ``select``, ``report``, ``dev``, ``measures``, ``constant``; with a choice by task ``epochs`` too."""
@@ -46,6 +47,11 @@ class Choice:
         settle_folder(self._folder / "predictions")
         for task in self._config.tasks:
             settle_folder(self._folder / "best" / task)
+
+    def is_intact(self) -> bool:
+        """Whether what is kept is what was written."""
+        kept = {self._model_folder(task) for task in self._config.tasks} | {self._folder / "predictions"}
+        return all(map(is_intact, kept))
 
     def evaluate(
         self, model: MultitaskModel, evaluator: Evaluator, epoch: int, earlier: Chosen | None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -12,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from minbert.failpoints import reach
+from minbert.sealed import seal_folder, sealed_line, unsealed_line
 
 
 def write_text(path: Path, text: str) -> None:
@@ -21,16 +22,19 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    reach(f"{path.stem}.written")
     temporary.replace(path)
 
 
 def append_json(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line; a line torn by a crash is cut off first."""
+    """Append a record as one JSON line with its checksum; a line torn by a crash is cut off first."""
     cut_torn_line(path)
+    reach(f"{path.stem}.before")
     with path.open("ab") as file:
-        file.write(json.dumps(record).encode() + b"\n")
+        file.write(sealed_line(record) + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    reach(f"{path.stem}.after")
 
 
 def cut_torn_line(path: Path) -> None:
@@ -47,11 +51,15 @@ def cut_torn_line(path: Path) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read complete JSON lines; a torn last line and a missing file count as nothing."""
+    """Read complete JSON lines; a torn last line and a missing file count as nothing.
+
+    Raises:
+        ValueError: a line is not what was written.
+    """
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in lines]
+    return [unsealed_line(line) for line in lines]
 
 
 @contextmanager
@@ -74,29 +82,29 @@ def exclusive(path: Path, patience: float) -> Iterator[None]:
         yield
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
-def publish_folder(target: Path) -> Iterator[Path]:
+def publish_folder(target: Path, sealed: bool = True) -> Iterator[Path]:
     """Fill a temporary folder that takes the place of ``target`` when the block ends without an error.
 
-    A crash between the two renames leaves the old folder aside: :func:`settle_folder` brings it back.
+    It carries its files' checksums (:mod:`minbert.sealed`) unless it is not ``sealed``. A crash between the two renames leaves the old folder aside: :func:`settle_folder` brings it back.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    kind = _kind(target)
     try:
         yield temporary
+        if sealed:
+            seal_folder(temporary)
+        reach(f"{kind}.filled")
         retired = target.with_name(f".{target.name}.{os.getpid()}.old")
         shutil.rmtree(retired, ignore_errors=True)
         if target.exists():
             target.rename(retired)
+            reach(f"{kind}.retired")
         temporary.rename(target)
+        reach(f"{kind}.placed")
         shutil.rmtree(retired, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -109,5 +117,17 @@ def settle_folder(target: Path) -> None:
             shutil.rmtree(retired, ignore_errors=True)
         else:
             retired.rename(target)
+            reach(f"{_kind(target)}.brought_back")
     for unfinished in target.parent.glob(f".{target.name}.*.tmp"):
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what crashes left half done among the entries of a folder."""
+    for unfinished in (*folder.glob(".*.tmp"), *folder.glob(".*.old")):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _kind(target: Path) -> str:
+    """What a published folder is called in failpoints: the entries of a folder of keys share its name."""
+    return target.parent.name if target.parent.name in ("stages", "corpus") else target.name

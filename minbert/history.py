@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Record = dict[str, Any]
-"""Stage, epoch, losses, seconds, the peak of the memory while training. Where the tasks were scored: select,
+"""Stage, epoch, losses, seconds, the peak of the memory while training. Where memory did not suffice:
+``micro_batch``, the examples of a task in a training pass, and ``evaluation_tokens``, the tokens of an evaluation
+batch, that were in force at the epoch's end. Where the tasks were scored: select,
 report and dev metrics. In the last stage also ``train`` (metrics on a sample of the training examples), ``final_stage`` and ``chosen``: epoch and metrics of what would count if training ended there."""
 
 
@@ -36,6 +38,11 @@ class Summary:
 def is_evaluated(record: Record) -> bool:
     """Whether a record holds a score that counts: an evaluated epoch of the last stage."""
     return bool(record.get("final_stage")) and "select" in record
+
+
+def was_split(record: Record) -> bool:
+    """Whether an epoch was trained or scored in smaller passes than configured, as memory did not suffice."""
+    return "micro_batch" in record or "evaluation_tokens" in record
 
 
 def summarise(records: list[Record]) -> Summary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.encoder import EncoderConfig, Packed, pack
 from minbert.errors import UserError
 from minbert.model import MultitaskModel, initialise
+from minbert.seeds import stream_seed
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,30 @@ class MaskedLanguage:
 
     def loss(self, sequences: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Tensor, int]:
         """Mean cross-entropy of the chosen tokens, and the tokens read; dropout goes on in the step's stream."""
+        return self._loss(*self._mask(sequences, rng))
+
+    def shares(
+        self, sequences: Sequence[np.ndarray], rng: np.random.Generator, size: int, seed: int
+    ) -> Iterator[tuple[Tensor, int]]:
+        """What every ``size`` sequences add to :meth:`loss`, and the tokens read; those that add nothing are left out.
+
+        Every part has dropout masks of its own, from streams of ``seed``.
+        """
+        masked, lengths = self._mask(sequences, rng)
+        for number, (part, own) in enumerate(_cut(masked, lengths, size)):
+            if len(part.chosen):
+                self._model.dropout.seed(stream_seed(seed, "masked", number))
+                loss, read = self._loss(part, own)
+                yield len(part.chosen) / len(masked.chosen) * loss, read
+
+    def _mask(self, sequences: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Masked, np.ndarray]:
+        """The sequences masked, and their lengths."""
         vocabulary = self._model.encoder.config.vocab_size
         masked = mask_tokens(sequences, self._share, self._mask_id, vocabulary, rng)
-        lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+        return masked, np.fromiter(map(len, sequences), np.int64, len(sequences))
+
+    def _loss(self, masked: Masked, lengths: np.ndarray) -> tuple[Tensor, int]:
+        vocabulary = self._model.encoder.config.vocab_size
         pieces = np.split(masked.tokens, lengths.cumsum()[:-1])
         packed = pack(pieces, lengths.tolist(), self._device, self._model.token_multiple)
         places = torch.from_numpy(_packed_places(packed, lengths)[masked.chosen]).to(self._device)
@@ -120,6 +142,16 @@ class MaskedLanguage:
         every_word = torch.arange(vocabulary, device=self._device)
         words = self._model.encoder.embeddings.word_embeddings(every_word)
         return F.cross_entropy(self._head(states, words), answers), packed.tokens
+
+
+def _cut(masked: Masked, lengths: np.ndarray, size: int) -> Iterator[tuple[Masked, np.ndarray]]:
+    """Masked sequences and their lengths in parts of ``size`` sequences."""
+    ends = np.cumsum([0, *lengths])
+    for first in range(0, len(lengths), size):
+        begin, end = ends[first], ends[min(first + size, len(lengths))]
+        inside = (begin <= masked.chosen) & (masked.chosen < end)
+        part = Masked(masked.tokens[begin:end], masked.chosen[inside] - begin, masked.answers[inside])
+        yield part, lengths[first : first + size]
 
 
 def _packed_places(packed: Packed, lengths: np.ndarray) -> np.ndarray:

@@ -45,17 +45,18 @@ class StageOptimiser:
         share = schedule(self._stage.schedule, self.step_number, self._total, warmup)
         return self._stage.learning_rate * share
 
-    def step(self) -> None:
-        """Clip the gradients' global norm, unless ``max_grad_norm`` is 0, and take one step."""
+    def step(self) -> Tensor:
+        """Clip the gradients' global norm, unless ``max_grad_norm`` is 0, and take one step; returns the norm, a scalar."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if self._stage.max_grad_norm:
-            gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-            norm = nn.utils.get_total_norm(gradients)
             # The kernel divides while it reads the gradients: no pass over them for the clipping alone.
             self._adamw.grad_scale = ((norm + 1e-6) / self._stage.max_grad_norm).clamp_(min=1.0)  # type: ignore[attr-defined]
         for group in self._adamw.param_groups:
             group["lr"] = self.learning_rate()
         self._adamw.step()
         self.step_number += 1
+        return norm
 
     def state(self) -> dict[str, Tensor]:
         """First and second moments by parameter name."""

@@ -41,7 +41,7 @@ class Smart:
         self._rates = (stage.encoder_dropout, stage.dropout)
         self._earlier: dict[str, Tensor] = {}
 
-    def penalty(self, batch: Batch, outputs: Outputs, seed: int) -> Outputs:
+    def penalty(self, batch: Batch, outputs: Outputs, seed: int, start: Tensor | None = None) -> Outputs:
         """λ · adversarial term + μ · Bregman term of every task in ``outputs``.
 
         The model's dropout stream is used up afterwards: seed it before the next pass.
@@ -50,6 +50,7 @@ class Smart:
             batch: the examples.
             outputs: the clean outputs of the same batch, with their graph, computed under ``seed``.
             seed: seed of the step's dropout; the perturbation's start is drawn from a stream of it.
+            start: (tokens, hidden) start of the perturbation instead.
 
         Returns:
             Scalars by task; gradients flow through both sides of the adversarial term and
@@ -59,7 +60,8 @@ class Smart:
         if not total:
             return {}
         if self._settings.weight:
-            perturbed = self._pass(batch, seed, self._offset(batch, outputs, seed))
+            start = self.start(batch, seed) if start is None else start
+            perturbed = self._pass(batch, seed, self._offset(batch, outputs, seed, start))
             for task, value in self._divergences(perturbed, outputs).items():
                 total[task] = total[task] + self._settings.weight * value
         if self._settings.bregman and self._earlier:
@@ -68,6 +70,13 @@ class Smart:
             for task, value in self._divergences(outputs, earlier).items():
                 total[task] = total[task] + self._settings.bregman * value
         return total
+
+    def start(self, batch: Batch, seed: int) -> Tensor:
+        """(tokens, hidden) random start of the perturbation."""
+        shape = (len(batch.packed.ids), self._model.encoder.config.hidden_size)
+        device = batch.packed.ids.device
+        generator = torch.Generator(device).manual_seed(stream_seed(seed, "smart"))
+        return self._settings.noise * torch.randn(shape, generator=generator, device=device)
 
     def before_step(self) -> None:
         """Remember the present weights; call after a step's gradients and before the optimiser moves.
@@ -95,11 +104,7 @@ class Smart:
         device = next(self._model.parameters()).device
         self._earlier = {name: value.to(device, copy=True) for name, value in state.items()}
 
-    def _offset(self, batch: Batch, outputs: Outputs, seed: int) -> Tensor:
-        shape = (len(batch.packed.ids), self._model.encoder.config.hidden_size)
-        device = batch.packed.ids.device
-        generator = torch.Generator(device).manual_seed(stream_seed(seed, "smart"))
-        start = self._settings.noise * torch.randn(shape, generator=generator, device=device)
+    def _offset(self, batch: Batch, outputs: Outputs, seed: int, start: Tensor) -> Tensor:
         reference = {task: value.detach() for task, value in outputs.items()}
 
         def loss(offset: Tensor) -> Tensor:
@@ -145,6 +150,24 @@ def _constant(model: MultitaskModel) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def places_in(part: Batch, whole: Batch, first: int) -> Tensor:
+    """(tokens,) where each token of ``part`` stands in ``whole``; of filler, anywhere.
+
+    Args:
+        part: of every task some examples in a row, encoded as in ``whole``.
+        whole: the batch that they are taken from.
+        first: number of the first of them among their task's examples there.
+    """
+    moves = torch.zeros_like(part.packed.starts)
+    wholes = {each.task: each for each in whole.parts}
+    for own in part.parts:
+        for here, there in zip(own.sequences, wholes[own.task].sequences, strict=True):
+            rows = part.packed.rows[here]
+            begins = whole.packed.starts[whole.packed.rows[there]][first : first + len(rows)]
+            moves[rows] = begins - part.packed.starts[rows]
+    return torch.arange(len(part.packed.ids), device=moves.device) + moves[part.packed.owners]
+
+
 def divergence(task: TaskConfig, outputs: Tensor, reference: Tensor) -> Tensor:
     """How far two outputs for the same examples are apart, on the scale of the task's loss; mean over the batch.
 
@@ -175,10 +198,10 @@ def divergence(task: TaskConfig, outputs: Tensor, reference: Tensor) -> Tensor:
 
 
 def adversarial_offset(loss: Callable[[Tensor], Tensor], start: Tensor, settings: SmartConfig) -> Tensor:
-    """Climb ``loss`` from ``start``: ``steps`` times δ ← project(δ + η · g/‖g‖∞), g the gradient at δ.
+    """Climb ``loss`` from ``start``: ``steps`` times δ ← project(δ + η · g), g the gradient at δ.
 
-    g is divided by its largest entry, token by token: at the small random start it is tiny, and η
-    times the bare gradient of the paper would leave the direction to the draw. The projection
+    A scaled g is divided by its largest entry, token by token: at the small random start it is tiny, and η
+    times the bare gradient of the formula leaves the direction to the draw. The projection
     scales every token's δ to a largest entry of ``radius``, as public code does, which disagrees
     about that size (1 in one package, 1e-3 in another): hence the setting.
 
@@ -198,7 +221,7 @@ def adversarial_offset(loss: Callable[[Tensor], Tensor], start: Tensor, settings
         # Not backward(): only nodes between offset and loss run, so nothing is added to any .grad,
         # nor to the standing gradient that the word embeddings write to in their own backward pass.
         (gradient,) = torch.autograd.grad(loss(offset), offset)
-        direction = _of_size(gradient, 1.0)
+        direction = _of_size(gradient, 1.0) if settings.gradient == "scaled" else gradient
         offset = _of_size(offset.detach() + settings.step_size * direction, settings.radius)
     return offset
 

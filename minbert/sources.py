@@ -13,6 +13,7 @@ from minbert.config import TaskConfig
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.corpora.texts import Role
 from minbert.errors import UserError
+from minbert.sealed import CHECKSUMS, damage
 
 HUB_ENCODER = "bert-base-uncased"
 _NOTICE = (
@@ -89,6 +90,8 @@ def _inside(path: Path) -> Path:
         return path
     for inner in (path / "best" / "encoder", path / "encoder"):
         if (inner / "config.json").is_file():
+            if (inner.parent / CHECKSUMS).is_file() and (found := damage(inner.parent)):
+                raise UserError(f"--encoder {path}: damaged: {found}")
             return inner
     for folder in (path / "best", path):
         kept = sorted(inner for inner in folder.glob("*") if (inner / "encoder" / "config.json").is_file())

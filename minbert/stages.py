@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minbert.durable import checksum, publish_folder
+from minbert.durable import publish_folder
+from minbert.sealed import is_intact
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class LocalStageStore:
     def get(self, key: str) -> StageState | None:
         entry = self._folder / key
         try:
-            meta = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
-            if any(checksum(entry / name) != value for name, value in meta["checksums"].items()):
+            if not is_intact(entry):
                 return None
+            meta = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
             tensors = load_file(entry / "state.safetensors")
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -82,7 +83,6 @@ class LocalStageStore:
                 "step_number": state.step_number,
                 "seconds": state.seconds,
                 "facts": state.facts,
-                "checksums": {"state.safetensors": checksum(temporary / "state.safetensors")},
             }
             (temporary / "manifest.json").write_text(json.dumps(meta), encoding="utf-8")
 

@@ -28,8 +28,16 @@ class Objective(Protocol):
     def steps(self, epoch: int) -> int:
         """Number of steps of an epoch (from 1)."""
 
-    def backward(self, epoch: int, index: int) -> StepResult:
-        """Compute the gradients of the step ``index`` (from 0) of an epoch."""
+    def backward(self, epoch: int, index: int, largest: int | None = None) -> StepResult:
+        """Compute the gradients of the step ``index`` (from 0) of an epoch.
+
+        Args:
+            largest: examples of a task that a pass may hold; None: as many as the configuration says.
+                Without dropout it changes rounding alone.
+        """
+
+    def largest_pass(self, epoch: int, index: int) -> int:
+        """Examples of a task that a pass of a step holds at most, by the configuration."""
 
     def before_step(self) -> None:
         """Look at the parameters once more: the optimiser is about to change them."""

@@ -14,18 +14,21 @@ from minbert.corpora.texts import texts_needed
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.data_checks import check_data
 from minbert.devices import pin
+from minbert.dotted import leaves
 from minbert.errors import TrainingFailure, UserError
 from minbert.history import Record, summarise
+from minbert.idle import idle_leaves, reason
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
-from minbert.yaml_reader import load_config
+from minbert.yaml_reader import load_config, read_yaml
 
 
 def main() -> int:
     """Parse the command line, train, print one line an epoch and the best epoch's metrics."""
     arguments = _parser().parse_args()
     config = load_config(arguments.config)
+    refuse_idle_leaves(arguments.config, config)
     data = arguments.data or config.data.path
     encoder = arguments.encoder or config.encoder.path
     default_data = os.environ.get("MINBERT_DATA")
@@ -48,6 +51,17 @@ def main() -> int:
         return EXIT_FAILED
     _print_result(records, arguments.out)
     return 0
+
+
+def refuse_idle_leaves(file: Path, config: TrainConfig) -> None:
+    """Refuse settings that nothing comes of, but not in the record of a run, which holds every leaf.
+
+    Raises:
+        UserError: the first of them.
+    """
+    document = read_yaml(file)
+    for path in () if config.data.fingerprint else idle_leaves(leaves(document.data), [config]):
+        raise UserError(f"{document.where(path)}: {path} has no effect here: {reason(path, [config])}")
 
 
 def with_sources(config: TrainConfig, sources: Sources) -> TrainConfig:

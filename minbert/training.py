@@ -7,7 +7,7 @@ goes on exactly as if it had never stopped, given weights, moments and the step 
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from minbert.config import MultitaskStage, StageConfig, TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.errors import TrainingFailure
+from minbert.finite import FiniteCheck
+from minbert.memory_splits import MemorySplits, Split, is_out_of_memory, release_memory
 from minbert.model import MultitaskModel
 from minbert.objectives import build_objective
 from minbert.optimisation import StageOptimiser
 from minbert.steps import StepResult
+from minbert.time_limits import Clock, TimeLimits
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class EpochResult:
 class StageTrainer:
     """Trains one stage of a model, an epoch at a time.
 
+    Args:
+        model, config, name, corpus, device: what is trained, in which stage, on what and where.
+        splits: passes that were halved where memory ran out earlier; gets those to come.
+        clock: is told of every step.
+
     Attributes:
         epoch: epochs done, or begun where the last is a fraction of one.
         last_epoch: number of the last one.
@@ -53,8 +61,12 @@ class StageTrainer:
         name: str,
         corpus: TokenisedCorpus,
         device: torch.device,
+        splits: MemorySplits | None = None,
+        clock: Clock | None = None,
     ) -> None:
         stage = config.stages[name]
+        self._name, self._splits = name, splits or MemorySplits()
+        self._clock, self._finite = clock or Clock(TimeLimits()), FiniteCheck(name)
         self.model, self.epoch, self.last_epoch = model, 0, stage.last_epoch
         self._epochs = stage.epochs
         frozen = isinstance(stage, MultitaskStage) and stage.freeze_encoder
@@ -69,14 +81,25 @@ class StageTrainer:
         """Take the step ``index`` (from 0) of an epoch.
 
         Raises:
-            TrainingFailure: a loss is not finite (cause ``nan``).
+            TrainingFailure: a loss or the gradient's norm is not finite (cause ``nan``), or memory runs out
+                (``oom``); the model is of no use any more.
         """
-        result = self._objective.backward(epoch, index)
-        _check_finite(result.losses, epoch, index)
-        self._objective.before_step()
-        self.optimiser.step()
+        result = self._backward(epoch, index)
+        self._finite.see(epoch, index, {f"the loss of {name}": loss for name, loss in result.losses.items()})
+        try:
+            self._objective.before_step()
+            norm = self.optimiser.step()
+        except Exception as error:  # smaller passes would not help: theirs is given back already
+            if not is_out_of_memory(error):
+                raise
+            raise self._too_little("for the optimiser's state", epoch, index) from None
+        self._finite.see(epoch, index, {"the norm of the gradient": norm})
         self.model.clear_gradients()
         return result
+
+    def micro_batch(self, epoch: int) -> int | None:
+        """Examples of a task that a pass held at the end of an epoch, where memory did not suffice for what is configured."""
+        return self._splits.size("micro_batch", self._name, epoch)
 
     @property
     def progress(self) -> float:
@@ -106,7 +129,7 @@ class StageTrainer:
         """Train the next epoch.
 
         Raises:
-            TrainingFailure: a loss is not finite (cause ``nan``).
+            TrainingFailure: as for :meth:`step`, or the epoch takes too long (cause ``timeout``).
         """
         begin = time.perf_counter()
         self.epoch += 1
@@ -120,22 +143,35 @@ class StageTrainer:
             examples += result.examples
             tokens += result.tokens
         losses = {name: float(torch.stack(values).mean()) for name, values in totals.items()}
-        for name, mean in losses.items():  # a GPU is not waited for at every step
-            if not math.isfinite(mean):
-                raise TrainingFailure("nan", f"the loss of {name} is {mean} at epoch {self.epoch}")
+        self._finite.settle()
+        self._clock.rest()
         seconds = time.perf_counter() - begin
         return EpochResult(losses, examples, tokens, rate, seconds, self._objective.summary())
+
+    def _backward(self, epoch: int, index: int) -> StepResult:
+        """A step's gradients; from smaller passes of the same batch where memory runs out."""
+        while True:
+            self._clock.begin("step", index + 1)
+            largest = self._splits.size("micro_batch", self._name, epoch, index + 1)
+            try:
+                return self._objective.backward(epoch, index, largest)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Here the error is gone, and with its frames what they held.
+            self.model.clear_gradients()
+            release_memory(self.model)
+            held = min(self._objective.largest_pass(epoch, index), largest or sys.maxsize)
+            if held == 1:
+                raise self._too_little("for one example a pass", epoch, index)
+            self._splits.add(Split("micro_batch", self._name, epoch, index + 1, (held + 1) // 2))
+
+    def _too_little(self, what: str, epoch: int, index: int) -> TrainingFailure:
+        place = f"stage {self._name}, epoch {epoch}, step {index + 1}"
+        return TrainingFailure("oom", f"not enough memory {what} at {place}")
 
 
 def _trained(name: str, stage: StageConfig, frozen: bool) -> bool:
     if not isinstance(stage, MultitaskStage):
         return name.startswith(("encoder.", "auxiliary."))
     return not (frozen and name.startswith("encoder."))
-
-
-def _check_finite(losses: Mapping[str, Tensor], epoch: int, index: int) -> None:
-    for name, loss in losses.items():
-        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-            raise TrainingFailure(
-                "nan", f"the loss of {name} is {loss.item()} at epoch {epoch}, step {index + 1}"
-            )

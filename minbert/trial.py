@@ -8,43 +8,37 @@ everything else of that epoch is written before.
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minbert.canonical import extends_itself, stage_key
 from minbert.checkpoint import EncoderFiles
 from minbert.choice import Choice
 from minbert.config import MultitaskStage, TrainConfig
-from minbert.corpora.batching import Batcher
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.devices import compute
 from minbert.durable import (
-    append_json,
-    checksum,
     exclusive,
-    publish_folder,
-    read_json_lines,
-    settle_folder,
     write_text,
 )
 from minbert.errors import TrainingFailure
 from minbert.evaluation import Evaluator, score
-from minbert.history import Record, cost_paid
+from minbert.guarded_evaluation import GuardedBatcher, GuardedEvaluator
+from minbert.history import Record, cost_paid, was_split
 from minbert.memory import peak_bytes, reset_peak
+from minbert.memory_splits import MemorySplits, first_line, is_out_of_memory
 from minbert.model import MultitaskModel, build_model
-from minbert.stages import StageState, StageStore, prefixed, split_prefixed
+from minbert.stages import StageState, StageStore
+from minbert.time_limits import Clock, TimeLimits, Watchdog, forget_timeout
 from minbert.training import EpochResult, StageTrainer
+from minbert.trial_log import Checkpoint, TrialLog
 from minbert.yaml_reader import dump_yaml
 
 Scored = Literal["never", "at the end", "always"]
@@ -79,20 +73,27 @@ class Trial:
         config: the configuration, its ``auto`` values pinned.
         materials: data, encoder and stage store.
         folder: the trial's own folder; made when absent.
+        limits: how long steps and epochs may take; None: as long as they like.
 
     Attributes:
         found: history records there were when :meth:`run` began; it yields these first.
+        before_writing: is called before an epoch is kept; a worker that was given up does not return from it.
     """
 
-    def __init__(self, config: TrainConfig, materials: Materials, folder: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, materials: Materials, folder: Path, limits: TimeLimits | None = None
+    ) -> None:
         self.config, self._materials, self._folder = config, materials, folder
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.yaml").is_file():
             write_text(folder / "config.yaml", dump_yaml(config.model_dump(mode="json", exclude_none=True)))
         self._compute = compute(config)
         self._choice = Choice(config, folder, materials.encoder)
-        self._history: list[Record] = []
+        self._log = TrialLog(folder, self._choice)
+        self._clock = Clock(limits or TimeLimits())
+        self._splits = MemorySplits()
         self.found = 0
+        self.before_writing: Callable[[], None] = lambda: None
 
     def run(self) -> Iterator[Record]:
         """Yield the history record of every epoch: those already done at once, then new ones as they end.
@@ -100,39 +101,52 @@ class Trial:
         Raises:
             TrainingFailure: training cannot go on.
         """
-        with exclusive(self._folder / ".lock", _PATIENCE_SECONDS):
-            settle_folder(self._folder / "checkpoint")
-            self._choice.settle()
-            self._history = read_json_lines(self._folder / "history.jsonl")
-            resume = None if self.finished else self._checkpoint()
-            self.found = len(self._history)
-            yield from list(self._history)
+        with exclusive(self._folder / ".lock", _PATIENCE_SECONDS), self._guarded():
+            self._log.before_writing = self.before_writing
+            name, stage = self.config.running_stages()[-1]
+            resume = self._log.open(name, stage.last_epoch)
+            self.found = len(self._log.records)
+            yield from list(self._log.records)
             if not self.finished:
                 yield from self._go_on(resume)
 
-    def _go_on(self, resume: _Checkpoint | None) -> Iterator[Record]:
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Watch the clock, and say where memory ran out beside training and scoring that it did."""
+        self._splits = MemorySplits(self._folder, self.before_writing)
+        forget_timeout(self._folder)
+        watchdog = Watchdog(self._clock, self._folder)
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingFailure("oom", f"out of memory: {first_line(error)}") from None
+        finally:
+            watchdog.stop()
+
+    def _go_on(self, resume: Checkpoint | None) -> Iterator[Record]:
         model = self._new_model()
         for name, _ in self.config.running_stages():
             last = name == self.config.running_stages()[-1][0]
             if resume is not None and resume.stage != name:
                 continue
-            trainer = StageTrainer(model, self.config, name, self._materials.corpus, self._compute.device)
+            corpus, device = self._materials.corpus, self._compute.device
+            trainer = StageTrainer(model, self.config, name, corpus, device, self._splits, self._clock)
             if resume is not None:
                 resume.restore(model, trainer)
                 resume = None
             elif not last:
                 yield from self._from_store(model, trainer, name)
             for record in self._train(model, trainer, name, self._scored(name), last):
-                self._remember(record)
+                self._log.add(record)
                 yield record
 
     @property
     def finished(self) -> bool:
         """Whether the last stage's last epoch is in the history."""
         name, stage = self.config.running_stages()[-1]
-        return any(
-            record["stage"] == name and record["epoch"] == stage.last_epoch for record in self._history
-        )
+        return self._log.has(name, stage.last_epoch)
 
     def _new_model(self) -> MultitaskModel:
         model = build_model(self.config, self._materials.encoder.config, dict(self._materials.weights))
@@ -141,27 +155,42 @@ class Trial:
     def _train(
         self, model: MultitaskModel, trainer: StageTrainer, name: str, scored: Scored, last: bool
     ) -> Iterator[Record]:
-        evaluator = self._evaluator(model)
+        evaluator = self._evaluator(model, name)
         while trainer.epoch < trainer.last_epoch:
-            reset_peak(self._compute.device)
-            record = _record(name, trainer, trainer.train_epoch())
-            record["peak_memory_bytes"] = peak_bytes(self._compute.device)
-            begin = time.perf_counter()
-            ends = trainer.epoch == trainer.last_epoch
-            with _at_epoch(trainer.epoch):
-                if last:
-                    record["train"] = evaluator.on_train(model)
-                    self._choose(model, evaluator, record, ends)
-                elif scored == "always" or (scored == "at the end" and ends):
-                    record |= evaluator.evaluate(model).record()
-                if ends:
-                    record |= {"geometry": evaluator.geometry(model)}
-            record["eval_seconds"] = time.perf_counter() - begin
-            trainer.after_epoch(_mapped(record.get("select"), self.config))
-            if not last:
-                self._publish(model, trainer, name, record)
-            self._save_checkpoint(model, trainer, record)
+            with self._clock.during(name, trainer.epoch + 1):
+                record = self._epoch(model, trainer, evaluator, scored, last)
             yield record
+
+    def _epoch(
+        self, model: MultitaskModel, trainer: StageTrainer, evaluator: Evaluator, scored: Scored, last: bool
+    ) -> Record:
+        name = self._clock.stage
+        reset_peak(self._compute.device)
+        record = _record(name, trainer, trainer.train_epoch())
+        record["peak_memory_bytes"] = peak_bytes(self._compute.device)
+        self.before_writing()
+        begin = time.perf_counter()
+        ends = trainer.epoch == trainer.last_epoch
+        with _at_epoch(name, trainer.epoch):
+            if last:
+                record["train"] = evaluator.on_train(model)
+                self._choose(model, evaluator, record, ends)
+            elif scored == "always" or (scored == "at the end" and ends):
+                record |= evaluator.evaluate(model).record()
+            if ends:
+                record |= {"geometry": evaluator.geometry(model)}
+        self._note_evaluation(record, begin)
+        trainer.after_epoch(_mapped(record.get("select"), self.config))
+        if not last:
+            self._publish(model, trainer, name, record)
+        self._log.save(model, trainer, record)
+        return record
+
+    def _note_evaluation(self, record: Record, begin: float) -> None:
+        record["eval_seconds"] = time.perf_counter() - begin
+        tokens = self._splits.size("evaluation_tokens", record["stage"], record["epoch"])
+        if tokens is not None:
+            record["evaluation_tokens"] = tokens
 
     def _scored(self, name: str) -> Scored:
         """When the tasks are scored in a stage: once heads have been trained, after every stage; forgetting shows."""
@@ -173,15 +202,16 @@ class Trial:
         trained = any(isinstance(earlier, MultitaskStage) for _, earlier in stages[: position + 1])
         return "at the end" if trained else "never"
 
-    def _evaluator(self, model: MultitaskModel) -> Evaluator:
+    def _evaluator(self, model: MultitaskModel, name: str) -> Evaluator:
         inputs = {task: model.head(task).inputs for task in self.config.tasks}
         corpus = self._materials.corpus
         multiple = model.token_multiple
-        batcher = Batcher(corpus, inputs, self.config.max_length, self._compute.device, multiple)
-        return Evaluator(corpus, batcher, self.config.tasks, self.config.selection)
+        device, length = self._compute.device, self.config.max_length
+        batcher = GuardedBatcher(corpus, inputs, length, device, multiple, clock=self._clock)
+        return GuardedEvaluator(corpus, batcher, self.config.tasks, self.config.selection, name, self._splits)
 
     def _choose(self, model: MultitaskModel, evaluator: Evaluator, record: Record, ends: bool) -> None:
-        earlier = next((r["chosen"] for r in reversed(self._history) if "chosen" in r), None)
+        earlier = next((r["chosen"] for r in reversed(self._log.records) if "chosen" in r), None)
         evaluation, chosen = self._choice.evaluate(model, evaluator, record["epoch"], earlier)
         record |= {**evaluation.record(), "final_stage": True, "chosen": chosen}
         if ends:
@@ -211,32 +241,36 @@ class Trial:
             }
             if epoch == trainer.last_epoch:
                 self._measure_what_is_missing(model, name, record)
-            self._save_checkpoint(model, trainer, record)
-            self._remember(record)
+            self._log.save(model, trainer, record)
+            self._log.add(record)
             yield record
             return
 
     def _measure_what_is_missing(self, model: MultitaskModel, name: str, record: Record) -> None:
         """Whoever stored a longer stage, or one before other heads, did not score this end of it."""
         begin = time.perf_counter()
-        evaluator = self._evaluator(model)
-        if "select" not in record and self._scored(name) != "never":
-            record |= evaluator.evaluate(model).record()
-        if "geometry" not in record:
-            record["geometry"] = evaluator.geometry(model)
-        record["eval_seconds"] = time.perf_counter() - begin
+        evaluator = self._evaluator(model, name)
+        with self._clock.during(name, record["epoch"]), _at_epoch(name, record["epoch"]):
+            if "select" not in record and self._scored(name) != "never":
+                record |= evaluator.evaluate(model).record()
+            if "geometry" not in record:
+                record["geometry"] = evaluator.geometry(model)
+        self._note_evaluation(record, begin)
 
     def _publish(self, model: MultitaskModel, trainer: StageTrainer, name: str, record: Record) -> None:
         stage = self.config.stages[name]
         extended = extends_itself(self.config, name)
         if trainer.epoch < trainer.last_epoch and not extended:
             return
+        # The dropout masks of smaller passes are not those that the key stands for.
+        if any(map(was_split, [*self._log.records, record])):
+            return
         kept = ("",) if isinstance(stage, MultitaskStage) else ("encoder.", "auxiliary.")
         weights = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
         moments = trainer.state() if extended else {}
         seconds = cost_paid(record) + sum(
             cost_paid(earlier) + earlier.get("seconds_saved", 0.0)
-            for earlier in self._history
+            for earlier in self._log.records
             if earlier["stage"] == name
         )
         told = ("geometry",) if self._scored(name) == "never" else ()  # measured with this trial's max_length
@@ -244,57 +278,9 @@ class Trial:
         state = StageState(weights, moments, trainer.optimiser.step_number, seconds, facts)
         self._materials.store.put(stage_key(self.config, name, trainer.progress), state)
 
-    def _remember(self, record: Record) -> None:
-        append_json(self._folder / "history.jsonl", record)
-        self._history.append(record)
-
-    def _save_checkpoint(self, model: MultitaskModel, trainer: StageTrainer, record: Record) -> None:
-        with publish_folder(self._folder / "checkpoint") as temporary:
-            save_file(prefixed(model.state_dict(), trainer.state()), temporary / "state.safetensors")
-            checked = {"record": record, "checksum": checksum(temporary / "state.safetensors")}
-            write_text(temporary / "manifest.json", json.dumps(checked))
-
-    def _checkpoint(self) -> _Checkpoint | None:
-        """The saved state, which is of the last epoch of the history or one ahead of it.
-
-        A crash between saving an epoch and noting it leaves the note to be written now.
-        Without a fitting checkpoint a history cannot be continued, and the trial starts over.
-        """
-        try:
-            manifest = json.loads((self._folder / "checkpoint" / "manifest.json").read_text(encoding="utf-8"))
-            if manifest["checksum"] != checksum(self._folder / "checkpoint" / "state.safetensors"):
-                raise ValueError("damaged checkpoint")
-            tensors = load_file(self._folder / "checkpoint" / "state.safetensors")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            self._start_over()
-            return None
-        record = manifest["record"]
-        if record != (self._history[-1] if self._history else None):
-            self._remember(record)
-        weights, moments = split_prefixed(tensors)
-        return _Checkpoint(record["stage"], record["epoch"], record["step"], weights, moments)
-
-    def _start_over(self) -> None:
-        self._history.clear()
-        (self._folder / "history.jsonl").unlink(missing_ok=True)
-        for name in ("checkpoint", "best", "predictions"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class _Checkpoint:
-    stage: str
-    epoch: int
-    step_number: int
-    weights: dict[str, Tensor]
-    moments: dict[str, Tensor]
-
-    def restore(self, model: MultitaskModel, trainer: StageTrainer) -> None:
-        model.load_state_dict(self.weights)
-        trainer.load(self.epoch, self.step_number, self.moments)
-
 
 def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:
+    split = trainer.micro_batch(trainer.epoch)
     return {
         "stage": name,
         "epoch": trainer.epoch,
@@ -305,16 +291,19 @@ def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:
         "train_loss": result.train_loss,
         "train_seconds": result.seconds,
         **result.facts,
+        **({} if split is None else {"micro_batch": split}),
     }
 
 
 @contextmanager
-def _at_epoch(epoch: int) -> Iterator[None]:
-    """Say in which epoch a failure happened."""
+def _at_epoch(stage: str, epoch: int) -> Iterator[None]:
+    """Say in which epoch a failure happened; the clock says it itself."""
     try:
         yield
     except TrainingFailure as failure:
-        raise TrainingFailure(failure.cause, f"{failure} at epoch {epoch}") from None
+        if failure.cause == "timeout":
+            raise
+        raise TrainingFailure(failure.cause, f"{failure} at stage {stage}, epoch {epoch}") from None
 
 
 def _mapped(select: Mapping[str, float] | None, config: TrainConfig) -> dict[str, float] | None:

@@ -19,6 +19,7 @@ from minbert.config import TaskConfig
 from minbert.corpora.halves import halves, holdout
 from minbert.corpora.reader import Corpus, Examples
 from minbert.durable import publish_folder
+from minbert.sealed import is_intact
 
 _VERSION = 2
 _AT_ONCE = 10_000  # texts: an encoding holds far more than its token ids
@@ -93,7 +94,7 @@ def tokenised(corpus: Corpus, tasks: Mapping[str, TaskConfig], encoder: EncoderF
     texts = {name: text.fingerprint for name, text in corpus.texts.items()}
     key = digest([_VERSION, corpus.fingerprint, encoder.fingerprint, kinds, texts])[:24]
     folder = cache / key
-    if not (folder / "index.json").is_file():
+    if not is_intact(folder):
         with publish_folder(folder) as temporary:
             _write(corpus, tasks, encoder.tokenizer(), temporary)
     return folder

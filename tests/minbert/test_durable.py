@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from minbert.durable import append_json, exclusive, publish_folder, read_json_lines, settle_folder, write_text
+from minbert.sealed import CHECKSUMS
 
 
 def test_text_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         with publish_folder(target) as folder:
             (folder / text).write_text(text)
             assert not (target / text).exists()
-    assert [path.name for path in target.iterdir()] == ["new"]
+    assert [path.name for path in sorted(target.iterdir(), reverse=True)] == ["new", CHECKSUMS]
     assert [path.name for path in target.parent.iterdir()] == ["best"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from minbert.sealed import CHECKSUMS
 from minbert.stages import LocalStageStore, StageState, prefixed, split_prefixed
 
 STATE = StageState(
@@ -53,9 +54,13 @@ def flip(entry: Path) -> None:
 
 
 def forget_checksums(entry: Path) -> None:
+    (entry / CHECKSUMS).unlink()
+
+
+def cheapen(entry: Path) -> None:
+    """A figure of the manifest, which would enter the costs of every trial that takes the entry."""
     manifest = json.loads((entry / "manifest.json").read_text())
-    del manifest["checksums"]
-    (entry / "manifest.json").write_text(json.dumps(manifest))
+    (entry / "manifest.json").write_text(json.dumps(manifest | {"seconds": 0.0}))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,7 @@ def forget_checksums(entry: Path) -> None:
     [
         flip,
         forget_checksums,
+        cheapen,
         lambda entry: (entry / "state.safetensors").write_bytes(b""),
         lambda entry: (entry / "state.safetensors").unlink(),
         lambda entry: (entry / "manifest.json").unlink(),

@@ -7,15 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from minbert.canonical import stage_key
+from minbert.choice import load_best
 from minbert.config import TrainConfig
+from minbert.corpora.batching import Batcher
+from minbert.devices import compute
+from minbert.durable import read_json_lines
 from minbert.errors import TrainingFailure, UserError
-from minbert.evaluation import metric
+from minbert.evaluation import Evaluator, metric
 from minbert.history import Record, summarise
 from minbert.model import build_model
 from minbert.sources import resolve
@@ -38,7 +43,7 @@ def timeless(records: list[Record]) -> list[Record]:
 
 
 def history(folder: Path) -> list[Record]:
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return read_json_lines(folder / "history.jsonl")
 
 
 def assert_same_outcome(one: Path, other: Path) -> None:
@@ -122,8 +127,18 @@ def test_a_trial_reopened_after_every_epoch_ends_the_same(
     assert_same_outcome(whole, folder)
 
 
+def answers(config: TrainConfig, made: Materials, folder: Path, task: str) -> np.ndarray:
+    """What a kept model says of a task's test examples."""
+    model = build_model(config, made.encoder.config, dict(made.weights)).on(compute(config))
+    load_best(model, folder)
+    inputs = {name: model.head(name).inputs for name in config.tasks}
+    batcher = Batcher(made.corpus, inputs, config.max_length, torch.device("cpu"), model.token_multiple)
+    evaluator = Evaluator(made.corpus, batcher, config.tasks, config.selection)
+    return evaluator.predict(model, task, "test")
+
+
 def test_every_task_keeps_its_own_best_epoch_where_that_is_asked_for(
-    configure: MakeConfig, finish: Callable[..., Path]
+    configure: MakeConfig, finish: Callable[..., Path], materials: MakeMaterials
 ) -> None:
     config = configure(checkpoint="task", stages__finetune__epochs=5, stages__finetune__learning_rate=5e-3)
     folder = finish(config, "by task")
@@ -142,6 +157,9 @@ def test_every_task_keeps_its_own_best_epoch_where_that_is_asked_for(
         found = metric(config.tasks[task].kind, outputs, part["label"].to_numpy())
         assert found == pytest.approx(chosen["select"][task])
         assert set(frame["split"]) == {"dev", "test"}
+        tested = frame[frame["split"] == "test"].filter(like="output_").to_numpy().squeeze()
+        kept = answers(config, materials(folder.parent / "by task-store"), folder / "best" / task, task)
+        np.testing.assert_allclose(tested, kept.squeeze(), rtol=1e-5, atol=1e-6)
     assert len(set(best.values())) > 1, "choose another learning rate: all tasks have one best epoch"
     assert chosen["epochs"] == best
     summary = summarise(records)
@@ -235,20 +253,46 @@ def truncate_checkpoint(folder: Path) -> None:
     state.write_bytes(state.read_bytes()[:-100])
 
 
-def flip_a_bit(folder: Path) -> None:
-    state = folder / "checkpoint" / "state.safetensors"
-    content = bytearray(state.read_bytes())
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
     content[-40] ^= 0x40
-    state.write_bytes(content)
+    path.write_bytes(content)
+
+
+def flip_a_bit(folder: Path) -> None:
+    flip(folder / "checkpoint" / "state.safetensors")
 
 
 def garble_manifest(folder: Path) -> None:
     (folder / "checkpoint" / "manifest.json").write_text("[]")
 
 
+def change_a_digit(folder: Path) -> None:
+    text = (folder / "history.jsonl").read_text()
+    (folder / "history.jsonl").write_text(text.replace('"epoch": 1', '"epoch": 7', 1))
+
+
+def flip_a_prediction(folder: Path) -> None:
+    flip(folder / "predictions" / "sst.parquet")
+
+
+def flip_a_head(folder: Path) -> None:
+    flip(folder / "best" / "heads.safetensors")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [drop_last_line, tear_last_line, move_checkpoint_aside, truncate_checkpoint, flip_a_bit, garble_manifest],
+    [
+        drop_last_line,
+        tear_last_line,
+        change_a_digit,
+        move_checkpoint_aside,
+        truncate_checkpoint,
+        flip_a_bit,
+        garble_manifest,
+        flip_a_prediction,
+        flip_a_head,
+    ],
 )
 @pytest.mark.parametrize("epochs_before", [1, 2])
 def test_a_trial_goes_on_from_a_crash_or_damage_to_the_same_end(
@@ -285,7 +329,7 @@ def test_a_crash_in_the_middle_of_an_epoch_costs_that_epoch_alone(
     trial = Trial(config, materials(tmp_path / "s"), folder)
     run = trial.run()
     next(run)
-    monkeypatch.setattr(trial, "_save_checkpoint", lambda *_: 1 / 0)
+    monkeypatch.setattr(trial._log, "save", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         next(run)
     assert len(history(folder)) == 1

@@ -1,0 +1,155 @@
+"""Time limits: a step that hangs ends the process, an epoch that takes too long ends the trial.
+
+A call that never returns cannot be interrupted, so a thread watches from aside: it writes ``timeout.json``
+into the trial's folder and ends the process. Between steps the loop looks at the clock itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from minbert.durable import write_text
+from minbert.errors import TrainingFailure
+
+TIMEOUT = "timeout.json"
+_EXIT_CODE = 3  # that of a failed run
+_GRACE_SECONDS = 5.0  # for the loop to come by and end the epoch itself
+_PATIENCE_SECONDS = 10.0  # for the note: storage may be what hangs
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """Seconds that a training step or a batch of an evaluation may take, and an epoch with all that belongs to it.
+
+    An epoch's first step also looks for conflicts; scoring, checkpoint and publication belong to the epoch.
+    """
+
+    step: float | None = None
+    epoch: float | None = None
+
+
+class Clock:
+    """What a trial is doing; read by the :class:`Watchdog`.
+
+    Args:
+        limits: that of an epoch is looked at whenever something begins.
+
+    Attributes:
+        stage, epoch: where the trial stands.
+        doing: what it does, as a new tuple of a word and a number each time; None: nothing that is limited.
+        ends: when the epoch must be over (monotonic seconds); None: whenever it likes.
+    """
+
+    def __init__(self, limits: TimeLimits) -> None:
+        self.limits = limits
+        self.stage, self.epoch = "", 0
+        self.doing: tuple[str, int] | None = None
+        self.ends: float | None = None
+
+    def begin(self, what: str, number: int) -> None:
+        """Begin a step or an evaluation batch.
+
+        Raises:
+            TrainingFailure: the epoch takes too long (cause ``timeout``).
+        """
+        self.doing = (what, number)
+        if self.ends is not None and time.monotonic() > self.ends:
+            raise TrainingFailure("timeout", self.complaint(self.limits.epoch, "the epoch"))
+
+    def rest(self) -> None:
+        """Begin something that has no limit of its own."""
+        self.doing = None
+
+    @contextmanager
+    def during(self, stage: str, epoch: int) -> Iterator[None]:
+        """Time an epoch."""
+        self.stage, self.epoch = stage, epoch
+        if self.limits.epoch is not None:
+            self.ends = time.monotonic() + self.limits.epoch
+        try:
+            yield
+        finally:
+            self.doing = self.ends = None
+
+    def complaint(self, limit: float | None, what: str) -> str:
+        """One line: what took longer than its limit, and where."""
+        place = f"stage {self.stage}, epoch {self.epoch}"
+        doing = self.doing
+        if doing is not None:
+            place += f", {doing[0]} {doing[1]}"
+        return f"{what} took longer than {limit:g} s ({place})"
+
+
+class Watchdog:
+    """A thread that ends the process when the clock's step or epoch is over its limit.
+
+    Args:
+        clock: what it watches.
+        folder: where it leaves its note for :func:`read_timeout`.
+    """
+
+    def __init__(self, clock: Clock, folder: Path) -> None:
+        self._clock, self._folder = clock, folder
+        self._over = threading.Event()
+        limits = [limit for limit in (clock.limits.step, clock.limits.epoch) if limit is not None]
+        self._pause = min(max(min(limits, default=0.0) / 20, 0.02), 5.0)
+        if limits:
+            threading.Thread(target=self._watch, name="time limits", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        last, since = self._clock.doing, time.monotonic()
+        while not self._over.wait(self._pause):
+            now, doing = time.monotonic(), self._clock.doing
+            if doing is not last:
+                last, since = doing, now
+            step, epoch, ends = self._clock.limits.step, self._clock.limits.epoch, self._clock.ends
+            if step is not None and doing is not None and now - since > step:
+                self._end(step, f"a {doing[0]}", doing)
+            if epoch is not None and ends is not None and now > ends + max(0.1 * epoch, _GRACE_SECONDS):
+                self._end(epoch, "the epoch", doing)
+
+    def _end(self, limit: float, what: str, doing: tuple[str, int] | None) -> NoReturn:
+        message = self._clock.complaint(limit, what)
+        note = {
+            "cause": "timeout",
+            "message": message,
+            "stage": self._clock.stage,
+            "epoch": self._clock.epoch,
+            "doing": None if doing is None else list(doing),
+            "limit": limit,
+        }
+        writer = threading.Thread(
+            target=write_text, args=(self._folder / TIMEOUT, json.dumps(note)), daemon=True
+        )
+        writer.start()
+        writer.join(_PATIENCE_SECONDS)
+        os.write(2, f"failed (timeout): {message}\n".encode())
+        os._exit(_EXIT_CODE)
+
+
+def read_timeout(folder: Path) -> TrainingFailure | None:
+    """What ended the last run in a trial's folder, if that was a time limit; :meth:`Trial.run` forgets it."""
+    try:
+        note = json.loads((folder / TIMEOUT).read_text(encoding="utf-8"))
+        return TrainingFailure("timeout", str(note["message"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return TrainingFailure("timeout", f"a time limit was exceeded; {TIMEOUT} is damaged")
+
+
+def forget_timeout(folder: Path) -> None:
+    """Begin a run: what ended the last one no longer counts."""
+    (folder / TIMEOUT).unlink(missing_ok=True)
