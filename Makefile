@@ -2,17 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test test-browser notebooks check format clean
+.PHONY: search test test-browser test-chaos notebooks check format clean
 
 search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "not browser"
+	$(BIN)/python -m pytest -n 2 -m "not browser and not chaos"
 
 # Opens a report in Debian's chromium; says so and passes where there is none.
 test-browser: .venv/installed
 	$(BIN)/python -m pytest -m browser -rs
+
+# Kills searches over and over, at every failpoint: minutes.
+test-chaos: .venv/installed
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 -m chaos
 
 # Runs the notebooks on their example study and keeps what they show.
 notebooks: .venv/installed

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ray
@@ -24,18 +21,20 @@ from minbert.devices import pin
 from minbert.encoder import EncoderConfig
 from minbert.errors import UserError
 from minbert.sources import Sources
+from minbert.time_limits import TimeLimits
 from trainables.around import Around
+from trainables.interrupts import Interrupts
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
 from trainables.resources import TrialResources
 from trainables.searcher import EndOfSearch, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
 from trainables.spaces import Space
-from trainables.study import StudyFolder, make_folder, refuse_another_study
+from trainables.study import NUMERICS, StudyFolder, make_folder, refuse_another_study
 from trainables.study_description import described_plan, described_study
 from trainables.trainable import TrialTrainable
 
 KEPT_MODELS = 5
-_RESTARTS = 3  # of a trial whose worker died
+_RESTARTS = 30  # of a trial on spot machines; without an epoch in between it is given up much earlier
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class Plan:
         command: the command line that continues the study.
         max_concurrent: trials at a time; None: as many as fit.
         time_budget: seconds after which the start ends; None: until done.
+        limits: how long a trial's steps and epochs may take.
         around: the configuration that the base of a one_factor space came from; None: the space's own.
     """
 
@@ -60,6 +60,7 @@ class Plan:
     command: str
     max_concurrent: int | None = None
     time_budget: float | None = None
+    limits: TimeLimits = field(default_factory=TimeLimits)
     around: Around | None = None
 
 
@@ -72,52 +73,26 @@ class Ending:
     stopped_by: str
 
 
-@dataclass
-class _Interrupts:
-    """Ctrl-C once asks for an end, twice ends at once."""
-
-    asked: bool = False
-    console: Console = field(default_factory=Console)
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        self.console.print("Ending; finished epochs are kept. Ctrl-C again ends at once.")
-
-
 Connect = Callable[[], TrialResources]
 """Connects to the cluster, once, and says what a trial gets; a study with nothing to run needs none."""
 
 
-def run_study(plan: Plan, connect: Connect, console: Console) -> Ending:
+def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interrupts) -> Ending:
     """Run a study until its target, its time budget or an interrupt.
 
     Raises:
         UserError: the folder cannot be used for this study.
     """
     folder, pinned = _prepare(plan, connect)
-    return _run(plan, folder, pinned, connect, console)
+    return _run(plan, folder, pinned, connect, console, interrupts)
 
 
 def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]:
     """Open or make the study folder; numerics once pinned stay."""
-    _refuse_what_does_not_fit(plan)
+    check_data(plan.space.representatives, plan.sources)
     wanted = described_study(plan.space, plan.sources, plan.seed, plan.command)
     stored = refuse_another_study(plan.study, wanted)
-    if stored is not None:
-        numerics = {name: stored[name] for name in ("device", "precision", "threads")}
-    else:
-        numerics = _probe(plan, connect())
+    numerics = {name: stored[name] for name in NUMERICS} if stored else _probe(plan, connect())
     pinned = {**_pinned_sources(plan.sources), **numerics}
     runs = described_plan(plan.space, pinned, plan.around)
     folder = make_folder(plan.study, {**wanted, **numerics, **runs})
@@ -131,14 +106,6 @@ def _pinned_sources(sources: Sources) -> dict[str, Source]:
         "data": Source(path=str(corpus.path), fingerprint=corpus.fingerprint, texts=texts),
         "encoder": Source(path=str(encoder.folder), fingerprint=encoder.fingerprint),
     }
-
-
-def _refuse_what_does_not_fit(plan: Plan) -> None:
-    """Refuse configurations that the encoder or the data cannot serve, before anything starts."""
-    settled = {"device": "cpu", "precision": "fp32", "threads": 1}  # so that nothing is probed here
-    for config in plan.space.representatives:
-        pin(config.model_copy(update=settled), plan.sources.encoder.config)
-    check_data(plan.space.representatives, plan.sources)
 
 
 def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
@@ -161,14 +128,20 @@ def _pin_on_worker(config: dict[str, Any], shape: EncoderConfig, threads: int) -
 
 
 def _run(
-    plan: Plan, folder: StudyFolder, pinned: dict[str, Any], connect: Connect, console: Console
+    plan: Plan,
+    folder: StudyFolder,
+    pinned: dict[str, Any],
+    connect: Connect,
+    console: Console,
+    interrupts: Interrupts,
 ) -> Ending:
+    folder.clear_leftovers()
     tasks = plan.space.example().tasks
     corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
     study = folder.journal(build_sampler(plan.space, plan.seed, 0))
     study.sampler = build_sampler(plan.space, plan.seed, len(study.get_trials(deepcopy=False)))
     ledger = Ledger(study, plan.space, pinned, plan.seed)
-    interrupts = _Interrupts(console=console)
+    start = time.strftime("%Y%m%d-%H%M%S")
     deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
 
     def job(issue: Issue) -> dict[str, Any]:
@@ -178,6 +151,8 @@ def _run(
             "corpus": str(corpus.absolute()),
             "encoder": str(plan.sources.encoder.folder.absolute()),
             "stages": str(folder.stages.absolute()),
+            "start": start,
+            "limits": asdict(plan.limits),
         }
 
     def due() -> bool:
@@ -187,9 +162,10 @@ def _run(
     if not ledger.done:
         resources = connect()
         slots = _slots(plan, resources)
-        with Progress(ledger, list(tasks), slots, console) as progress, interrupts.watched():
+        with Progress(ledger, list(tasks), slots, console) as progress, interrupts.waiting_for_trials():
             searcher = LedgerSearcher(ledger, job, progress)
-            _tune(plan, folder, ledger, searcher, EndOfSearch(searcher, due), progress, resources, slots)
+            stopper = EndOfSearch(searcher, due)
+            _tune(plan, folder, ledger, searcher, stopper, progress, resources, slots, start)
     keep_best(folder, ledger)
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
@@ -205,12 +181,12 @@ def _tune(
     progress: Progress,
     resources: TrialResources,
     slots: int,
+    start: str,
 ) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     stopping = plan.space.settings.early_stopping
     epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
     scheduler = SuccessiveHalving(stopping, epochs, ledger.histories()) if stopping else None
-    start = time.strftime("%Y%m%d-%H%M%S")
     tune.Tuner(
         tune.with_resources(TrialTrainable, resources.request()),
         tune_config=tune.TuneConfig(

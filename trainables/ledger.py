@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from minbert.canonical import config_id
 from minbert.config import TrainConfig
+from minbert.failpoints import reach
 from minbert.history import Record, is_evaluated, summarise
 from minbert.seeds import stream_seed
 from trainables.designs import REDRAWS, Account, Proposal, build_design
@@ -96,7 +97,13 @@ class Ledger:
             return
         records.append(record)
         if is_evaluated(record) and record["epoch"] not in self._in_journal.get(number, ()):
+            reach("ledger.before_report")
             self._open[number].report(record["select"]["score"], record["epoch"])
+            reach("ledger.after_report")
+
+    def started_on_a_worker(self, number: int, times: int) -> None:
+        """Note how often a trial was started; more than once after a worker or a driver was lost."""
+        self._open[number].set_user_attr("attempts", times)
 
     def finish(self, number: int, outcome: Outcome, cause: str = "", message: str = "") -> None:
         """Close a trial: state, metrics of its best epoch, costs, cause of a failure."""
@@ -106,6 +113,7 @@ class Ledger:
             score = self._note_summary(trial, records)
         elif outcome != "failed":
             outcome, cause, message = "failed", "no_result", "the trial ended without a score"
+        reach("ledger.before_tell")
         if outcome == "failed":
             trial.set_user_attr("cause", cause)
             trial.set_user_attr("message", message[:500])
@@ -114,6 +122,7 @@ class Ledger:
             self._study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
             self._study.tell(trial, score, skip_if_finished=True)
+        reach("ledger.after_tell")
         self._causes.append(cause if outcome == "failed" else "")
 
     @property
@@ -173,8 +182,11 @@ class Ledger:
         """Start what was proposed; None when the sampler drew what was started before and may draw again."""
         if proposal.params is not None:
             self._study.enqueue_trial(proposal.params, user_attrs={"replicate": proposal.replicate})
+            reach("ledger.enqueued")
         trial = self._study.ask()
+        reach("ledger.asked")
         params = self._space.ask(trial)
+        reach("ledger.drawn")
         config = self._configure(params, proposal.replicate)
         earlier = account.get((config_id(config), proposal.replicate))
         if proposal.params is None and earlier is not None and not repeat:
@@ -196,12 +208,16 @@ class Ledger:
             self._study.ask()  # the oldest waiting trial becomes the running one that is closed here
         trial = Trial(self._study, frozen._trial_id)
         trial.set_user_attr(_UNCOUNTED, True)
+        reach("ledger.abandoning")
         self._study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _issue_again(self, frozen: FrozenTrial) -> Issue:
         replicate = frozen.user_attrs["replicate"]
         config = self._configure(frozen.params, replicate)
-        self._open[frozen.number] = Trial(self._study, frozen._trial_id)
+        reach("ledger.issuing_again")
+        trial = self._open[frozen.number] = Trial(self._study, frozen._trial_id)
+        if "cause" in frozen.user_attrs:  # noted, but the driver was lost before the trial was closed
+            trial.set_user_attr("cause", None)
         self._in_journal[frozen.number] = set(frozen.intermediate_values)
         return Issue(frozen.number, config, replicate, frozen.params.get(RUN, ""))
 
@@ -209,6 +225,7 @@ class Ledger:
         trial.set_user_attr("replicate", issue.replicate)
         trial.set_user_attr("seed", issue.config.seed)
         trial.set_user_attr("config_id", config_id(issue.config))  # last: from here on the trial is whole
+        reach("ledger.whole")
         self._open[trial.number] = trial
         return issue
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from minbert.errors import UserError
@@ -73,7 +77,8 @@ def start_ray(address: str | None) -> dict[str, float]:
             "object_store_memory": 200 * 2**20,
         }
     try:
-        ray.init(**options)
+        with _private_processes():
+            ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         if not address:
             raise
@@ -81,6 +86,35 @@ def start_ray(address: str | None) -> dict[str, float]:
             f"--address {address}: no Ray cluster answers there ({type(error).__name__})"
         ) from None
     return dict(ray.cluster_resources())
+
+
+@contextmanager
+def _private_processes() -> Iterator[None]:
+    """Three things that Ray offers no option for.
+
+    It replaces a loopback address by the machine's own, and then listens on all interfaces. Its processes are in the
+    driver's process group, so that a signal to the group (Ctrl-C, ``timeout``, a batch system) ends them before
+    the driver can end its trials. And its own SIGTERM handler would take the place of the driver's.
+    """
+    from ray._private import services, utils  # noqa: PLC0415
+
+    own_group = functools.partial(services.ConsolePopen, process_group=0)
+    with (
+        _replaced(services, "resolve_ip_for_localhost", lambda host: host),
+        _replaced(services, "ConsolePopen", own_group),
+        _replaced(utils, "set_sigterm_handler", lambda handler: None),
+    ):
+        yield
+
+
+@contextmanager
+def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
 
 
 _QUIET = {

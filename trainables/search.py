@@ -19,11 +19,17 @@ from minbert.corpora.texts import Role, texts_needed
 from minbert.data_checks import check_data
 from minbert.errors import UserError
 from minbert.sources import Sources, resolve
+from minbert.time_limits import TimeLimits
 from trainables.around import refuse_other_sources
 from trainables.chosen_space import DESIGNS, Chosen, Wish, choose
+from trainables.interrupts import Interrupts
+from trainables.locks import locked
 from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
 from trainables.run_checks import coinciding
 from trainables.spaces import Space, available_spaces
+
+STEP_SECONDS, EPOCH_SECONDS = 30 * 60, 24 * 3600
+"""What no healthy step or epoch takes: trials that hang are to end, slow ones are not."""
 
 
 def main() -> int:
@@ -75,11 +81,12 @@ def main() -> int:
 def _search(
     arguments: argparse.Namespace, console: Console, chosen: Chosen, sources: Sources, study: Path
 ) -> int:
-    from trainables.study import identity, locked, refuse_another_study  # noqa: PLC0415 - slow to import: optuna
+    from trainables.study import identity, refuse_another_study  # noqa: PLC0415 - slow to import: optuna
 
     gpus = _gpus_per_trial(arguments)
     command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
-    with locked(study):
+    interrupts = Interrupts(console, command)
+    with locked(study), interrupts.watched():
         refuse_another_study(study, identity(chosen.space, sources, chosen.seed))
         quieten_ray()
         from trainables.driver import Plan, run_study  # noqa: PLC0415 - imports Ray
@@ -87,17 +94,31 @@ def _search(
         @functools.cache
         def connect() -> TrialResources:
             console.print("starting Ray …")
-            return trial_resources(arguments.cpus_per_trial, gpus, start_ray(arguments.address))
+            cluster = start_ray(arguments.address)
+            interrupts.take_signals()
+            return trial_resources(arguments.cpus_per_trial, gpus, cluster)
 
-        limits = (arguments.max_concurrent, arguments.time_budget)
-        plan = Plan(chosen.space, sources, study, chosen.seed, command, *limits, around=chosen.around)
-        ending = run_study(plan, connect, console)
-        print_results(console, study)
+        plan = Plan(
+            chosen.space,
+            sources,
+            study,
+            chosen.seed,
+            command,
+            arguments.max_concurrent,
+            arguments.time_budget,
+            TimeLimits(arguments.step_timeout or None, arguments.epoch_timeout or None),
+            chosen.around,
+        )
+        ending = run_study(plan, connect, console, interrupts)
+        if not ending.finished and not ending.stopped_by:
+            console.print(f"not finished; continue with: {command}", markup=False, highlight=False)
+        if ending.interrupted:  # whoever sent the signal may not wait for a report
+            console.print(f"report so far: python -m analysis.report {study}", markup=False, highlight=False)
+        else:
+            print_results(console, study)
     if ending.stopped_by:
         console.print(f"stopped: the last trials all failed ({ending.stopped_by})", style="red")
         return EXIT_FAILED
-    if not ending.finished:
-        console.print(f"not finished; continue with: {command}")
     return EXIT_INTERRUPTED if ending.interrupted else 0
 
 
@@ -233,6 +254,20 @@ def _parser() -> argparse.ArgumentParser:
         type=number(0, allowed=False),
         metavar="SECONDS",
         help="end this start after so long; continue later",
+    )
+    add(
+        "--step-timeout",
+        type=number(0, allowed=True),
+        default=STEP_SECONDS,
+        metavar="SECONDS",
+        help=f"a trial fails where a step takes longer; 0: no limit (default: {STEP_SECONDS})",
+    )
+    add(
+        "--epoch-timeout",
+        type=number(0, allowed=True),
+        default=EPOCH_SECONDS,
+        metavar="SECONDS",
+        help=f"the same for an epoch with its evaluation (default: {EPOCH_SECONDS})",
     )
     add(
         "--seed",

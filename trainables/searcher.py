@@ -61,10 +61,14 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         """Close a trial, unless the whole search is being ended: then it stays to be continued."""
         issue = self._issued.pop(trial_id)
         result = result or {}
+        if result.get("attempt"):
+            self._ledger.started_on_a_worker(issue.number, result["attempt"])
         if result.get("done") and not error:
             self._note_records(issue, result)
         if error:
-            self._ledger.finish(issue.number, "failed", "lost", "the worker died again and again")
+            self._ledger.finish(
+                issue.number, "failed", "lost", "its worker died again and again, or could not be started"
+            )
         elif result.get("cause"):
             self._ledger.finish(issue.number, "failed", result["cause"], result.get("message", ""))
         elif result.get("finished"):

@@ -7,34 +7,28 @@ what workers write. A folder is made once and continued by the same command.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
-import socket
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 
-from minbert.durable import cut_torn_line, write_text
+from minbert.durable import clear_unfinished, write_text
 from minbert.errors import UserError
+from minbert.failpoints import reach
 from minbert.sources import Sources
 from minbert.yaml_reader import dump_yaml
+from trainables.journal import good_length, open_journal
+from trainables.locks import LOCK
 from trainables.spaces import Space
 
 SCHEMA_VERSION = 1
-LOCK = ".lock"
 STUDY = "study"
 Spec = dict[str, Any]
+_UNWRITTEN = ".study.yaml.*.tmp"  # left by a start that was killed while it wrote
 
 # What must not change between two starts of a study, and how to name it.
 _PINNED = (
@@ -46,7 +40,9 @@ _PINNED = (
 )
 
 
-_UNTRAINED = ("description", "search.", "paper.", "claims.")
+NUMERICS = ("device", "precision", "threads")
+"""What the first start found for ``auto``."""
+_UNTRAINED = ("name", "source", "description", "search.", "paper.", "claims.")
 _OF_SEARCH = ("search.design", "search.base.")
 """What a study's runs depend on of its search section."""
 
@@ -68,8 +64,11 @@ class StudyFolder:
         return self.path / "stages"
 
     def journal(self, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
-        """Optuna's study in the folder's journal; a record torn by a crash is cut off."""
-        cut_torn_line(self.path / "journal.log")
+        """Optuna's study in the folder's journal; a last record that a crash tore is cut off.
+
+        Raises:
+            UserError: a record before the last one is damaged.
+        """
         storage = open_journal(self.path)
         try:
             return optuna.load_study(study_name=STUDY, storage=storage, sampler=sampler)
@@ -78,30 +77,21 @@ class StudyFolder:
                 storage=storage, study_name=STUDY, sampler=sampler, direction="maximize"
             )
 
+    def clear_leftovers(self) -> None:
+        """Remove what earlier drivers that were killed left: half-made entries, Ray Tune's own files."""
+        for entries in (self.stages, self.path / "corpus"):
+            clear_unfinished(entries)
+        for unwritten in self.path.glob(_UNWRITTEN):
+            unwritten.unlink()
+        shutil.rmtree(self.path / "tune", ignore_errors=True)
+
     def keep_models(self, numbers: set[int], finished: set[int]) -> None:
         """Of the finished trials, keep the models of ``numbers`` only; no finished trial needs its checkpoint."""
         for number in finished:
             shutil.rmtree(self.trial(number) / "checkpoint", ignore_errors=True)
+            reach("models.dropping")
             if number not in numbers:
                 shutil.rmtree(self.trial(number) / "best", ignore_errors=True)
-
-
-def open_journal(path: Path) -> JournalStorage:
-    """Optuna's storage on the folder's journal file."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return JournalStorage(JournalFileBackend(str(path / "journal.log"), lock_obj=_NoLock()))
-
-
-class _NoLock(BaseJournalFileLock):
-    """The study's own lock admits one writer; Optuna's would outlive a killed driver and hang the next one."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
 
 
 def read_spec(path: Path) -> Spec | None:
@@ -112,7 +102,9 @@ def read_spec(path: Path) -> Spec | None:
     """
     file = path / "study.yaml"
     if not file.is_file():
-        if path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+        if path.is_dir() and any(
+            entry.name != LOCK and not entry.match(_UNWRITTEN) for entry in path.iterdir()
+        ):
             raise UserError(f"--study {path}: the folder is not empty and holds no study; choose another one")
         if path.exists() and not path.is_dir():
             raise UserError(f"--study {path}: not a folder")
@@ -122,6 +114,8 @@ def read_spec(path: Path) -> Spec | None:
         version = spec["schema_version"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{file}: damaged, not a study description ({type(error).__name__})") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
     if version != SCHEMA_VERSION:
         raise UserError(f"{file}: schema version {version}; this program reads version {SCHEMA_VERSION}")
     return spec  # type: ignore[no-any-return]
@@ -146,14 +140,18 @@ def refuse_another_study(path: Path, wanted: Spec) -> Spec | None:
     """Return what study.yaml says, or None where there is no study yet.
 
     Raises:
-        UserError: the folder cannot be used, or space, data, encoder or seed are others; the
-            message names the difference.
+        UserError: the folder cannot be used, its journal is damaged, or space, data, encoder or seed are others;
+            the message names the difference.
     """
+    _refuse_links(path)
     stored = read_spec(path)
     if stored is None:
         return None
+    good_length(path)
     for dotted, name in _PINNED:
         old, new = _get(stored, dotted), _get(wanted, dotted)
+        if old is None and new is not None and dotted != "data.texts":
+            raise UserError(f"{path / 'study.yaml'}: damaged: {dotted} is missing")
         if old != new:
             detail = f"{old} there, {new} now"
             if dotted == "space_fingerprint":
@@ -161,7 +159,20 @@ def refuse_another_study(path: Path, wanted: Spec) -> Spec | None:
             raise UserError(
                 f"--study {path}: made with another {name} ({detail}); choose another --study folder"
             )
+    for name in NUMERICS:
+        if stored.get(name) is None:
+            raise UserError(f"{path / 'study.yaml'}: damaged: {name} is missing")
     return stored
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse entries of a study that lead out of its folder, where a search would write and clear."""
+    inside = path.resolve()
+    for entry in (*path.glob("*"), *path.glob("trials/*"), *path.glob("stages/*")):
+        if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
+            raise UserError(
+                f"{entry}: is a link out of the study's folder, to {entry.readlink()}; nothing there is touched"
+            )
 
 
 def make_folder(path: Path, spec: Spec) -> StudyFolder:
@@ -171,49 +182,13 @@ def make_folder(path: Path, spec: Spec) -> StudyFolder:
         UserError: the folder cannot be written.
     """
     try:
-        (path / "trials").mkdir(parents=True, exist_ok=True)
-        write_text(path / "study.yaml", dump_yaml(spec))
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / "study.yaml", dump_yaml(spec))  # first of all: it makes the folder a study
+        reach("study.after")
+        (path / "trials").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--study {path}: cannot be written: {error.strerror}") from None
     return StudyFolder(path, spec)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the study for one driver.
-
-    Raises:
-        UserError: another driver holds it; the message names host and process.
-    """
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        file = (path / LOCK).open("a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--study {path}: cannot be written: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise UserError(f"--study {path}: in use by another search ({owner})") from None
-        file.truncate(0)
-        file.write(f"host {socket.gethostname()}, process {os.getpid()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            _leave_no_trace(path, made)
-
-
-def _leave_no_trace(path: Path, made: list[Path]) -> None:
-    """A start that was refused leaves no lock, and no folder that it made (innermost first)."""
-    if not (path / "study.yaml").is_file():
-        (path / LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: something else was put there meanwhile
-            for folder in made:
-                folder.rmdir()
 
 
 def _get(spec: Spec, dotted: str) -> Any:

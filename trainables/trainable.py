@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import traceback
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,29 @@ from minbert.corpora.tokenised import open_tokenised
 from minbert.errors import TrainingFailure
 from minbert.history import Record, is_evaluated
 from minbert.stages import LocalStageStore
+from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
+from trainables.attempts import Attempt, claim
+
+FRUITLESS = 4
+"""A trial whose worker died so often without having added an epoch is given up."""
 
 
 class TrialTrainable(tune.Trainable):
     """Trains one issued trial; a step of the trainable is one evaluated epoch.
 
     Its ``config`` holds ``config`` (a TrainConfig as plain data), ``folder``, ``corpus``,
-    ``encoder`` and ``stages`` (paths). A result holds ``records`` (history lines since the
-    last result), ``score``, ``epoch``, ``finished`` and, after a failure, ``cause`` and ``message``.
+    ``encoder`` and ``stages`` (paths), ``start`` (names the driver's start) and ``limits`` (seconds of a ``step``
+    and an ``epoch``, or None). A result holds ``records`` (history lines since the last result), ``score``,
+    ``epoch``, ``finished``, ``attempt`` (its number) and, after a failure, ``cause`` and ``message``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a trial."""
         self._job = config
         self._trial: Trial | None = None
+        self._attempt: Attempt | None = None
+        self._open_things = ExitStack()
         self._records: Iterator[Record] = iter(())
         self._seen = 0
         self._last_score, self._last_epoch = float("nan"), 0
@@ -60,6 +69,8 @@ class TrialTrainable(tune.Trainable):
                 if is_evaluated(record) and self._seen >= self._trial.found:
                     return self._result(records)
             return {**self._result(records), "finished": True, "done": True}
+        except TimeoutError:
+            raise  # a worker that is out of reach holds the folder: Tune starts the trial anew, elsewhere
         except TrainingFailure as failure:
             return self._failure(records, failure.cause, str(failure))
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -72,11 +83,21 @@ class TrialTrainable(tune.Trainable):
         """Let go of the trial's folder, which is complete after every epoch."""
         if isinstance(self._records, Generator):
             self._records.close()
+        self._open_things.close()
 
     def _open(self) -> Trial:
         self._config = TrainConfig.model_validate(self._job["config"])
+        folder = Path(self._job["folder"])
+        self._attempt = claim(folder, self._job["start"])
+        if ended := read_timeout(folder):
+            raise ended
+        if self._attempt.fruitless >= FRUITLESS:
+            raise TrainingFailure("lost", f"lost {self._attempt.fruitless} workers within one epoch")
+        self._open_things.enter_context(self._attempt.guarded())
         materials = _materials(self._job["corpus"], self._job["encoder"], self._job["stages"])
-        return Trial(self._config, materials, Path(self._job["folder"]))
+        trial = Trial(self._config, materials, folder, TimeLimits(**self._job["limits"]))
+        trial.before_writing = self._attempt.end_if_superseded
+        return trial
 
     def _result(self, records: list[Record]) -> dict[str, Any]:
         for record in records:
@@ -88,6 +109,7 @@ class TrialTrainable(tune.Trainable):
             "score": self._last_score,
             "epoch": self._last_epoch,
             "finished": finished,
+            "attempt": self._attempt.number if self._attempt else 0,
             "done": finished,
         }
 
@@ -97,6 +119,7 @@ class TrialTrainable(tune.Trainable):
             "score": self._last_score,
             "epoch": self._last_epoch,
             "finished": False,
+            "attempt": self._attempt.number if self._attempt else 0,
             "cause": cause,
             "message": message,
             "done": True,

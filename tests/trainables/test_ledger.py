@@ -11,9 +11,10 @@ from optuna.trial import TrialState
 
 from minbert.config import Source
 from tests.trainables.commands import SPACE
+from trainables.journal import open_journal
 from trainables.ledger import EQUAL_FAILURES, Ledger, build_sampler
 from trainables.spaces import Space, load_space
-from trainables.study import StudyFolder, open_journal
+from trainables.study import StudyFolder
 
 PINNED: dict[str, Any] = {
     "data": Source(path="d", fingerprint="a"),
@@ -105,6 +106,17 @@ def test_a_new_driver_issues_unfinished_trials_again_with_the_same_configuration
     states = {trial.number: (trial.state, trial.value) for trial in second.trials()}
     assert states == {0: (TrialState.COMPLETE, 0.4), 1: (TrialState.COMPLETE, 0.6)}
     assert second.started == 2
+
+
+def test_a_failure_that_was_noted_but_not_counted_is_forgotten_when_the_trial_goes_on(
+    tmp_path: Path, space: Space
+) -> None:
+    first = open_ledger(tmp_path, space, trials=1)
+    first._open[issue(first)].set_user_attr("cause", "lost")  # died before the trial was closed
+    second = open_ledger(tmp_path, space, trials=1)
+    complete(second, issue(second), 0.5)
+    (trial,) = second.trials()
+    assert (trial.state, trial.user_attrs["cause"]) == (TrialState.COMPLETE, None)
 
 
 def test_a_trial_torn_while_being_asked_for_is_closed_and_does_not_count(

@@ -5,36 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 import yaml
 
 from minbert.yaml_reader import load_config
-from tests.trainables.commands import SMALL, SPACE, start_search
-from trainables.study import open_journal
+from tests.trainables.commands import SMALL, start_search
+from tests.trainables.studies import counted, wait_until
 
 TRIALS = 5
 WHOLE = [*SMALL, "--set", "search.early_stopping=null", "--set", "stages.simcse.epochs=1"]
-
-
-def trials_of(study: Path) -> list[optuna.trial.FrozenTrial]:
-    trials = optuna.load_study(study_name="study", storage=open_journal(study)).trials
-    return [
-        trial for trial in trials if "config_id" in trial.user_attrs and "abandoned" not in trial.user_attrs
-    ]
-
-
-def wait_until(condition: Any, process: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +30,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, An
     def one_finished_one_under_way() -> bool:
         if not (study / "journal.log").is_file():
             return False
-        states = [trial.state.name for trial in trials_of(study)]
+        states = [trial.state.name for trial in counted(study)]
         return "COMPLETE" in states and "RUNNING" in states
 
     process = start_search(folder, *arguments)
     wait_until(one_finished_one_under_way, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = {trial.number: trial for trial in trials_of(study) if trial.state.is_finished()}
+    before = {trial.number: trial for trial in counted(study) if trial.state.is_finished()}
     again = start_search(folder, *arguments)
     output, errors = again.communicate(timeout=240)
     assert again.returncode == 0, errors
@@ -67,7 +50,7 @@ Killed = tuple[Path, dict[int, Any], str]
 
 def test_after_a_killed_driver_finished_trials_stay_and_none_is_doubled_or_left(killed: Killed) -> None:
     study, before, _ = killed
-    after = {trial.number: trial for trial in trials_of(study)}
+    after = {trial.number: trial for trial in counted(study)}
     assert before
     assert all(after[number] == trial for number, trial in before.items())
     assert len(after) == TRIALS
@@ -76,7 +59,7 @@ def test_after_a_killed_driver_finished_trials_stay_and_none_is_doubled_or_left(
 
 def test_every_trial_has_its_files_and_each_epoch_once(killed: Killed) -> None:
     study, _, _ = killed
-    for trial in trials_of(
+    for trial in counted(
         study
     ):  # a number that was given to a trial killed while being asked for is left out
         folder = study / "trials" / f"{trial.number:05d}"
@@ -127,7 +110,7 @@ def test_one_trial_repeats_outside_the_search(killed: Killed, tmp_path: Path) ->
     import sys  # noqa: PLC0415
 
     study, _, _ = killed
-    folder = study / "trials" / f"{trials_of(study)[1].number:05d}"
+    folder = study / "trials" / f"{counted(study)[1].number:05d}"
     command = [
         sys.executable,
         "-m",
@@ -152,28 +135,3 @@ def test_study_yaml_pins_what_was_resolved(killed: Killed) -> None:
     assert spec["precision"] in ("fp32", "bf16")
     assert spec["threads"] == 1
     assert spec["data"]["bundled"] is True
-
-
-def test_ctrl_c_ends_cleanly_and_names_the_command_that_continues(tmp_path: Path) -> None:
-    study = tmp_path / "results" / "small_ablation"
-    process = start_search(tmp_path, *SMALL, "--trials", "30", "--set", "search.early_stopping=null")
-    wait_until(lambda: any(study.glob("trials/*/history.jsonl")), process)
-    os.kill(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors == ""
-    assert f"continue with: python -m trainables.search --space {SPACE}" in output
-    assert "RUNNING" in {trial.state.name for trial in trials_of(study)}
-
-
-def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    first = start_search(tmp_path, *SMALL, "--trials", "30")
-    try:
-        wait_until((tmp_path / "results" / "small_ablation" / ".lock").is_file, first)
-        second = start_search(tmp_path, *SMALL, "--trials", "30")
-        _, errors = second.communicate(timeout=60)
-        assert second.returncode == 2
-        assert f"process {first.pid}" in errors
-    finally:
-        os.kill(first.pid, signal.SIGKILL)
-        first.wait()

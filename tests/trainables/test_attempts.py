@@ -1,0 +1,67 @@
+"""Of two workers at one trial, the later one writes: real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from trainables.attempts import FOLDER, claim
+
+GHOST = """\
+import sys, time
+from pathlib import Path
+from trainables.attempts import claim
+attempt = claim(Path(sys.argv[1]), "a")
+with attempt.guarded():
+    print(attempt.number, flush=True)
+    time.sleep(600)  # an epoch that does not look
+"""
+
+
+def test_a_process_ends_when_a_later_start_takes_over_in_the_middle_of_its_epoch(tmp_path: Path) -> None:
+    ghost = subprocess.Popen([sys.executable, "-c", GHOST, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert ghost.stdout is not None
+    assert ghost.stdout.readline() == "1\n"
+    time.sleep(0.1)
+    assert ghost.poll() is None
+    later = claim(tmp_path, "a")
+    ghost.communicate(timeout=60)
+    assert ghost.returncode == 1
+    assert (later.number, later.superseded) == (2, False)
+
+
+def test_each_start_has_a_number_of_its_own_even_where_several_come_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from trainables.attempts import claim; sys.stdin.readline()\n"
+    )
+    script += "print(*[claim(Path(sys.argv[1]), 'a').number for _ in range(100)])"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    numbers = [int(number) for racer in racers for number in racer.communicate("go\n")[0].split()]
+    assert sorted(numbers) == list(range(1, 201))
+
+
+def test_a_guard_that_was_left_ends_nothing(tmp_path: Path) -> None:
+    """A worker goes on to other trials; one of its earlier ones may be started elsewhere by a later search."""
+    with claim(tmp_path, "a").guarded():
+        pass
+    assert claim(tmp_path, "b").number == 2
+    time.sleep(1.5)  # longer than between two looks
+
+
+def test_only_starts_of_one_search_without_an_epoch_in_between_are_fruitless(tmp_path: Path) -> None:
+    assert [claim(tmp_path, "a").fruitless for _ in range(3)] == [0, 1, 2]
+    assert [claim(tmp_path, "b").fruitless for _ in range(2)] == [0, 1]
+    (tmp_path / "history.jsonl").write_text("{}\n")
+    assert [claim(tmp_path, "b").fruitless for _ in range(2)] == [0, 1]
+
+
+def test_a_number_taken_by_a_worker_that_died_while_it_signed_counts(tmp_path: Path) -> None:
+    claim(tmp_path, "a")
+    (tmp_path / FOLDER / "0002").touch()
+    third = claim(tmp_path, "a")
+    assert (third.number, third.fruitless) == (3, 2)

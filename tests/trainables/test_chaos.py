@@ -1,0 +1,170 @@
+"""Studies whose driver is killed -9 over and over, at every failpoint and at random moments: nothing is lost.
+
+``test_a_search_killed_twice…`` is the fast part; the rest carries the marker ``chaos`` (``make test-chaos``).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import minbert
+import trainables
+from tests.trainables.killing import Mortal
+from tests.trainables.studies import attempts, counted, history, outcome, predictions, weights
+from trainables.driver import KEPT_MODELS
+
+# Every point is reached by one of the two long studies below, in this order: a point of the recovery comes
+# right after the one that makes a recovery necessary.
+ON_WORKERS = (
+    "attempt.claimed", "config.written", "history.dropped", "stages.filled", "stages.placed",
+    "checkpoint.filled", "checkpoint.placed", "history.caught_up", "history.before", "history.after",
+    "best.filled", "best.placed", "best.retired", "best.brought_back",
+    "predictions.filled", "predictions.placed", "predictions.retired", "predictions.brought_back",
+    "checkpoint.retired", "checkpoint.brought_back",
+)  # fmt: skip
+IN_THE_DRIVER = (
+    "study.written", "study.after", "corpus.filled", "corpus.placed", "journal.before", "journal.after",
+    "ledger.asked", "ledger.abandoning", "ledger.drawn", "ledger.whole", "ledger.issuing_again",
+    "ledger.before_report", "ledger.after_report", "ledger.before_tell", "ledger.after_tell", "ledger.enqueued",
+    "models.dropping",
+)  # fmt: skip
+# Entries of these two are keyed by their content: only a damaged one is ever replaced.
+NEVER_REPLACED = {"stages.retired", "stages.brought_back", "corpus.retired", "corpus.brought_back"}
+WRITTEN = ("study", "config")
+PUBLISHED = ("stages", "corpus", "best", "predictions", "checkpoint")
+
+OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32")
+STAGES = "stages: {simcse: {epochs: 1, epoch_examples: 64}, finetune: {epochs: 4, epoch_examples: 96}}\n"
+SINGLE = "search: {design: listed}\nruns: {mean: {}}\nstages: {finetune: {epochs: 2, epoch_examples: 96}}\n"
+LISTED = (
+    "search: {design: listed}\nruns: {mean: {}, cls: {set: {pooling: cls}}, max: {set: {pooling: pooler}}}\n"
+)
+ONE_FACTOR = """\
+search: {design: one_factor, replicates: 2}
+pooling: {choice: [mean, cls, pooler]}
+shared_layer: {choice: [none, all]}
+"""
+DRAWN = """\
+search: {design: optuna, trials: 6, replicates: 2, startup_trials: 2, early_stopping: {grace_epochs: 1, reduction: 2}}
+pooling: {choice: [mean, cls]}
+stages:
+  simcse: {epochs: 1, epoch_examples: 64}
+  finetune: {epochs: 3, epoch_examples: 96, learning_rate: {log_uniform: [1e-5, 1e-3]}}
+"""
+
+
+def mortal(folder: Path, content: str) -> Mortal:
+    folder.mkdir(exist_ok=True)
+    space = folder / "space.yaml"
+    space.write_text("description: A study that is killed\n" + content)
+    return Mortal(folder, space, OPTIONS)
+
+
+def repeat(trial: Path, out: Path) -> Path:
+    """Train a trial once more from its config.yaml, without Ray and undisturbed."""
+    command = [
+        sys.executable,
+        "-m",
+        "minbert.train",
+        "--config",
+        str(trial / "config.yaml"),
+        "--out",
+        str(out),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return out
+
+
+def folder_of(study: Path, number: int) -> Path:
+    return study / "trials" / f"{number:05d}"
+
+
+def test_a_search_killed_twice_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    search = mortal(tmp_path, SINGLE)
+    search.die_at("checkpoint.placed")
+    search.die_at("ledger.before_tell")
+    search.run()
+    study = tmp_path / "results" / "space"
+    (trial,) = counted(study)
+    assert trial.state.name == "COMPLETE"
+    folder = folder_of(study, trial.number)
+    assert len(attempts(folder)) == trial.user_attrs["attempts"] == 3
+    alone = repeat(folder, tmp_path / "alone")
+    assert history(folder) == history(alone)
+    assert weights(folder) == weights(alone) != {}
+    assert predictions(folder) == predictions(alone) != {}
+
+
+def test_the_long_studies_reach_every_failpoint_there_is() -> None:
+    places = [Path(package.__path__[0]) for package in (minbert, trainables)]
+    source = "".join(path.read_text() for place in places for path in place.rglob("*.py"))
+    named = set(re.findall(r'reach\(f?"([^"]+)"\)', source))
+    points = {name for name in named if "{" not in name} | {"history.before", "history.after"}
+    published = {name.split("}.")[1] for name in named if "kind" in name}
+    points |= {f"{folder}.{step}" for folder in PUBLISHED for step in published}
+    points |= {f"{name}.written" for name in WRITTEN}
+    assert points - NEVER_REPLACED == {*ON_WORKERS, *IN_THE_DRIVER}
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    ("content", "points", "at_random"),
+    [(LISTED + STAGES, (), 4), (ONE_FACTOR + STAGES, ON_WORKERS, 2)],
+    ids=["listed", "one_factor"],
+)
+def test_a_planned_study_killed_again_and_again_ends_as_if_undisturbed(
+    tmp_path: Path, content: str, points: tuple[str, ...], at_random: int
+) -> None:
+    undisturbed, killed = mortal(tmp_path / "undisturbed", content), mortal(tmp_path / "killed", content)
+    undisturbed.run()
+    for point in points:
+        killed.die_at(point)
+    chance = random.Random(1)
+    for _ in range(at_random):
+        killed.die_after(chance.uniform(5, 15))
+    killed.run()
+    expected, found = (outcome(each.folder / "results" / "space") for each in (undisturbed, killed))
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert found[name] == expected[name]
+    assert {trial["state"] for trial in found.values()} == {"COMPLETE"}
+    assert sum(bool(trial["weights"]) for trial in found.values()) == min(len(found), KEPT_MODELS)
+    assert not [*killed.folder.glob("results/space/stages/.*"), *killed.folder.glob("results/space/tune")]
+
+
+@pytest.mark.chaos
+def test_a_drawn_study_killed_again_and_again_has_its_trials_once_and_each_can_be_repeated(
+    tmp_path: Path,
+) -> None:
+    search, study = mortal(tmp_path, DRAWN), tmp_path / "results" / "space"
+    chance = random.Random(2)
+    for point in IN_THE_DRIVER:
+        search.die_at(point)
+        if point in ("corpus.placed", "ledger.whole", "ledger.after_report"):
+            search.die_after(chance.uniform(5, 12))
+        if point == "journal.after":  # as a power cut leaves it
+            with (study / "journal.log").open("ab") as journal:
+                journal.write(b'{"op_code":8,"worker_id":"x","tri')
+    search.run()
+    trials = counted(study)
+    assert len(trials) == 6
+    assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
+    names = [(trial.user_attrs["config_id"], trial.user_attrs["replicate"]) for trial in trials]
+    assert len(set(names)) == 6
+    for trial in trials:
+        folder = folder_of(study, trial.number)
+        told, alone = history(folder), history(repeat(folder, tmp_path / f"alone-{trial.number}"))
+        assert told == alone[: len(told)]  # a pruned trial ends before its last epoch
+        assert trial.value == told[-1]["chosen"]["select"]["score"]
+        assert trial.intermediate_values == scores(told)
+
+
+def scores(records: list[dict[str, Any]]) -> dict[int, float]:
+    return {record["epoch"]: record["select"]["score"] for record in records if "select" in record}

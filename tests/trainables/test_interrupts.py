@@ -1,0 +1,86 @@
+"""Ctrl-C and SIGTERM, to the search or to its whole process group: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.trainables.commands import SPACE, start_search
+from tests.trainables.studies import all_end, state_names, wait_until
+
+HANG = 30
+"""Seconds after which an end counts as a hang: Ray gives up after a minute or more."""
+
+# Trials of a minute, so that a signal comes in the middle of one.
+LONG = ["--set", "search.early_stopping=null", "--set", "stages.simcse.epochs=0",
+        "--set", "stages.finetune.epochs=50", "--set", "stages.finetune.epoch_examples=640", "--trials", "30"]  # fmt: skip
+CONTINUE = f"continue with: python -m trainables.search --space {SPACE}"
+
+Send = Callable[[int], None]
+
+
+def to_group(number: int) -> Callable[[int], None]:
+    return lambda process: os.killpg(process, number)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> subprocess.Popen[str]:
+    """A search with a trial in mid-training."""
+    process = start_search(tmp_path, *LONG)
+    wait_until(lambda: any((tmp_path / "results").glob("*/trials/*/history.jsonl")), process)
+    return process
+
+
+@pytest.mark.parametrize(
+    "send",
+    [to_group(signal.SIGTERM), to_group(signal.SIGINT)],
+    ids=["SIGTERM to the group", "Ctrl-C in a terminal"],
+)
+def test_one_signal_ends_cleanly_and_names_the_command_that_continues(
+    running: subprocess.Popen[str], tmp_path: Path, send: Send
+) -> None:
+    send(running.pid)
+    output, errors = running.communicate(timeout=HANG)
+    assert (running.returncode, errors) == (130, "")
+    assert "finished epochs are kept" in output
+    assert CONTINUE in output
+    assert all_end(tmp_path)
+    assert set(state_names(tmp_path / "results" / "small_ablation")) == {"RUNNING"}
+
+
+def test_two_signals_end_at_once_and_the_study_goes_on(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    study = tmp_path / "results" / "small_ablation"
+    os.kill(running.pid, signal.SIGINT)
+    os.kill(running.pid, signal.SIGTERM)
+    output, errors = running.communicate(timeout=HANG)
+    assert (running.returncode, errors) == (130, "")
+    assert "ended at once" in output
+    assert CONTINUE in output
+    assert all_end(tmp_path)
+    epochs = {path: path.read_text() for path in study.glob("trials/*/history.jsonl")}
+
+    again = start_search(tmp_path, *LONG)
+    wait_until(
+        lambda: all(path.read_text().count("\n") > told.count("\n") for path, told in epochs.items()), again
+    )
+    assert all(path.read_text().startswith(told) for path, told in epochs.items())
+    os.killpg(again.pid, signal.SIGKILL)
+    again.communicate()
+
+
+def test_a_signal_before_any_trial_runs_ends_with_the_same_code(tmp_path: Path) -> None:
+    process = start_search(tmp_path, *LONG)
+    wait_until((tmp_path / "results" / "small_ablation" / ".lock").is_file, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    output, errors = process.communicate(timeout=HANG)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert CONTINUE in output
+    assert all_end(tmp_path)
+    assert not list(tmp_path.glob("results/*/trials/*"))

@@ -1,0 +1,105 @@
+"""One driver a study: real processes that hold it, are refused, and die."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from minbert.errors import UserError
+from tests.trainables.commands import SMALL, start_search
+from trainables.locks import LOCK, locked
+
+HOLD = """\
+import sys, time
+from pathlib import Path
+from trainables.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A folder that has a study, whose lock a refused start leaves alone."""
+    folder = tmp_path / "results" / "small_ablation"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text("schema_version: 1\n")
+    return folder
+
+
+@pytest.fixture
+def holder(study: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the study."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(study)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_search_is_refused_in_one_line_that_names_host_and_process(
+    holder: subprocess.Popen[str], study: Path, tmp_path: Path
+) -> None:
+    before = sorted((path, path.read_bytes()) for path in study.iterdir())
+    second = start_search(tmp_path, *SMALL)
+    _, errors = second.communicate(timeout=120)
+    place = "results/small_ablation"
+    owner = f"host {socket.gethostname()}, process {holder.pid}"
+    assert second.returncode == 2
+    assert errors == f"error: --study {place}: in use by another search ({owner})\n"
+    assert sorted((path, path.read_bytes()) for path in study.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_of_a_dead_process_holds_nothing(
+    holder: subprocess.Popen[str], study: Path, number: int
+) -> None:
+    holder.send_signal(number)
+    holder.wait()
+    assert f"process {holder.pid}" in (study / LOCK).read_text()
+    with locked(study):
+        assert f"process {os.getpid()}" in (study / LOCK).read_text()
+
+
+def test_a_lock_is_free_again_after_it_was_held(study: Path) -> None:
+    for _ in range(2):
+        with locked(study):
+            pass
+
+
+def test_one_process_holds_a_study_once(study: Path) -> None:
+    with locked(study), pytest.raises(UserError, match=f"process {os.getpid()}"), locked(study):
+        pass
+
+
+def test_a_start_that_is_refused_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="refused"), locked(tmp_path / "new" / "study"):
+        raise UserError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_removed_before_it_could_be_locked_is_not_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that is refused in a new folder takes its file away, maybe under another one's feet."""
+    study, flock = tmp_path / "study", fcntl.flock
+
+    def after_another_removed_it(file: TextIO, how: int) -> None:
+        monkeypatch.undo()
+        (study / LOCK).unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_another_removed_it)
+    with locked(study), pytest.raises(UserError, match="in use"), locked(study):
+        pass

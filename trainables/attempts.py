@@ -1,0 +1,113 @@
+"""Who may write into a trial's folder: the attempt with the highest number.
+
+Every start of a trial on a worker takes the next number before anything else. A worker that was given up,
+because its node or the link to it was lost, may run on for a while: it looks for a higher number every second and
+before it counts an epoch, and ends its process when there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.failpoints import reach
+
+FOLDER = "attempts"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a trial.
+
+    Attributes:
+        folder: the trial's folder.
+        number: from 1.
+        fruitless: starts in a row before this one, by the same driver, that ended before they added an epoch.
+    """
+
+    folder: Path
+    number: int
+    fruitless: int
+
+    @property
+    def superseded(self) -> bool:
+        """Whether a later start took over."""
+        return (self.folder / FOLDER / _name(self.number + 1)).exists()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """End this process as soon as a later start takes over or its parent dies, however long an epoch lasts."""
+        over, parent = threading.Event(), os.getppid()
+
+        def look() -> None:
+            while not over.wait(_SECONDS_BETWEEN_LOOKS):
+                if os.getppid() != parent:  # the node's agent, or the whole search, was killed
+                    os._exit(1)
+                self.end_if_superseded()
+
+        watcher = threading.Thread(target=look, name=f"attempt {self.number}", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def end_if_superseded(self) -> None:
+        """End this process, which nobody waits for, where a later start took over."""
+        with suppress(OSError):  # storage that is out of reach for a while tells nothing
+            if self.superseded:
+                os._exit(1)
+
+
+def claim(folder: Path, start: str) -> Attempt:
+    """Take the next number in a trial's folder.
+
+    Args:
+        folder: the trial's folder; made when absent.
+        start: names the driver's start, so that interrupted starts do not count as fruitless ones.
+    """
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    epochs = _epochs(folder)
+    owner = {"start": start, "epochs": epochs, "host": socket.gethostname(), "process": os.getpid()}
+    number = len(list((folder / FOLDER).iterdir()))
+    while True:
+        number += 1
+        file = folder / FOLDER / _name(number)
+        try:
+            with file.open("x", encoding="utf-8") as opened:  # exclusive on network file systems, too
+                json.dump(owner, opened)
+        except FileExistsError:
+            continue
+        reach("attempt.claimed")
+        return Attempt(folder, number, _fruitless(folder, number, start, epochs))
+
+
+def _fruitless(folder: Path, number: int, start: str, epochs: int) -> int:
+    count = 0
+    for earlier in range(number - 1, 0, -1):
+        try:
+            owner = json.loads((folder / FOLDER / _name(earlier)).read_text(encoding="utf-8"))
+            if (owner["start"], owner["epochs"]) != (start, epochs):
+                break
+        except (OSError, ValueError, KeyError, TypeError):  # its worker died while it wrote
+            pass
+        count += 1
+    return count
+
+
+def _epochs(folder: Path) -> int:
+    try:
+        return (folder / "history.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _name(number: int) -> str:
+    return f"{number:04d}"

@@ -1,0 +1,91 @@
+"""The study's journal: Optuna's own file format, every record with a checksum of its own.
+
+One writer, the driver, which holds the study's lock. Other programs read it as it is, optuna-dashboard too; what
+they add carries no checksum and is taken as it stands.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from minbert.errors import UserError
+from minbert.failpoints import reach
+from minbert.sealed import sealed_line, unsealed_line
+
+JOURNAL = "journal.log"
+
+
+def open_journal(folder: Path) -> JournalStorage:
+    """Optuna's storage on the folder's journal, checked and mended; the driver must hold the study's lock.
+
+    Raises:
+        UserError: a record before the last one is damaged.
+    """
+    if (folder / JOURNAL).is_file():
+        os.truncate(folder / JOURNAL, good_length(folder))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return JournalStorage(_SealedBackend(str(folder / JOURNAL), lock_obj=_NoLock()))
+
+
+class _SealedBackend(JournalFileBackend):
+    """Optuna's backend, whose records carry their checksum; reading passes over it."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append records, durably and all at once."""
+        if not logs:
+            return
+        reach("journal.before")
+        with Path(self._file_path).open("ab") as file:
+            file.write(b"".join(sealed_line(log) + b"\n" for log in logs))
+            file.flush()
+            os.fsync(file.fileno())
+        reach("journal.after")
+
+
+class _NoLock(BaseJournalFileLock):
+    """The study's own lock admits one writer; Optuna's would outlive a killed driver and hang the next one."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def good_length(folder: Path) -> int:
+    """Bytes of the folder's journal without a last record that is torn or damaged; 0 where there is no journal.
+
+    What that record said is done again: a trial asked for but not noted is asked for again, and one whose end was
+    not noted goes on from its own files.
+
+    Raises:
+        UserError: a record before the last one is damaged.
+    """
+    path, good = folder / JOURNAL, 0
+    lines = list(io.BytesIO(path.read_bytes())) if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("torn")
+            if "op_code" not in unsealed_line(line.rstrip(b"\n")):
+                raise ValueError("not a record")
+        except ValueError as error:
+            if number == len(lines):
+                return good
+            raise UserError(
+                f"{path}:{number}: damaged ({error}), and nothing after it can be relied on; bring the file back from "
+                "a copy, or start with another --study"
+            ) from None
+        good += len(line)
+    return good
