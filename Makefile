@@ -8,7 +8,7 @@ search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "not browser and not chaos"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not browser and not chaos"
 
 # Opens a report in Debian's chromium; says so and passes where there is none.
 test-browser: .venv/installed
