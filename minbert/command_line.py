@@ -9,8 +9,12 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from minbert.durable import is_of_storage
 from minbert.errors import UserError
 
+STORAGE_ADVICE = (
+    "what was finished is kept; bring the storage back or make room, and give the same command again"
+)
 EXIT_USER, EXIT_FAILED, EXIT_INTERRUPTED = 2, 3, 130
 
 
@@ -27,6 +31,12 @@ def run(main: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away
         return 0
+    except OSError as error:
+        if not is_of_storage(error):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror}; {STORAGE_ADVICE}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 class Parser(argparse.ArgumentParser):

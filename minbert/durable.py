@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -13,6 +14,22 @@ from typing import Any
 
 from minbert.failpoints import reach
 from minbert.sealed import seal_folder, sealed_line, unsealed_line
+
+_OF_STORAGE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+}
+
+
+def is_of_storage(error: BaseException) -> bool:
+    """Whether an error says that storage is full, read-only or out of reach, and no file of a user's is wrong."""
+    return isinstance(error, OSError) and error.errno in _OF_STORAGE
 
 
 def write_text(path: Path, text: str) -> None:

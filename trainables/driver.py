@@ -14,6 +14,7 @@ import ray
 from ray import tune
 from rich.console import Console
 
+from minbert.command_line import STORAGE_ADVICE
 from minbert.config import Source, TrainConfig
 from minbert.corpora.tokenised import tokenised
 from minbert.data_checks import check_data
@@ -71,6 +72,10 @@ class Ending:
     finished: bool
     interrupted: bool
     stopped_by: str
+
+
+class StudyStopped(Exception):
+    """The study cannot go on for now; its message says what to do."""
 
 
 Connect = Callable[[], TrialResources]
@@ -166,6 +171,8 @@ def _run(
             searcher = LedgerSearcher(ledger, job, progress)
             stopper = EndOfSearch(searcher, due)
             _tune(plan, folder, ledger, searcher, stopper, progress, resources, slots, start)
+        if searcher.storage_failure:
+            raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
     keep_best(folder, ledger)
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")

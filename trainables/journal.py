@@ -46,10 +46,16 @@ class _SealedBackend(JournalFileBackend):
         if not logs:
             return
         reach("journal.before")
-        with Path(self._file_path).open("ab") as file:
-            file.write(b"".join(sealed_line(log) + b"\n" for log in logs))
-            file.flush()
-            os.fsync(file.fileno())
+        path = Path(self._file_path)
+        size = path.stat().st_size
+        try:
+            with path.open("ab") as file:
+                file.write(b"".join(sealed_line(log) + b"\n" for log in logs))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            os.truncate(path, size)  # what follows must not stand behind half a record
+            raise
         reach("journal.after")
 
 

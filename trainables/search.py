@@ -89,7 +89,7 @@ def _search(
     with locked(study), interrupts.watched():
         refuse_another_study(study, identity(chosen.space, sources, chosen.seed))
         quieten_ray()
-        from trainables.driver import Plan, run_study  # noqa: PLC0415 - imports Ray
+        from trainables.driver import Plan, StudyStopped, run_study  # noqa: PLC0415 - imports Ray
 
         @functools.cache
         def connect() -> TrialResources:
@@ -109,7 +109,11 @@ def _search(
             TimeLimits(arguments.step_timeout or None, arguments.epoch_timeout or None),
             chosen.around,
         )
-        ending = run_study(plan, connect, console, interrupts)
+        try:
+            ending = run_study(plan, connect, console, interrupts)
+        except StudyStopped as stopped:
+            print(f"error: {stopped}", file=sys.stderr)
+            return EXIT_FAILED
         if not ending.finished and not ending.stopped_by:
             console.print(f"not finished; continue with: {command}", markup=False, highlight=False)
         if ending.interrupted:  # whoever sent the signal may not wait for a report

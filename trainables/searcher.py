@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from trainables.ledger import Issue, Ledger
 from trainables.settings import EarlyStopping
+from trainables.trainable import STORAGE
 
 logging.getLogger("ray.tune.search").setLevel(logging.ERROR)
 
@@ -31,6 +32,10 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         ledger: the study's account.
         job: turns an issue into a trainable's config.
         watch: is told of every issue, result and end.
+
+    Attributes:
+        closing: whether the search is being ended.
+        storage_failure: why a trial could not be written, which ends the search; else empty.
     """
 
     def __init__(self, ledger: Ledger, job: Callable[[Issue], dict[str, Any]], watch: Watcher) -> None:
@@ -38,10 +43,11 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         self._ledger, self._job, self._watch = ledger, job, watch
         self._issued: dict[str, Issue] = {}
         self.closing = False
+        self.storage_failure = ""
 
     def suggest(self, trial_id: str) -> Any:
         """Issue a trial; None while none is due, FINISHED when the target is reached."""
-        if self.closing or self._ledger.stopped_by:
+        if self.closing or self.storage_failure or self._ledger.stopped_by:
             return Searcher.FINISHED
         issue = self._ledger.next()
         if issue is None:
@@ -69,6 +75,9 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             self._ledger.finish(
                 issue.number, "failed", "lost", "its worker died again and again, or could not be started"
             )
+        elif result.get("cause") == STORAGE:
+            self.storage_failure = result.get("message", "")
+            return
         elif result.get("cause"):
             self._ledger.finish(issue.number, "failed", result["cause"], result.get("message", ""))
         elif result.get("finished"):
@@ -146,6 +155,6 @@ class EndOfSearch(LeftOutOfSnapshots, tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether it is time to end."""
-        if self._due():
+        if self._due() or self._searcher.storage_failure:
             self._searcher.closing = True
         return self._searcher.closing

@@ -7,6 +7,7 @@ checkpoints are not used.
 
 from __future__ import annotations
 
+import errno
 import functools
 import traceback
 from collections.abc import Generator, Iterator
@@ -20,6 +21,7 @@ from ray import tune
 from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
+from minbert.durable import is_of_storage
 from minbert.errors import TrainingFailure
 from minbert.history import Record, is_evaluated
 from minbert.stages import LocalStageStore
@@ -27,6 +29,8 @@ from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
 from trainables.attempts import Attempt, claim
 
+STORAGE = "storage"
+"""Cause of a trial that could not be written: it stays to be continued, and the search ends."""
 FRUITLESS = 4
 """A trial whose worker died so often without having added an epoch is given up."""
 
@@ -76,6 +80,8 @@ class TrialTrainable(tune.Trainable):
         except (MemoryError, torch.OutOfMemoryError) as error:
             return self._failure(records, "oom", str(error))
         except Exception as error:
+            if stored := _storage_error(error):
+                return self._failure(records, STORAGE, str(stored))
             (Path(self._job["folder"]) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             return self._failure(records, "exception", f"{type(error).__name__}: {error}")
 
@@ -124,6 +130,17 @@ class TrialTrainable(tune.Trainable):
             "message": message,
             "done": True,
         }
+
+
+def _storage_error(error: BaseException) -> OSError | None:
+    """The failure of storage that an error is or comes from: safetensors and Arrow have errors of their own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and is_of_storage(seen):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    full = "No space left on device" in str(error)
+    return OSError(errno.ENOSPC, "No space left on device") if full else None
 
 
 @functools.lru_cache(maxsize=2)
