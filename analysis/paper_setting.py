@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +10,9 @@ from analysis.study import Study
 
 OTHER = "not the paper's setting"
 UNCHECKED = "data not checked"
-_SIZES = re.compile(r"(\w+) ([\d,]+)/([\d,]+)/([\d,]+)")
-_SPLITS = ("train", "dev", "test")
-_TASK_OF = {"quora": "qqp"}
-"""Tasks that papers call otherwise."""
+_SPLITS = ("train", "dev")
+_SHAPES = {"bert-base-uncased": (12, 768)}
+"""Layers and width of the encoders that papers use."""
 _SKIPPED = 0.001
 """Files have a few rows without a text or a label, which are not read and which papers may count."""
 
@@ -25,7 +23,10 @@ Counts = Mapping[str, Mapping[str, int]]
 def other_setting(study: Study) -> list[str]:
     """Say in what the study differs from its paper: encoder, data, fidelity, settings of the command line."""
     named = _mapping(_mapping(study.meta.get("paper")).get("setting"))
-    reasons = [*_encoder(study, named), *_data(study, _paper_counts(named))]
+    reasons = [*_encoder(study, named), *_data(study, _paper_counts(study))]
+    name = str(study.meta.get("name") or "")
+    if study.meta.get("paper") and not name.startswith("papers/"):
+        reasons.append(f"a space of its own ({name})")
     if fidelity(study) != 1:
         reasons.append(f"fidelity {fidelity(study):g}")
     changed = set_for_all(study)
@@ -35,18 +36,24 @@ def other_setting(study: Study) -> list[str]:
 
 
 def unchecked_data(study: Study) -> str:
-    """Which tasks' examples could not be counted against the paper's, and why; empty when all were."""
+    """Which data could not be compared with the paper's, and why; empty when all were."""
     paper = _mapping(study.meta.get("paper"))
     if not paper or _mapping(study.meta.get("data")).get("bundled"):
         return ""
-    theirs, ours = _paper_counts(_mapping(paper.get("setting"))), _own_counts(study)
-    unnamed = [task for task in study.tasks if task not in theirs]
-    uncounted = [
-        task for task in study.tasks if task in theirs and not {"train", "dev"} <= set(ours.get(task, ()))
-    ]
-    told = [f"the paper gives no sizes of {', '.join(unnamed)}"] if unnamed else []
-    if uncounted:
-        told.append(f"the study does not count the training examples of {', '.join(uncounted)}")
+    theirs, ours = _paper_counts(study), _own_counts(study)
+    told = []
+    for said, counts in (("the paper gives no sizes of", theirs), ("the study does not count", ours)):
+        missing = [
+            f"{task} {split}"
+            for task in study.tasks
+            for split in _SPLITS
+            if split not in counts.get(task, ())
+        ]
+        if missing:
+            told.append(f"{said} {', '.join(missing)}")
+    texts = _mapping(_mapping(study.meta.get("data")).get("texts"))
+    if texts:
+        told.append(f"the content of {', '.join(texts)} is not compared")
     return "; ".join(told)
 
 
@@ -65,6 +72,10 @@ def _encoder(study: Study, named: Mapping[str, Any]) -> list[str]:
     instead = f" instead of {wanted}" if wanted else ""
     if _mapping(study.meta.get("encoder")).get("bundled"):
         return [f"the bundled miniature encoder{instead}"]
+    encoder = _mapping(study.meta.get("encoder"))
+    shape = (encoder.get("layers"), encoder.get("hidden_size"))
+    if None not in shape and shape != _SHAPES.get(str(wanted), shape):
+        return [f'the encoder "{own}" of {shape[0]} layers, {shape[1]} wide{instead}']
     return [f'the encoder "{own}"{instead}'] if wanted and own.rpartition("/")[2] != wanted else []
 
 
@@ -88,13 +99,13 @@ def _data(study: Study, theirs: Counts) -> list[str]:
     return reasons
 
 
-def _paper_counts(named: Mapping[str, Any]) -> Counts:
-    """What a paper's setting names as ``SST 8,544/1,101/2,210``: train, dev and test."""
-    found = {}
-    for name, *sizes in _SIZES.findall(str(named.get("data") or "")):
-        task = _TASK_OF.get(name.lower(), name.lower())
-        found[task] = {split: int(size.replace(",", "")) for split, size in zip(_SPLITS, sizes, strict=True)}
-    return found
+def _paper_counts(study: Study) -> Counts:
+    """The sizes of its sets that a paper names."""
+    sizes = _mapping(_mapping(study.meta.get("paper")).get("sizes"))
+    return {
+        str(task): {split: count for split, count in _mapping(of_task).items() if isinstance(count, int)}
+        for task, of_task in sizes.items()
+    }
 
 
 def _own_counts(study: Study) -> Counts:

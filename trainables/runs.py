@@ -34,6 +34,10 @@ class Paper(Frozen):
     """Which mean of the tasks it reports: of the metrics themselves, or of the metrics mapped to [0, 1]."""
     setting: dict[str, Scalar] = Field(default_factory=dict)
     """What else it says of its experiments."""
+    sizes: dict[str, dict[Literal["train", "dev", "test"], Annotated[int, Field(ge=1)]]] = Field(
+        default_factory=dict
+    )
+    """How many examples its tasks' sets have, as far as it says."""
 
 
 class Run(Frozen):

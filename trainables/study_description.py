@@ -38,7 +38,13 @@ def described_study(space: Space, sources: Sources, seed: int, command: str) -> 
             for task, splits in sources.corpus.splits.items()
         },
     }
-    encoder = {"bundled": sources.encoder_bundled, "name": sources.encoder.folder.name}
+    shape = sources.encoder.config
+    encoder = {
+        "bundled": sources.encoder_bundled,
+        "name": sources.encoder.folder.name,
+        "layers": shape.num_hidden_layers,
+        "hidden_size": shape.hidden_size,
+    }
     return {
         **known,
         "command": command,

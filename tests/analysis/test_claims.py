@@ -45,7 +45,8 @@ LABELS = {
     "qqp": RANDOM.integers(0, 2, EXAMPLES).astype(float),
     "sts": RANDOM.uniform(0, 5, EXAMPLES),
 }
-SETTING = {"encoder": "big", "data": "SST 9/400/9, Quora 9/400/9, STS 9/400/9"}
+SETTING = {"encoder": "big"}
+SIZES = {task: {"train": 9, "dev": 400} for task in ("sst", "qqp", "sts")}
 COUNTS = {task: {"train": 9, "dev": 400} for task in TASKS}
 """Those of the paper's setting."""
 
@@ -84,7 +85,7 @@ def write_study(
         "factors": [{"path": "run", "levels": list(skills)}],
         "tasks": TASKS,
         "runs": runs or {run: {"trained_as": run} for run in skills},
-        "paper": {"name": "999", "average": "plain", "setting": SETTING},
+        "paper": {"name": "999", "average": "plain", "setting": SETTING, "sizes": SIZES},
         "claims": {"1.1": claim} if contrasts else {},
         "encoder": {"name": "big"},
         "data": {"examples": COUNTS},
@@ -666,7 +667,12 @@ def test_the_page_says_where_epochs_are_chosen_on_what_is_scored(
             ["set for all runs: max_length=64"],
         ),
         (
-            {"paper": {"name": "9", "setting": {"data": "SST 8,544/1,101/2,210, Quora 9/401/9"}}},
+            {
+                "paper": {
+                    "name": "9",
+                    "sizes": {"sst": {"train": 8544, "dev": 1101}, "qqp": {"train": 9, "dev": 401}},
+                }
+            },
             [
                 "sst of 9 train and 400 dev examples instead of 8,544 and 1,101",
                 "qqp of 400 dev examples instead of 401",
@@ -679,23 +685,37 @@ def test_the_page_says_where_epochs_are_chosen_on_what_is_scored(
         (  # of 9,999 rows a few were skipped when they were read
             {
                 "data": {"examples": {"sst": {"train": 9_990, "dev": 400}}},
-                "paper": {"name": "9", "setting": {"data": "SST 9,999/400/9"}},
+                "paper": {"name": "9", "sizes": {"sst": {"train": 9_999, "dev": 400}}},
             },
             [],
         ),
         (  # a study that does not count its examples: those that it predicted
-            {"data": {}, "paper": {"name": "9", "setting": {"data": "SST 7/401/9, STS 7/400/9"}}},
+            {
+                "data": {},
+                "paper": {
+                    "name": "9",
+                    "sizes": {"sst": {"train": 7, "dev": 401}, "sts": {"train": 7, "dev": 400}},
+                },
+            },
             ["sst of 400 dev examples instead of 401"],
         ),
         (
             {
                 "data": {},
                 "space": {"tasks": {"sst": {"dev_examples": 5}}},
-                "paper": {"name": "9", "setting": {"data": "SST 7/401/9"}},
+                "paper": {"name": "9", "sizes": {"sst": {"train": 7, "dev": 401}}},
             },
             ["sst of 400 dev examples instead of 401"],
         ),
-        ({"paper": {"name": "9", "setting": {"data": "some"}}}, []),
+        ({"paper": {"name": "9"}}, []),
+        ({"name": "mine"}, ["a space of its own (mine)"]),
+        (
+            {
+                "encoder": {"path": "/models/bert-base-uncased", "layers": 6, "hidden_size": 384},
+                "paper": {"name": "9", "setting": {"encoder": "bert-base-uncased"}},
+            },
+            ['the encoder "models/bert-base-uncased" of 6 layers, 384 wide instead of bert-base-uncased'],
+        ),
     ],
 )
 def test_another_setting_than_the_papers_is_named(
@@ -740,11 +760,21 @@ def test_in_the_papers_setting_nothing_is_marked(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("meta", "expected"),
     [
-        ({"data": {}}, "the study does not count the training examples of sst, qqp, sts"),
-        ({"paper": {"name": "9", "setting": {"data": "some"}}}, "the paper gives no sizes of sst, qqp, sts"),
+        ({"data": {}}, "the study does not count sst train, qqp train, sts train"),
         (
-            {"data": {}, "paper": {"name": "9", "setting": {"encoder": "big", "data": "SST 9/400/9"}}},
-            "the paper gives no sizes of qqp, sts; the study does not count the training examples of sst",
+            {"paper": {"name": "9", "sizes": SIZES | {"qqp": {"train": 9}}}},
+            "the paper gives no sizes of qqp dev",
+        ),
+        (
+            {"data": {"examples": COUNTS, "texts": {"triplets": "5ab1"}}},
+            "the content of triplets is not compared",
+        ),
+        (
+            {
+                "data": {},
+                "paper": {"name": "9", "setting": {"encoder": "big"}, "sizes": {"sst": SIZES["sst"]}},
+            },
+            "the paper gives no sizes of qqp train, qqp dev, sts train, sts dev; the study does not count sst train, qqp train, sts train",
         ),
     ],
 )

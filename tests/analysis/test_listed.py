@@ -52,7 +52,7 @@ def study(
     """
     meta: dict[str, Any] = {
         "schema_version": 1,
-        "name": "paper",
+        "name": "papers/here",
         "factors": [{"path": "run", "levels": ["one", "two"]}],
         "tasks": TASKS,
         "runs": RUNS,
@@ -198,7 +198,10 @@ def test_the_report_of_a_papers_runs_says_first_that_this_is_not_its_setting(tmp
     assert "## Runs, as paper 999 reports them and as measured here, not in the paper's setting (" in text
     same = study(tmp_path / "same", "plain", encoder={"path": "/models/big"})
     text = write_report(same, tmp_path / "same")[0].read_text(encoding="utf-8")
-    assert "> **Data not checked: the paper gives no sizes of sst, qqp, sts.**" in text
+    assert (
+        "> **Data not checked: the paper gives no sizes of sst train, sst dev, qqp train, qqp dev, sts train, sts dev; the study does not count"
+        in text
+    )
     assert "as measured here (full dev" in text and "paper's setting" not in text
 
 

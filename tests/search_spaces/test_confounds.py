@@ -72,7 +72,17 @@ def test_dropout_crosses_with_every_way_of_taking_turns(confounds: Space) -> Non
             assert stage.pcgrad == (name == "surgery")
 
 
+def test_what_surgery_takes_of_memory_is_compared_with_a_run_that_differs_in_it_alone(
+    confounds: Space,
+) -> None:
+    one, other = (
+        leaves(confounds.config({RUN: f"{name}, dropout .1"}).model_dump())
+        for name in ("surgery", "no surgery")
+    )
+    assert {path for path in one if one[path] != other.get(path)} == {"stages.finetune.pcgrad"}
+
+
 def test_all_runs_are_chosen_on_one_half_of_dev_and_reported_on_the_other(confounds: Space) -> None:
-    assert len(confounds.runs.rows) == 8 + 8 + 9
+    assert len(confounds.runs.rows) == 8 + 8 + 9 + 1
     for name in confounds.runs.rows:
         assert confounds.config({RUN: name}).selection == "dev_half"

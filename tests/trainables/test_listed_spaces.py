@@ -148,7 +148,7 @@ def test_a_combination_that_the_schema_refuses_names_run_line_and_both_settings(
         ),
         (
             "search: {design: listed}\nruns: {a: {}}\npaper:\n  name: p\n  titel: q",
-            "x.yaml:5: paper.titel: unknown key 'titel': the keys here are average, name, setting, title; did you mean",
+            "x.yaml:5: paper.titel: unknown key 'titel': the keys here are average, name, setting, sizes, title; did you mean",
         ),
     ],
 )
