@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test test-browser test-chaos notebooks check format clean
+.PHONY: search test test-long test-browser test-chaos notebooks check format clean
 
 search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not browser and not chaos"
+	$(BIN)/python -m pytest -n 2 -m "not browser and not chaos and not long"
+
+# Trains variants of the bundled model for minutes, on all cores.
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
 
 # Opens a report in Debian's chromium; says so and passes where there is none.
 test-browser: .venv/installed

@@ -21,7 +21,7 @@ from minbert.stages import LocalStageStore
 from minbert.train import with_sources
 from minbert.trial import Materials, Trial
 
-pytestmark = pytest.mark.xdist_group("trained on the bundled corpus")  # once, by one process of the tests
+pytestmark = pytest.mark.long
 
 SEEDS = (0, 1, 2)
 BASE: dict[str, Any] = {
