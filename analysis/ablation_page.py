@@ -13,6 +13,7 @@ from rich.console import Console
 
 from analysis.listed import is_listed
 from analysis.one_factor import DELTA, SCORE, VERDICTS, ablation_table, is_one_factor
+from analysis.provenance import refuse_lost_journal
 from analysis.relative_cost import AGREE, cost_text
 from analysis.relative_cost import COLUMNS as COST_COLUMNS
 from analysis.study import Study, load
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/essentials")
     study = load(parser.parse_args(arguments).study)
+    refuse_lost_journal(study)
     console = Console(soft_wrap=True)
     for title, note, table in show_ablation(study) if is_one_factor(study) else [_main_effects(study)]:
         print_table(console, title, table)

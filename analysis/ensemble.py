@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from analysis.provenance import refuse_lost_journal
 from analysis.quoted import left_out, told
 from analysis.scoring import Outputs, stack
 from analysis.selection import METHODS, ROUNDS, TOP
@@ -119,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     refuse_used(options.out)
     study = load(options.study)
+    refuse_lost_journal(study)
     console = Console(soft_wrap=True)
     predictions = _usable_predictions(study, console)
     table = methods_table(predictions, study.tasks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ from analysis.error_text import (
     show_most_wrong,
     show_trends,
 )
-from analysis.examples import dev_examples, encoder_folder, read_texts
+from analysis.examples import encoder_folder, read_texts, readable_examples
+from analysis.provenance import refuse_lost_journal
 from analysis.scoring import answers, stack
 from analysis.study import Study, load
 from analysis.terminal import print_table
@@ -168,15 +169,18 @@ def example_features(
     return text_features(texts, vocabulary, lexicon)
 
 
-def error_tables(study: Study, number: int, corpus: Corpus) -> dict[str, pd.DataFrame]:
+def error_tables(
+    study: Study, number: int, corpus: Corpus, by_task: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
     """The tables of a trial's errors, by title, every cell a string; those without rows are left out.
 
-    ``corpus``: the study's texts (:func:`analysis.examples.read_texts`).
+    ``corpus``: the study's texts (:func:`analysis.examples.read_texts`); ``by_task``: the trial's dev examples of the
+    tasks that can be read (:func:`analysis.examples.readable_examples`).
     """
     vocabulary = read_vocabulary(encoder_folder(study))
     shown: dict[str, pd.DataFrame] = {}
-    for task, info in study.tasks.items():
-        examples = dev_examples(study, number, task, corpus)
+    for task, examples in by_task.items():
+        info = study.tasks[task]
         features = example_features(examples, info.kind, corpus, task, vocabulary)
         if info.kind != "regression":
             shown[f"{task}: labels (rows) and answers"] = show_confusion(confusion(examples, info.classes))
@@ -204,12 +208,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     study = load(options.study)
+    refuse_lost_journal(study)
     number = trial_to_read(study, options.trial)
     corpus = read_texts(study, number, options.data)
+    by_task, missing = readable_examples(study, number, corpus)
+    if not by_task:
+        raise UserError(next(iter(missing.values())))
     console = Console(soft_wrap=True)
     console.print(f"trial {number} of {study.path}, on all of dev", highlight=False, markup=False)
-    for title, frame in error_tables(study, number, corpus).items():
+    for title, frame in error_tables(study, number, corpus, by_task).items():
         print_table(console, title, frame)
+    for task, reason in missing.items():
+        console.print(f"warning: {task} is left out: {reason}", highlight=False, markup=False)
     for line in study.damage:
         console.print(f"warning: {line}", highlight=False, markup=False)
     return 0

@@ -71,6 +71,20 @@ def dev_examples(study: Study, number: int, task: str, corpus: Corpus) -> pd.Dat
     return judged(frame, study.tasks[task].kind).assign(**texts)
 
 
+def readable_examples(
+    study: Study, number: int, corpus: Corpus
+) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """:func:`dev_examples` by task, and by task why those of the others cannot be read."""
+    found: dict[str, pd.DataFrame] = {}
+    missing: dict[str, str] = {}
+    for task in study.tasks:
+        try:
+            found[task] = dev_examples(study, number, task, corpus)
+        except UserError as error:
+            missing[task] = str(error)
+    return found, missing
+
+
 def judged(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Stored predictions with what they say: id, half, label, predicted, value, error, mistake, doubt.
 

@@ -14,7 +14,7 @@ from analysis.intervals import Difference, paired_difference
 from analysis.listed_forms import runs_of
 from analysis.one_factor import SCORE
 from analysis.provenance import lost_journal, setting
-from analysis.quoted import left_out, told
+from analysis.quoted import left_out, told_trials
 from analysis.scoring import Floats, Outputs, influence, stack
 from analysis.study import Study
 from analysis.tables import (
@@ -131,7 +131,7 @@ def _how_sure(study: Study, tables: StudyTables) -> str:
     else:
         grounds = "over examples only, as seed noise is unknown with one run each"
         verdict = "more than the examples' noise, but not sure" if apart else "not a sure difference"
-    without = f"; left out: trial {told(margin.left_out)}" if margin.left_out else ""
+    without = f"; left out: {told_trials(margin.left_out)}" if margin.left_out else ""
     return (
         f"{typical}{points(margin.difference)} points against the second best (95% interval "
         f"{interval(margin.low, margin.high)}, {grounds}): {verdict}{without}"
@@ -243,7 +243,7 @@ def margin_of_first(study: Study, leaders: pd.DataFrame) -> Margin:
         {replicate: number for replicate, number in runs.items() if number not in reasons} for runs in both
     )
     if not first or not second:
-        raise NoMargin(f"trial {told(reasons)}")
+        raise NoMargin(told_trials(reasons))
     common = sorted(set(first) & set(second))
     paired = len(common) > 1
     numbers = [[runs[one] for one in common] if paired else list(runs.values()) for runs in (first, second)]

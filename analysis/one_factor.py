@@ -62,7 +62,7 @@ def ablation_table(study: Study, delta: float = DELTA, alpha: float = ALPHA) -> 
     levels = planned_levels(study)
     runs = study.trials[study.trials["state"] == "complete"]
     runs = runs[runs["config_id"].isin(levels["config_id"])]
-    runs = runs.assign(steps=runs["number"].map(trained_steps(study.history)))
+    runs = runs.assign(steps=runs["number"].map(trained_steps(study)))
     kinds = {task: info.kind for task, info in study.tasks.items()}
     return compare_levels(levels, runs, read_quoted(study, runs["number"]), kinds, delta, alpha)
 

@@ -89,6 +89,16 @@ def lost_journal(study: Study) -> str:
     return f"{folders} trial folder{'s are' if folders > 1 else ' is'} there, but journal.log {state}"
 
 
+def refuse_lost_journal(study: Study) -> None:
+    """Raise where nothing can be computed because the journal is lost.
+
+    Raises:
+        UserError: trials have folders and the journal knows of none.
+    """
+    if lost := lost_journal(study):
+        raise UserError(f"{study.path}: {lost}")
+
+
 def facts(study: Study, metric: str) -> list[tuple[str, str]]:
     """What the study's numbers rest on, as (name, text); unknown facts are left out."""
     meta = study.meta

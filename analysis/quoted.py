@@ -58,13 +58,27 @@ def left_out(study: Study, task: str, wanted: Iterable[int], outputs: Outputs | 
 
 def told(reasons: Mapping[int, str], shown: int = 10) -> str:
     """``3, 7: other examples; 9: a damaged file``, the first trials of each reason."""
-    by_reason: dict[str, list[str]] = {}
-    for number, reason in sorted(reasons.items()):
-        by_reason.setdefault(reason, []).append(str(number))
+    return "; ".join(f"{_listed(own, shown)}: {reason}" for reason, own in _by_reason(reasons).items())
+
+
+def told_trials(reasons: Mapping[int, str], shown: int = 10) -> str:
+    """``trials 3, 7: other examples; trial 9: a damaged file``, see :func:`told`."""
     return "; ".join(
-        f"{', '.join(numbers[:shown])}{f' and {len(numbers) - shown} more' if len(numbers) > shown else ''}: {reason}"
-        for reason, numbers in by_reason.items()
+        f"trial{'s' if len(own) > 1 else ''} {_listed(own, shown)}: {reason}"
+        for reason, own in _by_reason(reasons).items()
     )
+
+
+def _by_reason(reasons: Mapping[int, str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, reason in sorted(reasons.items()):
+        found.setdefault(reason, []).append(number)
+    return found
+
+
+def _listed(numbers: Sequence[int], shown: int) -> str:
+    more = f" and {len(numbers) - shown} more" if len(numbers) > shown else ""
+    return f"{', '.join(map(str, numbers[:shown]))}{more}"
 
 
 def _unread(study: Study, task: str, number: int) -> str:

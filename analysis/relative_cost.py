@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.scoring import Floats
+from analysis.study import Study
 
 COLUMNS = ("relative_cost", "relative_cost_low", "relative_cost_high", "relative_steps")
 AGREE = 1.5
@@ -31,11 +32,16 @@ def relative_cost(own: pd.DataFrame, base: pd.DataFrame, pairs: pd.Index[Any]) -
     return found
 
 
-def trained_steps(history: pd.DataFrame) -> pd.Series[float]:
-    """The optimiser steps of every trial, all stages together, by number; ``history``: ``Study.history``."""
+def trained_steps(study: Study) -> pd.Series[float]:
+    """The optimiser steps of every trial, all stages together, by number; none of a trial with a damaged history,
+    which may lack a stage's last epoch."""
+    history = study.history
     if "step" not in history:
         return pd.Series(dtype="float64")
-    of_stages = history.groupby(["number", "stage"])["step"].max()
+    whole = [
+        number for number in history["number"].unique() if study.history_file(number) not in study.damaged
+    ]
+    of_stages = history[history["number"].isin(whole)].groupby(["number", "stage"])["step"].max()
     return of_stages.groupby("number").sum(min_count=1).astype("float64")
 
 

@@ -27,6 +27,7 @@ from minbert.errors import UserError
 __all__ = ["main", "summary_tables", "write_report"]
 
 PICTURES = "report_pictures"
+DAMAGED_SHOWN = 10
 
 
 def write_report(study: Study, out: Path) -> tuple[Path, Path]:
@@ -40,7 +41,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     context = {
         "title": study.name,
         "lines": headline(study, tables),
-        "warnings": [*_warnings(study), *study.damage],
+        "warnings": [*_warnings(study), *_damage(study)],
         "sections": sections,
         "pictures_folder": PICTURES,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -101,6 +102,16 @@ def _warnings(study: Study) -> list[str]:
     else:
         found = [bundled_warning(study)]
     return [text for text in (*found, lost_journal(study)) if text]
+
+
+def _damage(study: Study) -> list[str]:
+    """A line for each of the first damaged files; the command that writes the report names them all."""
+    lines = study.damage
+    more = len(lines) - DAMAGED_SHOWN
+    return [
+        *lines[:DAMAGED_SHOWN],
+        *([f"and {more} more damaged file{'s' * (more > 1)}"] if more > 0 else []),
+    ]
 
 
 def _template(name: str, autoescape: bool) -> jinja2.Template:

@@ -55,8 +55,14 @@ class TaskInfo(BaseModel):
     label_range: tuple[float, float] = (0.0, 5.0)
 
 
+class _Data(BaseModel):
+    """The part of a study's data that is read as it stands."""
+
+    notes: list[Any] | None = None
+
+
 class _Described(BaseModel):
-    """The part of study.yaml that the frames depend on."""
+    """The part of study.yaml that the frames and the commands that a report suggests depend on."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -64,6 +70,8 @@ class _Described(BaseModel):
     name: str
     factors: list[Factor]
     tasks: dict[str, TaskInfo] = Field(min_length=1)
+    data: _Data | None = None
+    space: dict[str, Any] | None = None
 
 
 class Study:
@@ -159,6 +167,9 @@ class Study:
     def trial_folder(self, number: int) -> Path:
         return self.path / "trials" / f"{number:05d}"
 
+    def history_file(self, number: int) -> Path:
+        return self.trial_folder(number) / "history.jsonl"
+
     def predictions_file(self, number: int, task: str) -> Path:
         return self.trial_folder(number) / "predictions" / f"{task}.parquet"
 
@@ -168,14 +179,15 @@ class Study:
         try:
             table = read_outputs(file, info.kind, info.classes)
         except Damaged as error:
-            self.damaged[file] = str(error)
+            # Whoever tells the reason names the file.
+            self.damaged[file] = str(error).removeprefix(f"{file.name} ")
             return None
         if table is None:
             return None
         return table.add_column(0, "number", pa.array([number] * len(table), pa.int64()))
 
     def _epochs(self, number: int) -> Iterator[dict[str, Any]]:
-        file = self.trial_folder(number) / "history.jsonl"
+        file = self.history_file(number)
         for record in read_epochs(file):
             if isinstance(record, Damaged):
                 self.damaged[file] = str(record)

@@ -10,7 +10,7 @@ from analysis import plots
 from analysis.ensemble import best_trials
 from analysis.error_groups import error_by_group, error_trends
 from analysis.errors import confusion, constant_predictors, example_features
-from analysis.examples import dev_examples, encoder_folder, judged, read_texts
+from analysis.examples import encoder_folder, judged, read_texts, readable_examples
 from analysis.sections.parts import Picture, Section, drawn
 from analysis.study import Study
 from analysis.tables import probability
@@ -18,6 +18,12 @@ from analysis.wording import read_vocabulary
 from minbert.errors import UserError
 
 CONSTANT_SHOWN = 10
+_COLUMNS = (
+    "Error: value − label, above 0 where too high (value: the expected class, the probability of class 1, or "
+    "the number). rho: Spearman's correlation of the error with what is counted; errors depend on the label, so "
+    "p (Holm over a task) is of the correlation at equal labels."
+)
+"""What the columns of the table of trends say."""
 
 
 def error_sections(study: Study) -> list[Section]:
@@ -28,12 +34,8 @@ def error_sections(study: Study) -> list[Section]:
     confusions = _confusions(study, numbers[0])
     trends, groups, missing = _texts(study, numbers[0])
     sections = []
-    if confusions or len(trends):
-        told = missing or (
-            "Error: value − label, above 0 where too high (value: the expected class, the probability of class 1, or "
-            "the number). rho: Spearman's correlation of the error with what is counted; errors depend on the label, so "
-            "p (Holm over a task) is of the correlation at equal labels."
-        )
+    if confusions or len(trends) or missing:
+        told = " ".join(text for text in (_COLUMNS if len(trends) else "", missing) if text)
         sections.append(
             Section(
                 f"Errors of trial {numbers[0]}",
@@ -68,14 +70,15 @@ def _confusions(study: Study, number: int) -> list[Picture]:
 
 
 def _texts(study: Study, number: int) -> tuple[pd.DataFrame, list[Picture], str]:
-    """Trends as text, pictures of errors by length, and a sentence in place of both where texts are gone."""
+    """Trends as text, pictures of errors by length, and why a task has neither: texts or predictions are gone."""
     try:
         corpus = read_texts(study, number)
         vocabulary = read_vocabulary(encoder_folder(study))
-        examples = {task: dev_examples(study, number, task, corpus) for task in study.tasks}
     except UserError:
         return pd.DataFrame(), [], "The data are not where they were, so nothing can be said about texts."
-    tables, groups = [], {}
+    examples, missing = readable_examples(study, number, corpus)
+    told = " ".join(f"{task} is left out: {reason}." for task, reason in missing.items())
+    tables, groups = [pd.DataFrame()], {}
     for task, frame in examples.items():
         features = example_features(frame, study.tasks[task].kind, corpus, task, vocabulary)
         groups[task] = error_by_group(frame, features)
@@ -84,7 +87,7 @@ def _texts(study: Study, number: int) -> tuple[pd.DataFrame, list[Picture], str]
     caption = (
         "Mean error (value − label) by characters of the text, with 95% intervals; to the right: too high"
     )
-    return pd.concat(tables, ignore_index=True), drawn(("error_by_length", caption, figure)), ""
+    return pd.concat(tables, ignore_index=True), drawn(("error_by_length", caption, figure)), told
 
 
 def _trends(task: str, trends: pd.DataFrame) -> pd.DataFrame:

@@ -87,7 +87,7 @@ def costly(new_study: Callable[..., StudyWriter], runs: list[tuple[str, int, flo
 
 UNEQUAL = [
     *(("base", 0, 10.0), ("base", 1, 10.0), ("base", 2, 40.0), ("base", 3, 9000.0)),
-    *(("cross", 0, 20.0), ("cross", 1, 25.0), ("cross", 2, 90.0), ("cross", 4, 0.001)),
+    *(("cross", 0, 20.0), ("cross", 2, 90.0), ("cross", 3, 22500.0), ("cross", 4, 0.001)),
     *(("concat", 0, 7.0), ("concat", 1, 37.0), ("concat", 2, 40.0)),
 ]
 
@@ -133,6 +133,34 @@ def test_steps_of_all_stages_are_against_the_bases(new_study: NewStudy) -> None:
     _, note, shown = show_ablation(study)[0]
     assert dict(zip(shown["level"], shown["steps"], strict=True))["concurrent"] == "0.50×"
     assert "where they differ, that is part of the level's effect" in note
+
+
+def test_where_no_level_takes_other_steps_nothing_is_said_of_their_effect(new_study: NewStudy) -> None:
+    written = write(new_study, {name: [0, 1] for name in ("base", "cross")})
+    for number in written.trials["number"]:
+        steps(written, number, {"finetune": [30, 60]})
+    _, note, shown = show_ablation(load(written.path))[0]
+    assert "1.00×" in set(shown["steps"])
+    assert "Steps: the optimiser's, against the base's. Cost" in note
+
+
+def test_of_a_damaged_history_the_steps_are_unknown(new_study: NewStudy) -> None:
+    written = write(new_study, {name: [0, 1] for name in ("base", "cross", "concurrent")})
+    for number, name in zip(written.trials["number"], written.trials["config_id"], strict=True):
+        steps(written, number, {"finetune": [20, 40] if name == "concurrent" else [30, 60]})
+    for name, count in (("cross", 2), ("concurrent", 1)):
+        for number in written.trials.loc[written.trials["config_id"] == name, "number"].head(count):
+            file = written.history_file(number)
+            file.write_text(
+                file.read_text().replace('"step": 60', '"step": "60"').replace('"step": 40', "40")
+            )
+    study = load(written.path)
+    table = ablation_table(study)
+    assert len(study.damaged) == 3
+    assert np.isnan(row(table, "cross")["relative_steps"])
+    assert row(table, "concurrent")["relative_steps"] == pytest.approx(40 / 60)
+    shown = show_ablation(study, table)[0][2]
+    assert dict(zip(shown["level"], shown["steps"], strict=True))["cross"] == "–"
 
 
 def test_without_recorded_steps_none_are_shown(new_study: NewStudy) -> None:

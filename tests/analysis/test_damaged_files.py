@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from analysis import ensemble
+from analysis import ablation_page, ensemble, errors, report
 from analysis.common_epoch import at_common_epoch
 from analysis.errors import constant_predictors, forgetting
 from analysis.growth import greedy_growth
@@ -125,6 +127,7 @@ def test_an_epoch_or_a_file_that_changed_after_it_was_sealed_is_left_out(written
     assert (study.history["number"] == 0).sum() == len(lines) - 1
     assert sorted(study.damaged) == [history, outputs]
     assert study.damaged[history] == "an epoch is not what was written"
+    assert f"{outputs}: is not what was written (its checksum differs); left out" in study.damage
 
 
 OUTPUTS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -180,6 +183,88 @@ def test_a_study_that_says_other_classes_than_its_files_have_names_them(written:
     compute_tables(study)
     assert len(study.damage) == 3  # of a trial that was stopped early nothing is asked for
     assert "has 5 output columns where classification has 3" in study.damage[0]
+
+
+def test_a_report_begins_with_the_first_damaged_files_and_counts_the_others(
+    new_study: Callable[..., StudyWriter], capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = new_study(examples=40, factors=[{"path": HEAD, "levels": ["cosine", "cross"]}])
+    for place in range(12):
+        writer.add(TrialState.COMPLETE, {HEAD: ("cosine", "cross")[place % 2]})
+    files = [load(writer.path).predictions_file(number, "sst") for number in range(12)]
+    for file in files:
+        file.write_bytes(b"PAR1")
+    assert report.main([str(writer.path)]) == 0
+    said = capsys.readouterr().err
+    assert all(f"warning: {file}: " in said for file in files)
+    bold = [line for line in (writer.path / "report.md").read_text().splitlines() if line.startswith("> **")]
+    named = [line for line in bold if "sst.parquet" in line]
+    assert [str(file) in line for file, line in zip(files, named, strict=False)] == [True] * 10
+    assert len(named) == 10 and bold[-1] == "> **and 2 more damaged files**"
+    files[0].unlink()
+    files[1].unlink()
+    report.main([str(writer.path)])
+    assert "more damaged file" not in (writer.path / "report.md").read_text()
+
+
+def test_a_digit_that_changed_in_a_sealed_journal_record_is_refused_by_its_line(written: Path) -> None:
+    file = written / "journal.log"
+    lines = [sealed_line(json.loads(line)) for line in file.read_text().splitlines()]
+    file.write_bytes(b"\n".join([*lines, b""]))
+    scores = load(written).trials["score"]
+    place = len(lines) - 2
+    digit = re.search(rb'"select/score": 0\.(\d)', lines[place])
+    assert digit is not None
+    changed = lines[place].replace(digit[0], digit[0][:-1] + b"%d" % (9 - int(digit[1])))
+    assert changed != lines[place]
+    file.write_bytes(b"\n".join([*lines[:-2], changed, lines[-1], b""]))
+    with pytest.raises(
+        UserError, match=rf"journal\.log: line {place + 1} is damaged \(not a journal record\)"
+    ):
+        _ = load(written).trials
+    file.write_bytes(b"\n".join([*lines[:-1], b""]))
+    assert load(written).trials["score"].tolist() == scores.tolist()[:-1]
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_commands_say_that_the_journal_is_lost(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    (written / "journal.log").unlink()
+    if content is not None:
+        (written / "journal.log").write_bytes(content)
+    state = "is gone" if content is None else "is empty"
+    one_factor = tmp_path / "one_factor"
+    shutil.copytree(written, one_factor)
+    meta = yaml.safe_load((one_factor / "study.yaml").read_text())
+    (one_factor / "study.yaml").write_text(yaml.safe_dump({**meta, "design": "one_factor"}))
+    for path, command in (
+        (written, partial(ablation_page.main, [str(written)])),
+        (one_factor, partial(ablation_page.main, [str(one_factor)])),
+        (written, partial(ensemble.main, [str(written), "--out", str(tmp_path / "out")])),
+        (written, partial(errors.main, [str(written)])),
+        (written, partial(errors.main, [str(written), "--trial", "0"])),
+    ):
+        assert run(command) == EXIT_USER
+        told = capsys.readouterr()
+        assert (told.out, told.err) == (
+            "",
+            f"error: {path}: 4 trial folders are there, but journal.log {state}\n",
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [("data", {"notes": 3}, "data.notes"), ("space", 3, "space"), ("data", 3, "data")],
+)
+def test_a_study_yaml_of_which_a_part_is_of_another_kind_is_named(
+    written: Path, capsys: pytest.CaptureFixture[str], key: str, value: Any, where: str
+) -> None:
+    file = written / "study.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), key: value}))
+    assert report.main([str(written)]) == EXIT_USER
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}: damaged at {where}: ") and said.count("\n") == 1
 
 
 def change_journal(path: Path, key: str, change: Change) -> int:

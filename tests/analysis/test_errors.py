@@ -24,7 +24,7 @@ from analysis.errors import (
     main,
     most_wrong,
 )
-from analysis.examples import dev_examples, judged, read_texts
+from analysis.examples import dev_examples, judged, read_texts, readable_examples
 from analysis.study import load
 from analysis.wording import (
     Vocabulary,
@@ -342,7 +342,8 @@ def test_predictions_of_other_examples_are_refused(study: StudyWriter) -> None:
 
 def test_the_tables_are_text_and_hold_every_task(study: StudyWriter) -> None:
     loaded = load(study.path)
-    tables = error_tables(loaded, 1, read_texts(loaded, 1))
+    corpus = read_texts(loaded, 1)
+    tables = error_tables(loaded, 1, corpus, readable_examples(loaded, 1, corpus)[0])
     assert [title for title in tables if title.startswith("sst")] == [
         "sst: labels (rows) and answers",
         "sst: most wrong",
@@ -369,6 +370,21 @@ def test_the_command_shows_the_best_trial_unless_one_is_named(
     assert "trial 1 of" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"--trial 9: .* has 3 trials"):
         main([str(study.path), "--trial", "9"])
+
+
+def test_a_task_whose_predictions_are_damaged_is_named_and_the_others_are_shown(
+    study: StudyWriter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study.path / "trials" / "00001" / "predictions"
+    (folder / "sst.parquet").write_bytes(b"PAR1")
+    assert main([str(study.path), "--trial", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert f"warning: sst is left out: {folder / 'sst.parquet'}: cannot be read as Parquet" in printed
+    assert "qqp: most wrong" in printed and "sts: most wrong" in printed and "sst: most wrong" not in printed
+    for file in folder.iterdir():
+        file.write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"sst\.parquet: cannot be read as Parquet"):
+        main([str(study.path), "--trial", "1"])
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(study: StudyWriter) -> None:

@@ -173,7 +173,7 @@ def test_trials_that_cannot_be_compared_are_left_out_of_the_margin_by_number_and
         runs["cross"].iloc[[0, 2]].mean() - runs["concat"].iloc[:2].mean()
     )
     told = {line.topic: line.text for line in headline(study, compute_tables(study))}
-    assert "left out: trial 1: other examples; 5: a damaged file" in told["By how much, how sure"]
+    assert "left out: trial 1: other examples; trial 5: a damaged file" in told["By how much, how sure"]
 
 
 def test_without_a_margin_the_trial_and_the_reason_are_told(new_study: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from analysis import quoted
-from analysis.quoted import left_out, read_quoted, told
+from analysis.quoted import left_out, read_quoted, told, told_trials
 from analysis.scoring import stack
 from analysis.study import Study, load
 from tests.analysis.conftest import StudyWriter, sample_parameters
@@ -70,3 +70,5 @@ def test_trials_of_one_reason_are_told_together_and_not_all_of_many() -> None:
     reasons = {9: "gone", 3: "other", 1: "gone", 4: "gone"}
     assert told(reasons) == "1, 4, 9: gone; 3: other"
     assert told(reasons, shown=2) == "1, 4 and 1 more: gone; 3: other"
+    assert told_trials(reasons) == "trials 1, 4, 9: gone; trial 3: other"
+    assert told_trials(reasons, shown=1) == "trials 1 and 2 more: gone; trial 3: other"

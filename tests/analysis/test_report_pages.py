@@ -233,7 +233,7 @@ def test_a_complete_trial_without_stored_files_is_still_reported(
         for file in (writer.path / "trials" / f"{number:05d}").rglob("*.*"):
             file.unlink()
     markdown, _ = report(writer.path, tmp_path / "out")
-    assert "no interval can be given: trial 0, 1: no stored predictions." in markdown
+    assert "no interval can be given: trials 0, 1: no stored predictions." in markdown
     assert "No stored predictions to build an ensemble from." in markdown
 
 

@@ -60,10 +60,23 @@ def test_errors_against_texts_are_told_where_the_data_still_are(new_study: NewSt
         ["sts", "word overlap"],
     ]
     assert names(errors) == ["confusion_sst", "error_by_length"]
+    outputs = writer.path / "trials" / "00000" / "predictions" / "sst.parquet"
+    whole = outputs.read_bytes()
+    outputs.write_bytes(b"PAR1")
+    without = sections_of(load(writer.path))["Errors of trial 0"]
+    assert without.table is not None and set(without.table["task"]) == {"qqp", "sts"}
+    assert names(without) == ["error_by_length"]
+    assert "rho: Spearman's" in without.note
+    assert f"sst is left out: {outputs}: cannot be read as Parquet (ArrowInvalid)." in without.note
+    outputs.write_bytes(whole)
     (tmp_path / "data" / "sts-dev.csv").unlink()
     gone = sections_of(load(writer.path))["Errors of trial 0"]
     assert gone.table is None and names(gone) == ["confusion_sst"]
-    assert "nothing can be said about texts" in gone.note
+    assert "nothing can be said about texts" in gone.note and "rho" not in gone.note
+    outputs.write_bytes(b"PAR1")
+    neither = sections_of(load(writer.path))["Errors of trial 0"]
+    assert (neither.table, neither.pictures) == (None, [])
+    assert "nothing can be said about texts" in neither.note
 
 
 def test_what_every_stage_did_to_every_task_stands_with_the_training(new_study: NewStudy) -> None:
