@@ -68,10 +68,11 @@ class Interrupts:
 
     def _end_at_once(self) -> None:
         """Without any cleaning up, which may take long: files are whole at every moment, Ray's processes end too."""
-        self._say(f"ended at once; continue with: {self._command}")
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # what this interrupted may be printing itself
             self._console.show_cursor()
             sys.stdout.flush()
+        with suppress(OSError):  # past the console: what it still holds back would end with the process
+            os.write(sys.stdout.fileno(), f"ended at once; continue with: {self._command}\n".encode())
         os._exit(EXIT_INTERRUPTED)
 
     def _say(self, text: str) -> None:
