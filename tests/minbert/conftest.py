@@ -17,7 +17,7 @@ from minbert.config import TrainConfig, build_config
 from minbert.corpora.reader import read_corpus
 from minbert.corpora.tokenised import TokenisedCorpus, open_tokenised, tokenised
 from minbert.stages import LocalStageStore
-from minbert.trial import Materials
+from minbert.trial import Materials, Trial
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = tuple(f"{first}{second}" for first in "bcdfgh" for second in ("a", "e", "i", "o", "u", "an", "en"))
@@ -133,3 +133,14 @@ def configure(small_corpus: TokenisedCorpus, encoder_files: EncoderFiles) -> Mak
         return build_config(partial)
 
     return make
+
+
+@pytest.fixture
+def finish(materials: Callable[[Path], Materials], tmp_path: Path) -> Callable[..., Path]:
+    """Run a trial to its end without a pause, with a stage store of its own unless one is named."""
+
+    def run(config: TrainConfig, name: str, store: str | None = None) -> Path:
+        list(Trial(config, materials(tmp_path / (store or f"{name}-store")), tmp_path / name).run())
+        return tmp_path / name
+
+    return run

@@ -79,15 +79,6 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     return watched
 
 
-@pytest.fixture
-def finish(materials: MakeMaterials, tmp_path: Path) -> Callable[..., Path]:
-    def run(config: TrainConfig, name: str, store: str | None = None) -> Path:
-        list(Trial(config, materials(tmp_path / (store or f"{name}-store")), tmp_path / name).run())
-        return tmp_path / name
-
-    return run
-
-
 def history(folder: Path) -> list[Record]:
     with (folder / "checkpoint" / "manifest.json").open() as file:
         assert json.load(file)

@@ -65,17 +65,6 @@ def assert_same_model(one: Path, other: Path) -> None:
         )
 
 
-@pytest.fixture
-def finish(materials: MakeMaterials, tmp_path: Path) -> Callable[..., Path]:
-    """Run a trial to its end without a pause, with a stage store of its own unless one is named."""
-
-    def run(config: TrainConfig, name: str, store: str | None = None) -> Path:
-        list(Trial(config, materials(tmp_path / (store or f"{name}-store")), tmp_path / name).run())
-        return tmp_path / name
-
-    return run
-
-
 FULL: dict[str, Any] = {"stages__simcse__epochs": 2, "stages__finetune__epochs": 3, "shared_layer": "all"}
 
 
