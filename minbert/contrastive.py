@@ -83,6 +83,12 @@ class _ContrastiveObjective:
     def summary(self) -> dict[str, Any]:
         return {}
 
+    def counts(self) -> dict[str, Any]:
+        return {}
+
+    def load_counts(self, counts: Mapping[str, Any]) -> None:
+        """There is nothing to load."""
+
     def after_epoch(self, metrics: Mapping[str, float] | None) -> None:
         """Scores change nothing here."""
 

@@ -19,6 +19,10 @@ def did_you_mean(value: object, allowed: Iterable[object]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
+class Interrupted(Exception):
+    """A trial was asked to end; it goes on from what it kept."""
+
+
 class TrainingFailure(Exception):
     """A trial that cannot go on; ``cause`` is a short name such as ``nan``."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from minbert.config import Selection, TaskConfig, TaskKind
+from minbert.config import MultitaskStage, Selection, TaskConfig, TaskKind, TrainConfig
 from minbert.corpora.batching import Batcher
 from minbert.corpora.rows import training_rows
 from minbert.corpora.tokenised import TokenisedCorpus, TokenisedSplit
@@ -27,6 +27,7 @@ _TRAIN_EXAMPLES = 250
 
 PARTS = ("select", "report", "dev")
 Metrics = dict[str, float]
+Scored = Literal["never", "at the end", "always"]
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,17 @@ def score(metrics: Mapping[str, float], tasks: Mapping[str, TaskConfig]) -> floa
         for name, task in tasks.items()
     ]
     return float(np.mean(mapped))
+
+
+def when_scored(config: TrainConfig, name: str) -> Scored:
+    """When the tasks are scored in a stage: once heads have been trained, after every stage; forgetting shows."""
+    stages = config.running_stages()
+    position = [each for each, _ in stages].index(name)
+    stage = stages[position][1]
+    if isinstance(stage, MultitaskStage) and stage.weighting == "adaptive":
+        return "always"
+    trained = any(isinstance(earlier, MultitaskStage) for _, earlier in stages[: position + 1])
+    return "at the end" if trained else "never"
 
 
 def _with_score(metrics: Metrics, tasks: Mapping[str, TaskConfig]) -> Metrics:

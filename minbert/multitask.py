@@ -94,6 +94,13 @@ class MultitaskObjective:
             **({"gradients": conflicts} if conflicts else {}),
         }
 
+    def counts(self) -> dict[str, Any]:
+        return {"task_examples": dict(self._examples), "conflicts": self._conflicts.counts()}
+
+    def load_counts(self, counts: Mapping[str, Any]) -> None:
+        self._examples = Counter(counts["task_examples"])
+        self._conflicts.load(counts["conflicts"])
+
     def state(self) -> dict[str, Tensor]:
         state = {f"weighting/{name}": value for name, value in self._weighting.state().items()}
         if self._smart is not None:

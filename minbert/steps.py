@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -16,6 +16,39 @@ class StepResult:
     losses: dict[str, Tensor]
     examples: int
     tokens: int
+
+
+@dataclass
+class UnfinishedEpoch:
+    """What an epoch has come to after some of its steps.
+
+    Attributes:
+        learning_rate: of its first step.
+        steps, examples, tokens: done, and read by them.
+        seconds: spent.
+        losses: by name, of every step that had it; () each.
+        counts: what the objective counted (:meth:`Objective.counts`) when this was kept.
+    """
+
+    learning_rate: float
+    steps: int = 0
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    losses: dict[str, list[Tensor]] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, result: StepResult) -> None:
+        """Count a step."""
+        self.steps += 1
+        self.examples += result.examples
+        self.tokens += result.tokens
+        for name, loss in result.losses.items():
+            self.losses.setdefault(name, []).append(loss)
+
+    def facts(self) -> dict[str, Any]:
+        """All but the losses, as plain data."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "losses"}
 
 
 class Objective(Protocol):
@@ -44,6 +77,12 @@ class Objective(Protocol):
 
     def summary(self) -> dict[str, Any]:
         """What the epoch's history record has to tell besides the losses, as plain data; may be empty."""
+
+    def counts(self) -> dict[str, Any]:
+        """What :meth:`summary` is made from, in the middle of an epoch; plain data, may be empty."""
+
+    def load_counts(self, counts: Mapping[str, Any]) -> None:
+        """Continue an epoch from what :meth:`counts` gave."""
 
     def after_epoch(self, metrics: Mapping[str, float] | None) -> None:
         """Learn what the tasks scored after an epoch, mapped to 0…1; None where they were not scored."""

@@ -8,7 +8,7 @@ products; the long vectors are read twice, however many tasks there are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -62,6 +62,15 @@ class Conflicts:
             lengths = math.sqrt(gram[i, i]) * math.sqrt(gram[j, j])
             if lengths > 0 and math.isfinite(gram[i, j] / lengths):  # a zero gradient has no direction
                 self._cosines.setdefault(f"{names[i]}/{names[j]}", []).append(float(gram[i, j] / lengths))
+
+    def counts(self) -> dict[str, Any]:
+        """What was counted so far, as plain data."""
+        return {"steps": self._steps, "conflicting": self._conflicting, "cosines": self._cosines}
+
+    def load(self, counts: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`counts` gave."""
+        self._steps, self._conflicting = counts["steps"], counts["conflicting"]
+        self._cosines = {pair: list(values) for pair, values in counts["cosines"].items()}
 
     def summary(self) -> dict[str, Any]:
         """Plain data: ``steps`` that had at least two tasks, ``conflict_share`` of them with a negative dot

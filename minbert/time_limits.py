@@ -10,14 +10,14 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from minbert.durable import write_text
-from minbert.errors import TrainingFailure
+from minbert.errors import Interrupted, TrainingFailure
 
 TIMEOUT = "timeout.json"
 _EXIT_CODE = 3  # that of a failed run
@@ -46,6 +46,7 @@ class Clock:
         stage, epoch: where the trial stands.
         doing: what it does, as a new tuple of a word and a number each time; None: nothing that is limited.
         ends: when the epoch must be over (monotonic seconds); None: whenever it likes.
+        asked_to_end: whether the trial is to keep what it has and end; asked whenever something begins.
     """
 
     def __init__(self, limits: TimeLimits) -> None:
@@ -53,13 +54,17 @@ class Clock:
         self.stage, self.epoch = "", 0
         self.doing: tuple[str, int] | None = None
         self.ends: float | None = None
+        self.asked_to_end: Callable[[], bool] = lambda: False
 
     def begin(self, what: str, number: int) -> None:
         """Begin a step or an evaluation batch.
 
         Raises:
             TrainingFailure: the epoch takes too long (cause ``timeout``).
+            Interrupted: the trial was asked to end.
         """
+        if self.asked_to_end():
+            raise Interrupted
         self.doing = (what, number)
         if self.ends is not None and time.monotonic() > self.ends:
             raise TrainingFailure("timeout", self.complaint(self.limits.epoch, "the epoch"))
@@ -67,6 +72,15 @@ class Clock:
     def rest(self) -> None:
         """Begin something that has no limit of its own."""
         self.doing = None
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Go on to the end of something that cannot be taken up in the middle."""
+        asked, self.asked_to_end = self.asked_to_end, lambda: False
+        try:
+            yield
+        finally:
+            self.asked_to_end = asked
 
     @contextmanager
     def during(self, stage: str, epoch: int) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The loop of one stage: epochs of steps, each an objective's gradients and an AdamW step.
 
 Nothing random is carried from step to step: orders and masks come from streams named by
-stage, epoch and step (:mod:`minbert.seeds`). A stage resumed after any epoch therefore
+stage, epoch and step (:mod:`minbert.seeds`). A stage resumed after any step therefore
 goes on exactly as if it had never stopped, given weights, moments and the step number.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from minbert.memory_splits import MemorySplits, Split, is_out_of_memory, release
 from minbert.model import MultitaskModel
 from minbert.objectives import build_objective
 from minbert.optimisation import StageOptimiser
-from minbert.steps import StepResult
+from minbert.steps import StepResult, UnfinishedEpoch
 from minbert.time_limits import Clock, TimeLimits
 
 
@@ -49,7 +49,7 @@ class StageTrainer:
         clock: is told of every step.
 
     Attributes:
-        epoch: epochs done, or begun where the last is a fraction of one.
+        epoch: the epoch that was begun last, counted from 1; 0 before the first.
         last_epoch: number of the last one.
         optimiser: AdamW and its state.
     """
@@ -69,6 +69,7 @@ class StageTrainer:
         self._clock, self._finite = clock or Clock(TimeLimits()), FiniteCheck(name)
         self.model, self.epoch, self.last_epoch = model, 0, stage.last_epoch
         self._epochs = stage.epochs
+        self._unfinished: UnfinishedEpoch | None = None
         frozen = isinstance(stage, MultitaskStage) and stage.freeze_encoder
         model.encoder.requires_grad_(not frozen)
         model.auxiliary = nn.ModuleDict()
@@ -106,47 +107,86 @@ class StageTrainer:
         """Epochs done, the fraction of an unfinished last one included."""
         return min(self.epoch, self._epochs)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch == self.last_epoch and self._unfinished is None
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that :meth:`train_epoch` trains or goes on with."""
+        return self.epoch + (self._unfinished is None)
+
+    def unfinished(self) -> UnfinishedEpoch | None:
+        """What the running epoch has come to; None between epochs.
+
+        Raises:
+            TrainingFailure: a value that only now came from a GPU is not finite (cause ``nan``).
+        """
+        if self._unfinished is not None:
+            self._finite.settle()
+            self._unfinished.counts = self._objective.counts()
+        return self._unfinished
+
     def state(self) -> dict[str, Tensor]:
         """What the stage goes on from besides the model's weights and the step's number."""
         state = {f"adamw/{name}": value for name, value in self.optimiser.state().items()}
         return state | {f"objective/{name}": value for name, value in self._objective.state().items()}
 
-    def load(self, epoch: int, step_number: int, state: Mapping[str, Tensor]) -> None:
-        """Continue after ``epoch`` epochs from what :meth:`state` gave there."""
-        self.epoch = epoch
+    def load(
+        self,
+        epoch: int,
+        step_number: int,
+        state: Mapping[str, Tensor],
+        unfinished: UnfinishedEpoch | None = None,
+    ) -> None:
+        """Continue after ``epoch`` epochs, or inside the last of them, from what :meth:`state` gave there."""
+        self.epoch, self._unfinished = epoch, unfinished
         parts: dict[str, dict[str, Tensor]] = {"adamw": {}, "objective": {}}
         for key, value in state.items():
             owner, _, name = key.partition("/")
             parts[owner][name] = value
         self.optimiser.load(parts["adamw"], step_number)
         self._objective.load(parts["objective"])
+        if unfinished is not None:
+            self._objective.load_counts(unfinished.counts)
 
     def after_epoch(self, metrics: Mapping[str, float] | None) -> None:
-        """Tell the objective what the tasks scored, mapped to 0…1; None where they were not scored."""
+        """End the epoch: tell the objective what the tasks scored, mapped to 0…1; None where they were not scored."""
         self._objective.after_epoch(metrics)
+        self._unfinished = None
 
-    def train_epoch(self) -> EpochResult:
-        """Train the next epoch.
+    def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> EpochResult:
+        """Train the next epoch, or what is left of an unfinished one; :meth:`after_epoch` ends it.
+
+        Args:
+            after_step: is called after every step.
 
         Raises:
             TrainingFailure: as for :meth:`step`, or the epoch takes too long (cause ``timeout``).
+            Interrupted: the clock says so; the epoch goes on after the steps that were done.
         """
-        begin = time.perf_counter()
-        self.epoch += 1
-        totals: dict[str, list[Tensor]] = {}
-        examples = tokens = 0
-        rate = self.optimiser.learning_rate()
-        for index in range(self._objective.steps(self.epoch)):
-            result = self.step(self.epoch, index)
-            for name, loss in result.losses.items():
-                totals.setdefault(name, []).append(loss)
-            examples += result.examples
-            tokens += result.tokens
-        losses = {name: float(torch.stack(values).mean()) for name, values in totals.items()}
+        if self._unfinished is None:
+            self.epoch += 1
+            self._unfinished = UnfinishedEpoch(self.optimiser.learning_rate())
+        epoch = self._unfinished
+        begin = time.perf_counter() - epoch.seconds
+        for index in range(epoch.steps, self._objective.steps(self.epoch)):
+            epoch.add(self.step(self.epoch, index))
+            epoch.seconds = time.perf_counter() - begin
+            after_step()
+        losses = {name: float(torch.stack(values).mean()) for name, values in epoch.losses.items()}
         self._finite.settle()
         self._clock.rest()
-        seconds = time.perf_counter() - begin
-        return EpochResult(losses, examples, tokens, rate, seconds, self._objective.summary())
+        epoch.seconds = time.perf_counter() - begin
+        return EpochResult(
+            losses,
+            epoch.examples,
+            epoch.tokens,
+            epoch.learning_rate,
+            epoch.seconds,
+            self._objective.summary(),
+        )
 
     def _backward(self, epoch: int, index: int) -> StepResult:
         """A step's gradients; from smaller passes of the same batch where memory runs out."""

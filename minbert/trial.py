@@ -8,51 +8,34 @@ everything else of that epoch is written before.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
-from minbert.canonical import extends_itself, stage_key
 from minbert.checkpoint import EncoderFiles
 from minbert.choice import Choice
-from minbert.config import MultitaskStage, TrainConfig
+from minbert.config import TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.devices import compute
-from minbert.durable import (
-    exclusive,
-    write_text,
-)
-from minbert.errors import TrainingFailure
-from minbert.evaluation import Evaluator, score
+from minbert.durable import exclusive, write_text
+from minbert.errors import Interrupted, TrainingFailure
+from minbert.evaluation import Evaluator, Scored, score, when_scored
 from minbert.guarded_evaluation import GuardedBatcher, GuardedEvaluator
-from minbert.history import Record, cost_paid, was_split
+from minbert.history import Record
 from minbert.memory import peak_bytes, reset_peak
 from minbert.memory_splits import MemorySplits, first_line, is_out_of_memory
 from minbert.model import MultitaskModel, build_model
-from minbert.stages import StageState, StageStore
+from minbert.shared_stages import SharedStages
+from minbert.stages import StageStore
 from minbert.time_limits import Clock, TimeLimits, Watchdog, forget_timeout
 from minbert.training import EpochResult, StageTrainer
 from minbert.trial_log import Checkpoint, TrialLog
 from minbert.yaml_reader import dump_yaml
 
-Scored = Literal["never", "at the end", "always"]
-_SHARED_FACTS = (
-    "train_loss",
-    "task_examples",
-    "gradients",
-    "select",
-    "report",
-    "dev",
-    "measures",
-    "constant",
-    "geometry",
-)
 _PATIENCE_SECONDS = 60  # for a worker whose driver died to die too
 
 
@@ -74,14 +57,21 @@ class Trial:
         materials: data, encoder and stage store.
         folder: the trial's own folder; made when absent.
         limits: how long steps and epochs may take; None: as long as they like.
+        checkpoint_every: seconds after which the state is kept inside an epoch, too; None: only where it ends.
 
     Attributes:
         found: history records there were when :meth:`run` began; it yields these first.
         before_writing: is called before an epoch is kept; a worker that was given up does not return from it.
+        asked_to_end: whether to keep what is done and end; asked at every step.
     """
 
     def __init__(
-        self, config: TrainConfig, materials: Materials, folder: Path, limits: TimeLimits | None = None
+        self,
+        config: TrainConfig,
+        materials: Materials,
+        folder: Path,
+        limits: TimeLimits | None = None,
+        checkpoint_every: float | None = None,
     ) -> None:
         self.config, self._materials, self._folder = config, materials, folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,17 +82,22 @@ class Trial:
         self._log = TrialLog(folder, self._choice)
         self._clock = Clock(limits or TimeLimits())
         self._splits = MemorySplits()
+        self._shared = SharedStages(config, materials.store)
+        self._checkpoint_every, self._last_checkpoint = checkpoint_every, time.monotonic()
         self.found = 0
         self.before_writing: Callable[[], None] = lambda: None
+        self.asked_to_end: Callable[[], bool] = lambda: False
 
     def run(self) -> Iterator[Record]:
         """Yield the history record of every epoch: those already done at once, then new ones as they end.
 
         Raises:
             TrainingFailure: training cannot go on.
+            Interrupted: it was asked to end; what was done is kept.
         """
         with exclusive(self._folder / ".lock", _PATIENCE_SECONDS), self._guarded():
             self._log.before_writing = self.before_writing
+            self._clock.asked_to_end = self.asked_to_end
             name, stage = self.config.running_stages()[-1]
             resume = self._log.open(name, stage.last_epoch)
             self.found = len(self._log.records)
@@ -138,7 +133,7 @@ class Trial:
                 resume = None
             elif not last:
                 yield from self._from_store(model, trainer, name)
-            for record in self._train(model, trainer, name, self._scored(name), last):
+            for record in self._train(model, trainer, name, when_scored(self.config, name), last):
                 self._log.add(record)
                 yield record
 
@@ -156,9 +151,13 @@ class Trial:
         self, model: MultitaskModel, trainer: StageTrainer, name: str, scored: Scored, last: bool
     ) -> Iterator[Record]:
         evaluator = self._evaluator(model, name)
-        while trainer.epoch < trainer.last_epoch:
-            with self._clock.during(name, trainer.epoch + 1):
-                record = self._epoch(model, trainer, evaluator, scored, last)
+        while not trainer.finished:
+            with self._clock.during(name, trainer.next_epoch):
+                try:
+                    record = self._epoch(model, trainer, evaluator, scored, last)
+                except Interrupted:
+                    self._log.save_unfinished(model, trainer, name)
+                    raise
             yield record
 
     def _epoch(
@@ -166,7 +165,9 @@ class Trial:
     ) -> Record:
         name = self._clock.stage
         reset_peak(self._compute.device)
-        record = _record(name, trainer, trainer.train_epoch())
+        self._last_checkpoint = time.monotonic()
+        result = trainer.train_epoch(lambda: self._keep_now_and_then(model, trainer))
+        record = _record(name, trainer, result)
         record["peak_memory_bytes"] = peak_bytes(self._compute.device)
         self.before_writing()
         begin = time.perf_counter()
@@ -182,25 +183,21 @@ class Trial:
         self._note_evaluation(record, begin)
         trainer.after_epoch(_mapped(record.get("select"), self.config))
         if not last:
-            self._publish(model, trainer, name, record)
+            self._shared.publish(model, trainer, name, [*self._log.records, record])
         self._log.save(model, trainer, record)
         return record
+
+    def _keep_now_and_then(self, model: MultitaskModel, trainer: StageTrainer) -> None:
+        now = time.monotonic()
+        if self._checkpoint_every is not None and now - self._last_checkpoint >= self._checkpoint_every:
+            self._log.save_unfinished(model, trainer, self._clock.stage)
+            self._last_checkpoint = time.monotonic()
 
     def _note_evaluation(self, record: Record, begin: float) -> None:
         record["eval_seconds"] = time.perf_counter() - begin
         tokens = self._splits.size("evaluation_tokens", record["stage"], record["epoch"])
         if tokens is not None:
             record["evaluation_tokens"] = tokens
-
-    def _scored(self, name: str) -> Scored:
-        """When the tasks are scored in a stage: once heads have been trained, after every stage; forgetting shows."""
-        stages = self.config.running_stages()
-        position = [each for each, _ in stages].index(name)
-        stage = stages[position][1]
-        if isinstance(stage, MultitaskStage) and stage.weighting == "adaptive":
-            return "always"
-        trained = any(isinstance(earlier, MultitaskStage) for _, earlier in stages[: position + 1])
-        return "at the end" if trained else "never"
 
     def _evaluator(self, model: MultitaskModel, name: str) -> Evaluator:
         inputs = {task: model.head(task).inputs for task in self.config.tasks}
@@ -215,68 +212,30 @@ class Trial:
         evaluation, chosen = self._choice.evaluate(model, evaluator, record["epoch"], earlier)
         record |= {**evaluation.record(), "final_stage": True, "chosen": chosen}
         if ends:
-            self._choice.predict_test(model, evaluator)
+            with self._clock.undisturbed():  # the model holds what was chosen from here on
+                self._choice.predict_test(model, evaluator)
 
     def _from_store(self, model: MultitaskModel, trainer: StageTrainer, name: str) -> Iterator[Record]:
         """Take the longest published beginning of a stage; yields a record for what was taken."""
-        stage = self.config.stages[name]
-        shorter = range(trainer.last_epoch - 1, 0, -1) if extends_itself(self.config, name) else ()
-        for epochs in (stage.epochs, *shorter):
-            state = self._materials.store.get(stage_key(self.config, name, epochs))
-            if state is None or (epochs != stage.epochs and not state.moments):  # nothing to go on from
-                continue
-            model.load_state_dict(state.weights, strict=False)
-            epoch = math.ceil(epochs)
-            if epoch < trainer.last_epoch:
-                trainer.load(epoch, state.step_number, state.moments)
-            else:
-                trainer.epoch, trainer.optimiser.step_number = epoch, state.step_number
-            record = {
-                "stage": name,
-                "epoch": epoch,
-                "step": state.step_number,
-                "shared": True,
-                **state.facts,
-                "seconds_saved": state.seconds,
-            }
-            if epoch == trainer.last_epoch:
-                self._measure_what_is_missing(model, name, record)
-            self._log.save(model, trainer, record)
-            self._log.add(record)
-            yield record
+        record = self._shared.take(model, trainer, name)
+        if record is None:
             return
+        if trainer.finished:
+            self._measure_what_is_missing(model, name, record)
+        self._log.save(model, trainer, record)
+        self._log.add(record)
+        yield record
 
     def _measure_what_is_missing(self, model: MultitaskModel, name: str, record: Record) -> None:
         """Whoever stored a longer stage, or one before other heads, did not score this end of it."""
         begin = time.perf_counter()
         evaluator = self._evaluator(model, name)
         with self._clock.during(name, record["epoch"]), _at_epoch(name, record["epoch"]):
-            if "select" not in record and self._scored(name) != "never":
+            if "select" not in record and when_scored(self.config, name) != "never":
                 record |= evaluator.evaluate(model).record()
             if "geometry" not in record:
                 record["geometry"] = evaluator.geometry(model)
         self._note_evaluation(record, begin)
-
-    def _publish(self, model: MultitaskModel, trainer: StageTrainer, name: str, record: Record) -> None:
-        stage = self.config.stages[name]
-        extended = extends_itself(self.config, name)
-        if trainer.epoch < trainer.last_epoch and not extended:
-            return
-        # The dropout masks of smaller passes are not those that the key stands for.
-        if any(map(was_split, [*self._log.records, record])):
-            return
-        kept = ("",) if isinstance(stage, MultitaskStage) else ("encoder.", "auxiliary.")
-        weights = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
-        moments = trainer.state() if extended else {}
-        seconds = cost_paid(record) + sum(
-            cost_paid(earlier) + earlier.get("seconds_saved", 0.0)
-            for earlier in self._log.records
-            if earlier["stage"] == name
-        )
-        told = ("geometry",) if self._scored(name) == "never" else ()  # measured with this trial's max_length
-        facts = {key: value for key, value in record.items() if key in _SHARED_FACTS and key not in told}
-        state = StageState(weights, moments, trainer.optimiser.step_number, seconds, facts)
-        self._materials.store.put(stage_key(self.config, name, trainer.progress), state)
 
 
 def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:

@@ -1,7 +1,7 @@
 """What a trial has done so far: the epochs of its history, and the state to go on from.
 
-An epoch counts once its line stands in ``history.jsonl``; ``checkpoint/`` is of the last epoch there, or of the one
-that was about to be noted. Whatever is not what was written is not used: the trial then starts over.
+An epoch counts once its line stands in ``history.jsonl``; ``checkpoint/`` is of the last epoch there, of the one
+that was about to be noted, or of the middle of the next one. Whatever is not what was written is not used: the trial then starts over.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,23 +24,25 @@ from minbert.history import Record
 from minbert.model import MultitaskModel
 from minbert.sealed import is_intact
 from minbert.stages import prefixed, split_prefixed
+from minbert.steps import UnfinishedEpoch
 from minbert.training import StageTrainer
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after an epoch of a stage."""
+    """The state after an epoch of a stage, or inside one: ``unfinished`` is then what it has come to."""
 
     stage: str
     epoch: int
     step_number: int
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
+    unfinished: UnfinishedEpoch | None = None
 
     def restore(self, model: MultitaskModel, trainer: StageTrainer) -> None:
         """Bring a model and the trainer of the stage to this state."""
         model.load_state_dict(self.weights)
-        trainer.load(self.epoch, self.step_number, self.moments)
+        trainer.load(self.epoch, self.step_number, self.moments, self.unfinished)
 
 
 class TrialLog:
@@ -93,12 +97,35 @@ class TrialLog:
 
     def save(self, model: MultitaskModel, trainer: StageTrainer, record: Record) -> None:
         """Keep the state after an epoch that will be noted next."""
+        place = {"stage": record["stage"], "epoch": record["epoch"], "step": record["step"]}
+        self._save(model, trainer.state(), {**place, "noted": len(self.records) + 1, "record": record})
+
+    def save_unfinished(self, model: MultitaskModel, trainer: StageTrainer, stage: str) -> None:
+        """Keep the state inside an epoch.
+
+        Raises:
+            TrainingFailure: a value of an earlier step that only now came from a GPU is not finite.
+        """
+        unfinished = trainer.unfinished()
+        if unfinished is None:
+            return
+        place = {"stage": stage, "epoch": trainer.epoch, "step": trainer.optimiser.step_number}
+        last = self.records[-1] if self.records else None
+        losses = {f"losses/{name}": torch.stack(values) for name, values in unfinished.losses.items()}
+        self.before_writing()
+        self._save(
+            model,
+            {**trainer.state(), **losses},
+            {**place, "noted": len(self.records), "record": last, "unfinished": unfinished.facts()},
+        )
+
+    def _save(self, model: MultitaskModel, state: dict[str, Tensor], manifest: dict[str, Any]) -> None:
         with publish_folder(self._folder / "checkpoint") as temporary:
-            save_file(prefixed(model.state_dict(), trainer.state()), temporary / "state.safetensors")
-            write_text(temporary / "manifest.json", json.dumps({"record": record}))
+            save_file(prefixed(model.state_dict(), state), temporary / "state.safetensors")
+            write_text(temporary / "manifest.json", json.dumps(manifest))
 
     def _checkpoint(self) -> Checkpoint | None:
-        """The saved state, which is of the last epoch noted or one ahead of it.
+        """The saved state, which is of the last epoch noted, one ahead of it, or inside the next.
 
         A crash between saving an epoch and noting it leaves the note to be written now.
         """
@@ -106,15 +133,19 @@ class TrialLog:
         if not is_intact(folder):
             self._start_over()
             return None
-        record = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["record"]
-        if "chosen" in record and not self._choice.is_intact():
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        record, missing = manifest["record"], manifest["noted"] - len(self.records)
+        chosen = record is not None and "chosen" in record
+        if missing not in (0, 1) or (chosen and not self._choice.is_intact()):
             self._start_over()
             return None
-        weights, moments = split_prefixed(load_file(folder / "state.safetensors"))
-        if record != (self.records[-1] if self.records else None):
+        weights, state = split_prefixed(load_file(folder / "state.safetensors"))
+        if missing:
             self.add(record)
             reach("history.caught_up")
-        return Checkpoint(record["stage"], record["epoch"], record["step"], weights, moments)
+        unfinished, moments = _unfinished(manifest.get("unfinished"), state)
+        place = manifest["stage"], manifest["epoch"], manifest["step"]
+        return Checkpoint(*place, weights, moments, unfinished)
 
     def _start_over(self) -> None:
         self.records.clear()
@@ -122,3 +153,17 @@ class TrialLog:
         reach("history.dropped")
         for name in ("checkpoint", "best", "predictions"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
+
+
+def _unfinished(
+    facts: dict[str, Any] | None, state: dict[str, Tensor]
+) -> tuple[UnfinishedEpoch | None, dict[str, Tensor]]:
+    """What an epoch had come to, where there is one, and the state without its losses."""
+    if facts is None:
+        return None, state
+    losses = {
+        name.removeprefix("losses/"): list(state.pop(name).unbind())
+        for name in list(state)
+        if name.startswith("losses/")
+    }
+    return UnfinishedEpoch(**facts, losses=losses), state
