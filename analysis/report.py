@@ -52,6 +52,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
         "report.html": _template("report.html.j2", autoescape=True).render(context),
     }
     try:
+        out.mkdir(parents=True, exist_ok=True)
         settle_folder(out / PICTURES)
         with publish_folder(out / PICTURES, sealed=False) as folder:
             for picture in (picture for section in sections for picture in section.pictures):

@@ -127,6 +127,7 @@ def publish(out: Path, files: Mapping[str, str]) -> None:
         UserError: they cannot be written.
     """
     try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with publish_folder(out.absolute(), sealed=False) as folder:
             for name, text in files.items():
                 (folder / name).parent.mkdir(exist_ok=True)

@@ -7,10 +7,11 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-from minbert.durable import is_of_storage
 from minbert.errors import UserError
+from minbert.storage import is_of_storage, told
 
 STORAGE_ADVICE = (
     "what was finished is kept; bring the storage back or make room, and give the same command again"
@@ -34,8 +35,7 @@ def run(main: Callable[[], int]) -> int:
     except OSError as error:
         if not is_of_storage(error):
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror}; {STORAGE_ADVICE}", file=sys.stderr)
+        print(f"error: {told(error)}; {STORAGE_ADVICE}", file=sys.stderr)
         return EXIT_FAILED
 
 
@@ -75,3 +75,11 @@ def number(least: float, allowed: bool) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def folder(text: str) -> Path:
+    """The type of an option that takes a folder, which need not exist yet."""
+    path = Path(text)
+    if not text or (path.exists() and not path.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
+    return path

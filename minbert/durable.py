@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -14,22 +13,6 @@ from typing import Any
 
 from minbert.failpoints import reach
 from minbert.sealed import seal_folder, sealed_line, unsealed_line
-
-_OF_STORAGE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EIO,
-    errno.ESTALE,
-    errno.ENOTCONN,
-    errno.ETIMEDOUT,
-    errno.EHOSTDOWN,
-}
-
-
-def is_of_storage(error: BaseException) -> bool:
-    """Whether an error says that storage is full, read-only or out of reach, and no file of a user's is wrong."""
-    return isinstance(error, OSError) and error.errno in _OF_STORAGE
 
 
 def write_text(path: Path, text: str) -> None:
@@ -104,8 +87,9 @@ def publish_folder(target: Path, sealed: bool = True) -> Iterator[Path]:
     """Fill a temporary folder that takes the place of ``target`` when the block ends without an error.
 
     It carries its files' checksums (:mod:`minbert.sealed`) unless it is not ``sealed``. A crash between the two renames leaves the old folder aside: :func:`settle_folder` brings it back.
+    At most the folder around it is made: what lies below an empty mount point is not rebuilt there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -146,5 +130,5 @@ def clear_unfinished(folder: Path) -> None:
 
 
 def _kind(target: Path) -> str:
-    """What a published folder is called in failpoints: the entries of a folder of keys share its name."""
-    return target.parent.name if target.parent.name in ("stages", "corpus") else target.name
+    """What a published folder is called in failpoints: the entries of a folder of keys or numbers share its name."""
+    return target.parent.name if target.parent.name in ("stages", "corpus", "trials") else target.name

@@ -12,6 +12,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from minbert.storage import is_of_storage
+
 CHECKSUMS = "checksums.json"
 _MARK = b', "crc": "'
 
@@ -58,6 +60,9 @@ def damage(folder: Path, name: str | None = None) -> str | None:
     Args:
         folder: a folder that :func:`seal_folder` sealed.
         name: a file's path inside it, to look at that file alone.
+
+    Raises:
+        OSError: storage fails, which says nothing about the folder.
     """
     try:
         files = unsealed_line((folder / CHECKSUMS).read_bytes())["files"]
@@ -67,6 +72,8 @@ def damage(folder: Path, name: str | None = None) -> str | None:
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if is_of_storage(error):
+            raise
         return f"its checksums cannot be read ({type(error).__name__})"
     return None
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 from minbert.canonical import extends_itself, stage_key
 from minbert.config import MultitaskStage, TrainConfig
+from minbert.errors import TrainingFailure
 from minbert.evaluation import when_scored
 from minbert.history import Record, cost_paid, was_split
 from minbert.model import MultitaskModel
+from minbert.stage_chain import published_epochs
 from minbert.stages import StageState, StageStore
 from minbert.training import StageTrainer
 
@@ -46,11 +48,18 @@ class SharedStages:
 
         Returns:
             The history record of what was taken; None where nothing is there.
+
+        Raises:
+            TrainingFailure: another trial found that the stage fails.
         """
         stage = self._config.stages[name]
-        shorter = range(trainer.last_epoch - 1, 0, -1) if extends_itself(self._config, name) else ()
-        for epochs in (stage.epochs, *shorter):
-            state = self._store.get(stage_key(self._config, name, epochs))
+        ends = {
+            epochs: stage_key(self._config, name, epochs) for epochs in published_epochs(self._config, name)
+        }
+        for failure in filter(None, map(self._store.failure, ends.values())):
+            raise failure
+        for epochs, key in reversed(ends.items()):
+            state = self._store.get(key)
             if state is None or (epochs != stage.epochs and not state.moments):  # nothing to go on from
                 continue
             model.load_state_dict(state.weights, strict=False)
@@ -68,6 +77,12 @@ class SharedStages:
                 "seconds_saved": state.seconds,
             }
         return None
+
+    def note_failure(self, trainer: StageTrainer, name: str, failure: TrainingFailure) -> None:
+        """Tell the store of a failure that every training of the running epoch of a stage meets."""
+        if failure.cause == "nan":
+            reached = [each for each in published_epochs(self._config, name) if each >= trainer.progress]
+            self._store.put_failure(stage_key(self._config, name, reached[0]), failure)
 
     def publish(
         self, model: MultitaskModel, trainer: StageTrainer, name: str, records: Sequence[Record]

@@ -108,13 +108,20 @@ def _inside(path: Path) -> Path:
 
 def _download(name: str) -> Path:
     """The local copy of a hub checkpoint; downloaded when it is not in the cache."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow, and needed only here
+    from huggingface_hub import constants, snapshot_download  # noqa: PLC0415 - slow, and needed only here
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
     try:
         return Path(snapshot_download(name, allow_patterns=files))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except LocalEntryNotFoundError:
+        hub, cache = constants.ENDPOINT, constants.HF_HUB_CACHE
+        cause = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{hub} cannot be reached"
+        raise UserError(
+            f"--encoder {name}: no such folder, not in the hub's cache {cache}, and {cause}; name a folder "
+            "with config.json, model.safetensors and vocab.txt, or bring that cache from a machine that has it"
+        ) from None
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(
             f"--encoder {name}: no such folder, and the hub does not give it ({type(error).__name__}); "
             "name a local checkpoint folder"

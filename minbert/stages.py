@@ -3,12 +3,17 @@
 An entry is the state after some epochs of a stage that is not the last one. Its key covers
 everything that the state depends on (:func:`minbert.canonical.stage_key`), so whoever finds
 a key need not train. Entries at the epochs of a stage whose schedule has no end also hold
-the optimiser's moments: a longer run goes on from a shorter one.
+the optimiser's moments: a longer run goes on from a shorter one. A training that fails by itself, as
+every other one with its key would, leaves the failure in the place of the state.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +21,10 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minbert.durable import publish_folder
-from minbert.sealed import is_intact
+from minbert.durable import publish_folder, read_json_lines, write_text
+from minbert.errors import TrainingFailure
+from minbert.sealed import is_intact, sealed_line
+from minbert.storage import is_of_storage
 
 
 @dataclass(frozen=True)
@@ -48,27 +55,45 @@ class StageStore(Protocol):
     def put(self, key: str, state: StageState) -> None:
         """Publish an entry; an existing one stays."""
 
+    def failure(self, key: str) -> TrainingFailure | None:
+        """How the training of a key fails, or None where that is not known."""
+
+    def put_failure(self, key: str, failure: TrainingFailure) -> None:
+        """Note that whoever trains a key fails."""
+
 
 class LocalStageStore:
-    """A stage store in a folder: one folder a key, renamed into place when complete."""
+    """A stage store in a folder: one folder a key, renamed into place when complete.
+
+    Attributes:
+        folder: where it is; made when something is published.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def get(self, key: str) -> StageState | None:
-        entry = self._folder / key
+        entry = self.folder / key
         try:
             if not is_intact(entry):
                 return None
             meta = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
             tensors = load_file(entry / "state.safetensors")
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if is_of_storage(error):
+                raise
             return None
+        with suppress(OSError):  # a store that is read only
+            os.utime(entry / "manifest.json")  # used just now
         weights, moments = split_prefixed(tensors)
         return StageState(weights, moments, meta["step_number"], meta["seconds"], meta["facts"])
 
+    def has(self, key: str) -> bool:
+        """Whether there is an entry; damage shows when it is taken."""
+        return (self.folder / key / "manifest.json").is_file()
+
     def put(self, key: str, state: StageState) -> None:
-        if (self._folder / key / "manifest.json").is_file() and self.get(key) is not None:
+        if self.has(key) and self.get(key) is not None:
             return
         try:
             self._publish(key, state)
@@ -76,8 +101,45 @@ class LocalStageStore:
             if self.get(key) is None:
                 raise
 
+    def failure(self, key: str) -> TrainingFailure | None:
+        try:
+            (told,) = read_json_lines(self._failure_file(key))
+            return TrainingFailure(told["cause"], told["message"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def put_failure(self, key: str, failure: TrainingFailure) -> None:
+        self.folder.mkdir(exist_ok=True)
+        told = sealed_line({"cause": failure.cause, "message": str(failure)})
+        write_text(self._failure_file(key), told.decode() + "\n")
+
+    def collect(self, room: float, needed: Set[str] = frozenset()) -> int:
+        """Remove what was not used for longest until the entries fit into ``room`` bytes.
+
+        Args:
+            room: bytes that the entries may take.
+            needed: keys that stay in any case.
+
+        Returns:
+            Entries that were removed.
+        """
+        entries = sorted(_entries(self.folder), key=lambda entry: entry.used)
+        total, removed = sum(entry.size for entry in entries), 0
+        for entry in entries:
+            if total <= room:
+                break
+            if entry.folder.name not in needed:
+                retired = entry.folder.with_name(f".{entry.folder.name}.{os.getpid()}.old")
+                entry.folder.rename(retired)  # whoever is about to take it finds all of it or nothing
+                shutil.rmtree(retired, ignore_errors=True)
+                total, removed = total - entry.size, removed + 1
+        return removed
+
+    def _failure_file(self, key: str) -> Path:
+        return self.folder / f"{key}.failure.json"
+
     def _publish(self, key: str, state: StageState) -> None:
-        with publish_folder(self._folder / key) as temporary:
+        with publish_folder(self.folder / key) as temporary:
             save_file(prefixed(state.weights, state.moments), temporary / "state.safetensors")
             meta = {
                 "step_number": state.step_number,
@@ -85,6 +147,22 @@ class LocalStageStore:
                 "facts": state.facts,
             }
             (temporary / "manifest.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A folder of the store, its bytes, and when it was taken last (seconds since 1970)."""
+
+    folder: Path
+    size: int
+    used: float
+
+
+def _entries(folder: Path) -> Iterator[_Entry]:
+    for manifest in folder.glob("[!.]*/manifest.json"):
+        with suppress(OSError):  # another driver removes it at this moment
+            size = sum(file.stat().st_size for file in manifest.parent.iterdir())
+            yield _Entry(manifest.parent, size, manifest.stat().st_mtime)
 
 
 def prefixed(weights: dict[str, Tensor], moments: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from minbert.canonical import canonical
-from minbert.command_line import EXIT_FAILED, Parser, run
+from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, run
 from minbert.config import TrainConfig
 from minbert.corpora.texts import texts_needed
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.data_checks import check_data
 from minbert.devices import pin
 from minbert.dotted import leaves
-from minbert.errors import TrainingFailure, UserError
+from minbert.errors import Interrupted, TrainingFailure, UserError
 from minbert.history import Record, summarise
 from minbert.idle import idle_leaves, reason
+from minbert.interrupts import Interrupts
+from minbert.run_options import add_run_options, time_limits
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
@@ -40,12 +43,19 @@ def main() -> int:
     for note in sources.corpus.notes:
         print(note)
     check_data([config], sources)
-    trial = _open_trial(config, stored, sources, arguments.out)
+    trial = _open_trial(config, stored, sources, arguments)
     records: list[Record] = []
+    command = shlex.join(["python", "-m", "minbert.train", *sys.argv[1:]])
+    interrupts = Interrupts(command)
+    trial.asked_to_end = lambda: interrupts.asked
     try:
-        for record in trial.run():
-            records.append(record)
-            print(describe(record), flush=True)
+        with interrupts.watched(), interrupts.heeded():
+            for record in trial.run():
+                records.append(record)
+                print(describe(record), flush=True)
+    except Interrupted:
+        print(f"continue with: {command}")
+        return EXIT_INTERRUPTED
     except TrainingFailure as failure:
         print(f"failed ({failure.cause}): {failure}", file=sys.stderr)
         return EXIT_FAILED
@@ -133,7 +143,10 @@ def _pinned_as(config: TrainConfig, stored: TrainConfig | None) -> TrainConfig:
     return config.model_copy(update={name: getattr(stored, name) for name in automatic})
 
 
-def _open_trial(config: TrainConfig, stored: TrainConfig | None, sources: Sources, out: Path) -> Trial:
+def _open_trial(
+    config: TrainConfig, stored: TrainConfig | None, sources: Sources, arguments: argparse.Namespace
+) -> Trial:
+    out: Path = arguments.out
     if stored is not None and (canonical(stored), stored.seed) != (canonical(config), config.seed):
         raise UserError(f"--out {out}: holds a run of another configuration; choose another folder")
     try:
@@ -142,7 +155,7 @@ def _open_trial(config: TrainConfig, stored: TrainConfig | None, sources: Source
         materials = Materials(
             corpus, sources.encoder, sources.encoder.weights(), LocalStageStore(out / "stages")
         )
-        return Trial(config, materials, out)
+        return Trial(config, materials, out, time_limits(arguments), arguments.checkpoint_every)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
 
@@ -170,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", help="data folder (default: the configuration's)")
     parser.add_argument("--encoder", help="checkpoint folder or hub id (default: the configuration's)")
+    add_run_options(parser)
     return parser
 
 

@@ -158,6 +158,10 @@ class Trial:
                 except Interrupted:
                     self._log.save_unfinished(model, trainer, name)
                     raise
+                except TrainingFailure as failure:
+                    if not last:
+                        self._shared.note_failure(trainer, name, failure)
+                    raise
             yield record
 
     def _epoch(

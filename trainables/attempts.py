@@ -7,6 +7,7 @@ before it counts an epoch, and ends its process when there is one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbert.failpoints import reach
+from minbert.storage import gone, is_away
 
 FOLDER = "attempts"
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -29,7 +31,7 @@ class Attempt:
     Attributes:
         folder: the trial's folder.
         number: from 1.
-        fruitless: starts in a row before this one, by the same driver, that ended before they added an epoch.
+        fruitless: starts in a row before this one, by the same driver, that ended before they kept anything new.
     """
 
     folder: Path
@@ -65,6 +67,16 @@ class Attempt:
             if self.superseded:
                 os._exit(1)
 
+    def before_writing(self) -> None:
+        """End this process where a later start took over.
+
+        Raises:
+            OSError: the folder is no longer that of this start: its storage was taken away, or it was removed.
+        """
+        self.end_if_superseded()
+        if is_away(self.folder / FOLDER / _name(self.number)):
+            raise gone(self.folder)
+
 
 def claim(folder: Path, start: str) -> Attempt:
     """Take the next number in a trial's folder.
@@ -73,9 +85,19 @@ def claim(folder: Path, start: str) -> Attempt:
         folder: the trial's folder; made when absent.
         start: names the driver's start, so that interrupted starts do not count as fruitless ones.
     """
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    epochs = _epochs(folder)
-    owner = {"start": start, "epochs": epochs, "host": socket.gethostname(), "process": os.getpid()}
+    for needed in (
+        folder,
+        folder / FOLDER,
+    ):  # not those above: below an empty mount point nothing is to be made
+        needed.mkdir(exist_ok=True)
+    kept = _kept(folder)
+    owner = {
+        "start": start,
+        "epochs": _epochs(folder),
+        "kept": kept,
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+    }
     number = len(list((folder / FOLDER).iterdir()))
     while True:
         number += 1
@@ -86,15 +108,15 @@ def claim(folder: Path, start: str) -> Attempt:
         except FileExistsError:
             continue
         reach("attempt.claimed")
-        return Attempt(folder, number, _fruitless(folder, number, start, epochs))
+        return Attempt(folder, number, _fruitless(folder, number, start, kept))
 
 
-def _fruitless(folder: Path, number: int, start: str, epochs: int) -> int:
+def _fruitless(folder: Path, number: int, start: str, kept: str) -> int:
     count = 0
     for earlier in range(number - 1, 0, -1):
         try:
             owner = json.loads((folder / FOLDER / _name(earlier)).read_text(encoding="utf-8"))
-            if (owner["start"], owner["epochs"]) != (start, epochs):
+            if (owner["start"], owner["kept"]) != (start, kept):
                 break
         except (OSError, ValueError, KeyError, TypeError):  # its worker died while it wrote
             pass
@@ -107,6 +129,14 @@ def _epochs(folder: Path) -> int:
         return (folder / "history.jsonl").read_bytes().count(b"\n")
     except OSError:
         return 0
+
+
+def _kept(folder: Path) -> str:
+    """Names what the trial has come to: its last checkpoint, inside an epoch or at its end."""
+    try:
+        return hashlib.sha256((folder / "checkpoint" / "manifest.json").read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def _name(number: int) -> str:

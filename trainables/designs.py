@@ -95,21 +95,24 @@ class Planned:
     """Configurations that are known beforehand, each replicate of all of them before the next one.
 
     Settings with the same configuration are run once, as the first of them.
+
+    Attributes:
+        plan: values of the factors by name of the configuration, in the order in which they run.
     """
 
     def __init__(self, space: Space, identify: Identify, settings: Settings) -> None:
         self._replicates = space.settings.replicates
-        self._plan: dict[str, dict[str, Any]] = {}
+        self.plan: dict[str, dict[str, Any]] = {}
         for params in settings(space):
-            self._plan.setdefault(identify(params), params)
-        self.runs = len(self._plan) * self._replicates
+            self.plan.setdefault(identify(params), params)
+        self.runs = len(self.plan) * self._replicates
         if space.settings.trials is not None:
             self.runs = min(self.runs, space.settings.trials)
 
     def proposals(self, account: Account, redrawn: int) -> Iterator[Proposal]:
         """What of the plan was not started, in its order."""
         for replicate in range(self._replicates):
-            for identity, params in self._plan.items():
+            for identity, params in self.plan.items():
                 if (identity, replicate) not in account:
                     yield Proposal(params, replicate)
 

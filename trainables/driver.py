@@ -15,26 +15,43 @@ from ray import tune
 from rich.console import Console
 
 from minbert.command_line import STORAGE_ADVICE
-from minbert.config import Source, TrainConfig
+from minbert.config import TrainConfig
 from minbert.corpora.tokenised import tokenised
 from minbert.data_checks import check_data
 from minbert.devices import pin
 from minbert.encoder import EncoderConfig
 from minbert.errors import UserError
+from minbert.interrupts import Interrupts
 from minbert.sources import Sources
+from minbert.stages import LocalStageStore
 from minbert.time_limits import TimeLimits
 from trainables.around import Around
-from trainables.interrupts import Interrupts
+from trainables.kept_models import KEPT_MODELS, KeptModels
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
 from trainables.resources import TrialResources
-from trainables.searcher import EndOfSearch, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
+from trainables.searcher import (
+    EndedTrials,
+    EndOfSearch,
+    LedgerSearcher,
+    LeftOutOfSnapshots,
+    SuccessiveHalving,
+)
+from trainables.single_flight import SingleFlight
 from trainables.spaces import Space
-from trainables.study import NUMERICS, StudyFolder, make_folder, refuse_another_study
+from trainables.stage_room import STAGE_ROOM, StageRoom
+from trainables.study import (
+    NUMERICS,
+    Spec,
+    StudyFolder,
+    make_folder,
+    origin_note,
+    pinned_sources,
+    refuse_another_study,
+)
 from trainables.study_description import described_plan, described_study
 from trainables.trainable import TrialTrainable
 
-KEPT_MODELS = 5
 _RESTARTS = 30  # of a trial on spot machines; without an epoch in between it is given up much earlier
 
 
@@ -51,7 +68,13 @@ class Plan:
         max_concurrent: trials at a time; None: as many as fit.
         time_budget: seconds after which the start ends; None: until done.
         limits: how long a trial's steps and epochs may take.
+        checkpoint_every: seconds after which a trial keeps its state inside an epoch, too; None: it does not.
         around: the configuration that the base of a one_factor space came from; None: the space's own.
+        kept_models: how many of the best trials keep their model, besides the Pareto front; 0: none; None: all.
+        stages: the stage store, which studies may share; None: the study's own.
+        stage_room: bytes that it may take.
+        note: what study.yaml says of the study that this one is a fork of; empty: what it says already.
+        trainable: what trains a trial on a worker; benchmarks put a stub in its place.
     """
 
     space: Space
@@ -62,7 +85,13 @@ class Plan:
     max_concurrent: int | None = None
     time_budget: float | None = None
     limits: TimeLimits = field(default_factory=TimeLimits)
+    checkpoint_every: float | None = None
     around: Around | None = None
+    kept_models: int | None = KEPT_MODELS
+    stages: Path | None = None
+    stage_room: float = STAGE_ROOM * 1e9
+    note: Spec = field(default_factory=dict)
+    trainable: type[tune.Trainable] = TrialTrainable
 
 
 @dataclass
@@ -98,19 +127,11 @@ def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]
     wanted = described_study(plan.space, plan.sources, plan.seed, plan.command)
     stored = refuse_another_study(plan.study, wanted)
     numerics = {name: stored[name] for name in NUMERICS} if stored else _probe(plan, connect())
-    pinned = {**_pinned_sources(plan.sources), **numerics}
+    pinned = {**pinned_sources(plan.sources), **numerics}
     runs = described_plan(plan.space, pinned, plan.around)
-    folder = make_folder(plan.study, {**wanted, **numerics, **runs})
+    note = plan.note or origin_note(plan.study, stored)
+    folder = make_folder(plan.study, {**wanted, **numerics, **runs, **note})
     return folder, pinned
-
-
-def _pinned_sources(sources: Sources) -> dict[str, Source]:
-    texts = {name: text.fingerprint for name, text in sources.corpus.texts.items()}
-    corpus, encoder = sources.corpus, sources.encoder
-    return {
-        "data": Source(path=str(corpus.path), fingerprint=corpus.fingerprint, texts=texts),
-        "encoder": Source(path=str(encoder.folder), fingerprint=encoder.fingerprint),
-    }
 
 
 def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
@@ -146,7 +167,13 @@ def _run(
     study = folder.journal(build_sampler(plan.space, plan.seed, 0))
     study.sampler = build_sampler(plan.space, plan.seed, len(study.get_trials(deepcopy=False)))
     ledger = Ledger(study, plan.space, pinned, plan.seed)
+    models = KeptModels(folder, tasks, plan.kept_models)
+    models.catch_up(ledger.trials())
+    store = LocalStageStore(plan.stages or folder.stages)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    flights, room = SingleFlight(store.has), StageRoom(store, plan.stage_room)
     start = time.strftime("%Y%m%d-%H%M%S")
+    ending = folder.path / "tune" / f"{start}.ending"
     deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
 
     def job(issue: Issue) -> dict[str, Any]:
@@ -155,9 +182,11 @@ def _run(
             "folder": str(folder.trial(issue.number).absolute()),
             "corpus": str(corpus.absolute()),
             "encoder": str(plan.sources.encoder.folder.absolute()),
-            "stages": str(folder.stages.absolute()),
+            "stages": str(store.folder.absolute()),
             "start": start,
             "limits": asdict(plan.limits),
+            "checkpoint_every": plan.checkpoint_every,
+            "ending": str(ending.absolute()),
         }
 
     def due() -> bool:
@@ -167,13 +196,15 @@ def _run(
     if not ledger.done:
         resources = connect()
         slots = _slots(plan, resources)
-        with Progress(ledger, list(tasks), slots, console) as progress, interrupts.waiting_for_trials():
-            searcher = LedgerSearcher(ledger, job, progress)
-            stopper = EndOfSearch(searcher, due)
+        with Progress(ledger, list(tasks), slots, console) as progress, interrupts.heeded():
+            watchers = (models, flights, room, progress)
+            searcher = LedgerSearcher(
+                ledger, job, *watchers, may_start=flights.may_start, most_waiting=2 * slots
+            )
+            stopper = EndOfSearch(searcher, due, ending)
             _tune(plan, folder, ledger, searcher, stopper, progress, resources, slots, start)
         if searcher.storage_failure:
             raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
-    keep_best(folder, ledger)
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
     return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
@@ -195,7 +226,7 @@ def _tune(
     epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
     scheduler = SuccessiveHalving(stopping, epochs, ledger.histories()) if stopping else None
     tune.Tuner(
-        tune.with_resources(TrialTrainable, resources.request()),
+        tune.with_resources(plan.trainable, resources.request()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -209,7 +240,7 @@ def _tune(
             storage_path=str((folder.path / "tune").absolute()),
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_Tick(progress)],
+            callbacks=[_Tick(progress), EndedTrials()],
             stop=stopper,
             verbose=0,
         ),
@@ -229,14 +260,6 @@ class _Tick(LeftOutOfSnapshots, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._progress.tick()
-
-
-def keep_best(folder: StudyFolder, ledger: Ledger, count: int = KEPT_MODELS) -> None:
-    """Drop the models of all finished trials but the best; each can be made again from its config.yaml."""
-    finished = [trial for trial in ledger.trials() if trial.state.is_finished()]
-    complete = [trial for trial in finished if trial.state.name == "COMPLETE" and trial.value is not None]
-    best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:count]
-    folder.keep_models({trial.number for trial in best}, {trial.number for trial in finished})
 
 
 def _slots(plan: Plan, resources: TrialResources) -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.trial import FrozenTrial
 
 from minbert.errors import UserError
 from minbert.failpoints import reach
@@ -78,20 +80,73 @@ def good_length(folder: Path) -> int:
     Raises:
         UserError: a record before the last one is damaged.
     """
-    path, good = folder / JOURNAL, 0
+    try:
+        return sum(length for length, _ in _records(folder / JOURNAL))
+    except _Damaged as damaged:
+        raise UserError(
+            f"{damaged}, and nothing after it can be relied on; bring the file back from a copy, take over what "
+            "stands before it with --fork NEW, or start with another --study"
+        ) from None
+
+
+def read_trials(folder: Path) -> tuple[list[FrozenTrial], str]:
+    """The trials of a journal that is only read, and where it is damaged; what follows that place is left out.
+
+    Raises:
+        UserError: its records are whole and are not Optuna's.
+    """
+    snapshot, damage = _Snapshot(), ""
+    try:
+        for _, record in _records(folder / JOURNAL):
+            snapshot.records.append(record)
+    except _Damaged as damaged:
+        damage = str(damaged)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            storage = JournalStorage(snapshot)
+            return [
+                trial
+                for study in storage.get_all_studies()
+                for trial in storage.get_all_trials(study._study_id)
+            ], damage
+    except Exception as error:  # the storage checks no record: what lacks a field may raise anything
+        raise UserError(f"{folder / JOURNAL}: damaged: not a journal of Optuna's ({error!r})") from None
+
+
+class _Snapshot(BaseJournalBackend):
+    """The records of a journal as it stood at one moment."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        return self.records[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise PermissionError("a study that is only read is not written")
+
+
+class _Damaged(Exception):
+    """A record before the last one is damaged; which, and how."""
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records and their lengths in bytes, without a last one that is torn or damaged.
+
+    Raises:
+        _Damaged: another one is.
+    """
     lines = list(io.BytesIO(path.read_bytes())) if path.is_file() else []
     for number, line in enumerate(lines, start=1):
         try:
             if not line.endswith(b"\n"):
                 raise ValueError("torn")
-            if "op_code" not in unsealed_line(line.rstrip(b"\n")):
+            record = unsealed_line(line.rstrip(b"\n"))
+            if "op_code" not in record:
                 raise ValueError("not a record")
         except ValueError as error:
             if number == len(lines):
-                return good
-            raise UserError(
-                f"{path}:{number}: damaged ({error}), and nothing after it can be relied on; bring the file back from "
-                "a copy, or start with another --study"
-            ) from None
-        good += len(line)
-    return good
+                return
+            raise _Damaged(f"{path}:{number}: damaged ({error})") from None
+        yield len(line), record

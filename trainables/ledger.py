@@ -8,11 +8,13 @@ their stored parameters, finished ones stay.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from minbert.canonical import config_id
@@ -20,7 +22,8 @@ from minbert.config import TrainConfig
 from minbert.failpoints import reach
 from minbert.history import Record, is_evaluated, summarise
 from minbert.seeds import stream_seed
-from trainables.designs import REDRAWS, Account, Proposal, build_design
+from trainables.bounded_tpe import BoundedTPE
+from trainables.designs import REDRAWS, Proposal, build_design
 from trainables.runs import RUN
 from trainables.spaces import Space
 
@@ -57,6 +60,10 @@ class Ledger:
         pinned: leaves that hold for all trials (sources, numerics).
         seed: the study's seed.
 
+    Attributes:
+        target: how many trials are to run.
+        states: how many of the trials that count are in each state.
+
     Raises:
         UserError: the space does not fit its design.
     """
@@ -70,7 +77,10 @@ class Ledger:
         self._in_journal: dict[int, set[int]] = {}
         self._again: deque[FrozenTrial] = deque()
         self._idle: tuple[int, int] | None = None
-        self._causes: list[str] = []
+        self._causes: deque[str] = deque(maxlen=EQUAL_FAILURES)
+        self._account: dict[tuple[str, int], FrozenTrial] = {}
+        self._distributions: dict[tuple[str, BaseDistribution], BaseDistribution] = {}
+        self.states: Counter[TrialState] = Counter()
         self._take_stock()
 
     def next(self) -> Issue | None:
@@ -79,12 +89,11 @@ class Ledger:
             return self._issue_again(self._again.popleft())
         if self.started >= self.target or self.stopped_by or self._idle == self._progress():
             return None
-        account = self._account()
         for redrawn in range(REDRAWS + 1):
-            proposal = next(self._design.proposals(account, redrawn), None)
+            proposal = next(self._design.proposals(self._account, redrawn), None)
             if proposal is None:
                 break
-            issue = self._start(proposal, account, redrawn == REDRAWS)
+            issue = self._start(proposal, redrawn == REDRAWS)
             if issue is not None:
                 return issue
         self._idle = self._progress()
@@ -105,9 +114,10 @@ class Ledger:
         """Note how often a trial was started; more than once after a worker or a driver was lost."""
         self._open[number].set_user_attr("attempts", times)
 
-    def finish(self, number: int, outcome: Outcome, cause: str = "", message: str = "") -> None:
-        """Close a trial: state, metrics of its best epoch, costs, cause of a failure."""
+    def finish(self, number: int, outcome: Outcome, cause: str = "", message: str = "") -> FrozenTrial:
+        """Close a trial: state, metrics of its best epoch, costs, cause of a failure; returns what it came to."""
         trial, records = self._open.pop(number), self._reported.pop(number, [])
+        self._in_journal.pop(number, None)
         score = None
         if any(map(is_evaluated, records)):
             score = self._note_summary(trial, records)
@@ -124,18 +134,19 @@ class Ledger:
             self._study.tell(trial, score, skip_if_finished=True)
         reach("ledger.after_tell")
         self._causes.append(cause if outcome == "failed" else "")
+        self.states[TrialState.RUNNING] -= 1
+        return self._count(self._study.get_trials(deepcopy=False)[number])
 
     @property
     def stopped_by(self) -> str:
         """The cause that ended the study early: the same failure several times in a row; else empty."""
-        last = self._causes[-EQUAL_FAILURES:]
-        same = len(last) == EQUAL_FAILURES and len(set(last)) == 1
-        return last[-1] if same else ""
+        same = len(self._causes) == EQUAL_FAILURES and len(set(self._causes)) == 1
+        return self._causes[-1] if same else ""
 
     @property
     def started(self) -> int:
         """Trials that count against the target, running ones included."""
-        return len(self.trials())
+        return self.states.total()
 
     @property
     def done(self) -> bool:
@@ -143,16 +154,17 @@ class Ledger:
         if self.unfinished <= 0:
             return True
         running = bool(self._again or self._open)
-        return not running and next(self._design.proposals(self._account(), REDRAWS), None) is None
+        return not running and next(self._design.proposals(self._account, REDRAWS), None) is None
 
     @property
     def unfinished(self) -> int:
         """Trials that are still to run or running."""
-        return self.target - sum(trial.state.is_finished() for trial in self.trials())
+        finished = sum(count for state, count in self.states.items() if state.is_finished())
+        return self.target - finished
 
     def trials(self) -> list[FrozenTrial]:
         """All trials that count."""
-        return [trial for trial in self._study.get_trials(deepcopy=False) if not _ignored(trial)]
+        return [trial for trial in self._study.get_trials(deepcopy=False) if is_counted(trial)]
 
     def histories(self) -> list[dict[int, float]]:
         """Scores by epoch of every finished trial that has any; a running one reports its own again."""
@@ -167,18 +179,25 @@ class Ledger:
                 self._abandon(trial)
             elif trial.state is TrialState.RUNNING:
                 self._again.append(trial)
-
-    def _account(self) -> Account:
-        account: dict[tuple[str, int], FrozenTrial] = {}
         for trial in self.trials():
-            account.setdefault((trial.user_attrs["config_id"], trial.user_attrs["replicate"]), trial)
-        return account
+            self._count(trial)
+
+    def _count(self, trial: FrozenTrial) -> FrozenTrial:
+        """Note the state that a trial is in now; walking through all of them each time would take ever longer."""
+        self.states[trial.state] += 1
+        name = (trial.user_attrs["config_id"], trial.user_attrs["replicate"])
+        if self._account.setdefault(name, trial).number == trial.number:
+            self._account[name] = trial
+        # Optuna makes distributions anew for each trial: half of the memory that its record takes.
+        for path, own in trial.distributions.items():
+            trial.distributions[path] = self._distributions.setdefault((path, own), own)
+        return trial
 
     def _progress(self) -> tuple[int, int]:
         """Trials started and finished: while these stay the same, so does what the design proposes."""
         return self.started, self.target - self.unfinished
 
-    def _start(self, proposal: Proposal, account: Account, repeat: bool) -> Issue | None:
+    def _start(self, proposal: Proposal, repeat: bool) -> Issue | None:
         """Start what was proposed; None when the sampler drew what was started before and may draw again."""
         if proposal.params is not None:
             self._study.enqueue_trial(proposal.params, user_attrs={"replicate": proposal.replicate})
@@ -188,7 +207,7 @@ class Ledger:
         params = self._space.ask(trial)
         reach("ledger.drawn")
         config = self._configure(params, proposal.replicate)
-        earlier = account.get((config_id(config), proposal.replicate))
+        earlier = self._account.get((config_id(config), proposal.replicate))
         if proposal.params is None and earlier is not None and not repeat:
             self._copy(trial, earlier)
             return None
@@ -227,15 +246,14 @@ class Ledger:
         trial.set_user_attr("config_id", config_id(issue.config))  # last: from here on the trial is whole
         reach("ledger.whole")
         self._open[trial.number] = trial
+        self._count(self._study.get_trials(deepcopy=False)[trial.number])
         return issue
 
     def _identify(self, params: dict[str, Any]) -> str:
         return config_id(self._configure(params, 0))
 
     def _configure(self, params: dict[str, Any], replicate: int) -> TrainConfig:
-        config = self._space.config(params)
-        seed = stream_seed(self._seed, "replicate", replicate)
-        return config.model_copy(update={**self._pinned, "seed": seed})
+        return configured(self._space, self._pinned, self._seed, params, replicate)
 
     def _note_summary(self, trial: Trial, records: list[Record]) -> float:
         """Note what a trial came to; returns its score."""
@@ -249,12 +267,28 @@ class Ledger:
         return summary.metrics["select/score"]
 
 
+def configured(
+    space: Space, pinned: Mapping[str, Any], seed: int, params: Mapping[str, Any], replicate: int
+) -> TrainConfig:
+    """The configuration that a study trains for values of the factors.
+
+    Args:
+        space: the space.
+        pinned: leaves that hold for all trials.
+        seed: the study's seed.
+        params: values of the factors that apply, as Optuna stores them.
+        replicate: which repetition of the configuration.
+    """
+    config = space.config(params)
+    return config.model_copy(update={**pinned, "seed": stream_seed(seed, "replicate", replicate)})
+
+
 def build_sampler(space: Space, seed: int, trials_so_far: int) -> optuna.samplers.BaseSampler:
     """The sampler of a space; its seed moves on with the study, so that a restart draws new points."""
     settings = space.settings
     if settings.sampler == "random":
         return optuna.samplers.RandomSampler(seed=(seed + trials_so_far) % 2**32)
-    return optuna.samplers.TPESampler(
+    return BoundedTPE(
         n_startup_trials=settings.startup_trials,
         multivariate=True,
         group=True,
@@ -263,6 +297,6 @@ def build_sampler(space: Space, seed: int, trials_so_far: int) -> optuna.sampler
     )
 
 
-def _ignored(trial: FrozenTrial) -> bool:
-    whole = "config_id" in trial.user_attrs
-    return not whole or bool(trial.user_attrs.get(_UNCOUNTED))
+def is_counted(trial: FrozenTrial) -> bool:
+    """Whether a trial of a journal counts: it is whole, and no copy of an earlier one."""
+    return "config_id" in trial.user_attrs and not trial.user_attrs.get(_UNCOUNTED)

@@ -29,9 +29,7 @@ def locked(path: Path) -> Iterator[None]:
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     had_lock = (path / LOCK).exists()
     with _taken(path) as file:
-        file.truncate(0)
-        file.write(f"host {socket.gethostname()}, process {os.getpid()}")
-        file.flush()
+        _write(file, _myself())
         try:
             yield
         except UserError:  # refused: the folder is left as it was found
@@ -43,6 +41,42 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep searches off a study that is only read; its folder stays as it was found.
+
+    Whoever may not write there can lock only what a search has left; no lock: no search was ever run there.
+
+    Raises:
+        UserError: a search runs on it; the message names host and process.
+    """
+    if not os.access(path, os.W_OK):
+        with _shared(path):
+            yield
+        return
+    had_lock = (path / LOCK).exists()
+    with _taken(path) as file:
+        file.seek(0)
+        before = file.read()
+        _write(file, _myself())
+        try:
+            yield
+        finally:
+            _write(file, before)
+            if not had_lock:
+                (path / LOCK).unlink(missing_ok=True)
+
+
+@contextmanager
+def _shared(path: Path) -> Iterator[None]:
+    if not (path / LOCK).is_file():
+        yield
+        return
+    with (path / LOCK).open(encoding="utf-8") as file:
+        _lock(file, path, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
 def _taken(path: Path) -> Iterator[TextIO]:
     while True:
         try:
@@ -51,15 +85,29 @@ def _taken(path: Path) -> Iterator[TextIO]:
         except OSError as error:
             raise UserError(f"--study {path}: cannot be written: {error.strerror}") from None
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"--study {path}: in use by another search ({_owner(file)})") from None
-            except OSError as error:
-                raise UserError(f"--study {path}: cannot be locked: {error.strerror}") from None
+            _lock(file, path, fcntl.LOCK_EX)
             if _is_there(file, path / LOCK):  # else a search that was refused has just removed it
                 yield file
                 return
+
+
+def _lock(file: TextIO, path: Path, kind: int) -> None:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"--study {path}: in use by another search ({_owner(file)})") from None
+    except OSError as error:
+        raise UserError(f"--study {path}: cannot be locked: {error.strerror}") from None
+
+
+def _write(file: TextIO, text: str) -> None:
+    file.truncate(0)
+    file.write(text)
+    file.flush()
+
+
+def _myself() -> str:
+    return f"host {socket.gethostname()}, process {os.getpid()}"
 
 
 def _is_there(file: TextIO, path: Path) -> bool:
@@ -81,8 +129,8 @@ def _owner(lock: TextIO) -> str:
 
 def _leave_no_trace(path: Path, made: list[Path]) -> None:
     """A start that was refused leaves no lock, and no folder that it made (innermost first)."""
-    if not (path / "study.yaml").is_file():
-        (path / LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: something else was put there meanwhile
+    with suppress(OSError):  # not empty: something else was put there meanwhile; or its storage is away
+        if not (path / "study.yaml").is_file():
+            (path / LOCK).unlink(missing_ok=True)
             for folder in made:
                 folder.rmdir()

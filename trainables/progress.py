@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from minbert.history import is_evaluated
 from trainables.ledger import Issue, Ledger
-from trainables.searcher import Watcher
+from trainables.watcher import Watcher
 
 _REFRESH_SECONDS = 1.0
 
@@ -57,9 +57,8 @@ class Progress(Watcher):
         if not self._live and is_evaluated(record):
             self._say(f"{_named(issue)} epoch {record['epoch']}: {self._scores(record)}")
 
-    def ended(self, issue: Issue) -> None:
+    def ended(self, issue: Issue, trial: FrozenTrial) -> None:
         self._running.pop(issue.number, None)
-        trial = next(trial for trial in self._ledger.trials() if trial.number == issue.number)
         cause = trial.user_attrs.get("cause", "")
         if not self._live:
             state = {"FAIL": f"failed ({cause}): {trial.user_attrs.get('message', '')}"}.get(
@@ -93,9 +92,9 @@ class Progress(Watcher):
         return Group(Text(f"{self._counts()}; {self._best()}; {self._time_left()}"), table)
 
     def _counts(self) -> str:
-        states = Counter(trial.state.name.lower() for trial in self._ledger.trials())
+        counts = {state.name.lower(): count for state, count in self._ledger.states.items() if count}
         names = {"complete": "complete", "pruned": "stopped early", "fail": "failed", "running": "running"}
-        parts = [f"{states[state]} {name}" for state, name in names.items() if states[state]]
+        parts = [f"{counts[state]} {name}" for state, name in names.items() if state in counts]
         return f"{self._finished()} of {self._ledger.target} trials done: " + (", ".join(parts) or "none yet")
 
     def _best(self) -> str:

@@ -127,4 +127,5 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_task_events_report_interval_ms": "0",  # a record of every call, for a dashboard that is not started
 }

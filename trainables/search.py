@@ -14,27 +14,28 @@ from pathlib import Path
 
 from rich.console import Console
 
-from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, number, run, whole_number
+from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, run
 from minbert.corpora.texts import Role, texts_needed
 from minbert.data_checks import check_data
 from minbert.errors import UserError
+from minbert.interrupts import Interrupts
+from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
-from minbert.time_limits import TimeLimits
 from trainables.around import refuse_other_sources
-from trainables.chosen_space import DESIGNS, Chosen, Wish, choose
-from trainables.interrupts import Interrupts
+from trainables.chosen_space import Chosen, Wish, choose
+from trainables.fork import Fork, Wanted, find_fork, show_fork, take_over
+from trainables.kept_models import made_again
 from trainables.locks import locked
 from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
 from trainables.run_checks import coinciding
-from trainables.spaces import Space, available_spaces
-
-STEP_SECONDS, EPOCH_SECONDS = 30 * 60, 24 * 3600
-"""What no healthy step or epoch takes: trials that hang are to end, slow ones are not."""
+from trainables.search_options import gpus_per_trial, search_parser
+from trainables.spaces import Space
+from trainables.study import refuse_another_study
 
 
 def main() -> int:
     """Parse the command line, run or continue the study, print its tables."""
-    arguments = _parser().parse_args()
+    arguments = search_parser(__doc__).parse_args()
     console = Console(soft_wrap=True)
     wish = Wish(
         arguments.space,
@@ -45,7 +46,9 @@ def main() -> int:
         arguments.seed,
     )
     study = Path(arguments.study or Path(os.environ.get("MINBERT_RESULTS", "results")) / wish.name)
-    chosen = choose(wish, study)
+    fork = find_fork(study, Path(arguments.fork)) if arguments.fork else None
+    chosen = choose(wish, fork.described if fork else study)
+    study = fork.path if fork else study
     space = chosen.space
     sources = resolve(
         arguments.data,
@@ -71,23 +74,34 @@ def main() -> int:
 
         check_data(space.representatives, sources)
         show_plan(console, space, chosen.around)
+        if fork:
+            show_fork(fork, Wanted(space, sources, chosen.seed), console)
         console.print(
             f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False
         )
         return 0
-    return _search(arguments, console, chosen, sources, study)
+    return _search(arguments, console, chosen, sources, study, fork)
 
 
 def _search(
-    arguments: argparse.Namespace, console: Console, chosen: Chosen, sources: Sources, study: Path
+    arguments: argparse.Namespace,
+    console: Console,
+    chosen: Chosen,
+    sources: Sources,
+    study: Path,
+    fork: Fork | None,
 ) -> int:
-    from trainables.study import identity, refuse_another_study  # noqa: PLC0415 - slow to import: optuna
-
-    gpus = _gpus_per_trial(arguments)
+    gpus = gpus_per_trial(arguments)
     command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
-    interrupts = Interrupts(console, command)
+    say = functools.partial(console.print, markup=False, highlight=False)
+    interrupts = Interrupts(command, say, console.show_cursor)
+    wanted = Wanted(chosen.space, sources, chosen.seed, command, chosen.around)
     with locked(study), interrupts.watched():
-        refuse_another_study(study, identity(chosen.space, sources, chosen.seed))
+        note = {}
+        if fork:
+            note = take_over(fork, wanted, console)
+        else:
+            refuse_another_study(study, wanted.identity)
         quieten_ray()
         from trainables.driver import Plan, StudyStopped, run_study  # noqa: PLC0415 - imports Ray
 
@@ -106,8 +120,13 @@ def _search(
             command,
             arguments.max_concurrent,
             arguments.time_budget,
-            TimeLimits(arguments.step_timeout or None, arguments.epoch_timeout or None),
-            chosen.around,
+            limits=time_limits(arguments),
+            checkpoint_every=arguments.checkpoint_every,
+            around=chosen.around,
+            kept_models=arguments.keep,
+            stages=arguments.stages,
+            stage_room=arguments.stage_room * 1e9,
+            note=note,
         )
         try:
             ending = run_study(plan, connect, console, interrupts)
@@ -150,6 +169,11 @@ def print_results(console: Console, study: Path) -> None:
     markdown, page = write_report(loaded, study)
     console.print(f"report: {page} and {markdown}", highlight=False)
     console.print(f"trials, predictions and the best models: {study / 'trials'}", highlight=False)
+    members = {number for ensemble in tables.ensembles.values() for number in ensemble.members}
+    if without := made_again(study, members):
+        console.print(
+            f"members of the ensemble whose model was not kept: {without}", highlight=False, markup=False
+        )
 
 
 def _texts(space: Space) -> dict[str, Role]:
@@ -195,99 +219,6 @@ def _say_sources(console: Console, sources: Sources, data: str) -> None:
     ]
     if shared:
         console.print("data: examples whose text also stands in train: " + ", ".join(shared))
-
-
-def _gpus_per_trial(arguments: argparse.Namespace) -> float | None:
-    text = os.environ.get("MINBERT_GPUS_PER_TRIAL")
-    if arguments.gpus_per_trial is not None or text is None:
-        return arguments.gpus_per_trial  # type: ignore[no-any-return]
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"MINBERT_GPUS_PER_TRIAL {text!r}: a number is needed, such as 0.25 or 1") from None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m trainables.search", description=__doc__, allow_abbrev=False)
-    add = parser.add_argument
-    add(
-        "--space",
-        required=True,
-        help="name of a packaged space or path of a .yaml; " + ", ".join(available_spaces()),
-    )
-    add(
-        "--design",
-        choices=DESIGNS,
-        help="how to search the space, if not as its file says: its search section is then left out",
-    )
-    add(
-        "--around",
-        metavar="STUDY",
-        help="change one factor at a time from the best configuration of a study (--design one_factor)",
-    )
-    add(
-        "--study", help="study folder (default: results/<space>; with --design or --around a name of its own)"
-    )
-    add("--data", default="auto", help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)")
-    add(
-        "--encoder",
-        default="auto",
-        help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)",
-    )
-    add("--trials", type=whole_number(1), help="runs in all, replicates counted (default: the space's)")
-    add(
-        "--replicates",
-        type=whole_number(1),
-        help="runs of each configuration with other seeds (default: the space's)",
-    )
-    add(
-        "--max-concurrent",
-        type=whole_number(1),
-        metavar="N",
-        help="trials at a time (default: as many as fit)",
-    )
-    add("--cpus-per-trial", type=whole_number(1), metavar="N", help="default: 1")
-    add(
-        "--gpus-per-trial",
-        type=number(0, allowed=True),
-        metavar="SHARE",
-        help="0.25, 1, 2 …; default: 1 where there is a GPU",
-    )
-    add(
-        "--time-budget",
-        type=number(0, allowed=False),
-        metavar="SECONDS",
-        help="end this start after so long; continue later",
-    )
-    add(
-        "--step-timeout",
-        type=number(0, allowed=True),
-        default=STEP_SECONDS,
-        metavar="SECONDS",
-        help=f"a trial fails where a step takes longer; 0: no limit (default: {STEP_SECONDS})",
-    )
-    add(
-        "--epoch-timeout",
-        type=number(0, allowed=True),
-        default=EPOCH_SECONDS,
-        metavar="SECONDS",
-        help=f"the same for an epoch with its evaluation (default: {EPOCH_SECONDS})",
-    )
-    add(
-        "--seed",
-        type=whole_number(0),
-        help="of the study; every replicate's seed comes from it (default: 0; with --around another than STUDY's)",
-    )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="set a leaf for all trials; repeatable",
-    )
-    add("--address", help="of a running Ray cluster (default: $RAY_ADDRESS, or a private local one)")
-    add("--dry-run", action="store_true", help="check everything and show what would run; write nothing")
-    return parser
 
 
 if __name__ == "__main__":

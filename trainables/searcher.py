@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +13,12 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
+from minbert.config import TrainConfig
+from minbert.storage import told
 from trainables.ledger import Issue, Ledger
 from trainables.settings import EarlyStopping
 from trainables.trainable import STORAGE
+from trainables.watcher import Watcher
 
 logging.getLogger("ray.tune.search").setLevel(logging.ERROR)
 
@@ -31,17 +36,28 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
     Args:
         ledger: the study's account.
         job: turns an issue into a trainable's config.
-        watch: is told of every issue, result and end.
+        watchers: are told of every issue, result and end.
+        may_start: whether a configuration's training may begin now; else its trial waits without a slot.
+        most_waiting: so many trials may wait; more are not asked for.
 
     Attributes:
         closing: whether the search is being ended.
         storage_failure: why a trial could not be written, which ends the search; else empty.
     """
 
-    def __init__(self, ledger: Ledger, job: Callable[[Issue], dict[str, Any]], watch: Watcher) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        job: Callable[[Issue], dict[str, Any]],
+        *watchers: Watcher,
+        may_start: Callable[[TrainConfig], bool] = lambda config: True,
+        most_waiting: int = 1,
+    ) -> None:
         super().__init__(metric="score", mode="max")
-        self._ledger, self._job, self._watch = ledger, job, watch
+        self._ledger, self._job, self._watchers = ledger, job, watchers
+        self._may_start, self._most_waiting = may_start, most_waiting
         self._issued: dict[str, Issue] = {}
+        self._waiting: list[Issue] = []
         self.closing = False
         self.storage_failure = ""
 
@@ -49,44 +65,69 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         """Issue a trial; None while none is due, FINISHED when the target is reached."""
         if self.closing or self.storage_failure or self._ledger.stopped_by:
             return Searcher.FINISHED
-        issue = self._ledger.next()
+        issue = None
+        with self._noting():
+            issue = self._next()
+        if self.storage_failure:
+            return Searcher.FINISHED
         if issue is None:
             done = self._ledger.done or not self._issued
             return Searcher.FINISHED if done else None
         self._issued[trial_id] = issue
-        self._watch.issued(issue)
+        for watcher in self._watchers:
+            watcher.issued(issue)
         return self._job(issue)
+
+    def _next(self) -> Issue | None:
+        """The first trial that may start: one that waited, or else a new one; those that may not yet wait."""
+        for issue in self._waiting:
+            if self._may_start(issue.config):
+                self._waiting.remove(issue)
+                return issue
+        while len(self._waiting) < self._most_waiting:
+            new = self._ledger.next()
+            if new is None or self._may_start(new.config):
+                return new
+            self._waiting.append(new)
+        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the epochs of a result."""
-        self._note(trial_id, result)
+        with self._noting():
+            self._note_records(self._issued[trial_id], result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Close a trial, unless the whole search is being ended: then it stays to be continued."""
         issue = self._issued.pop(trial_id)
-        result = result or {}
+        with self._noting():
+            self._close(issue, result or {}, error)
+
+    def _close(self, issue: Issue, result: dict[str, Any], error: bool) -> None:
+        if self.storage_failure:
+            return
         if result.get("attempt"):
             self._ledger.started_on_a_worker(issue.number, result["attempt"])
         if result.get("done") and not error:
             self._note_records(issue, result)
         if error:
-            self._ledger.finish(
+            trial = self._ledger.finish(
                 issue.number, "failed", "lost", "its worker died again and again, or could not be started"
             )
         elif result.get("cause") == STORAGE:
             self.storage_failure = result.get("message", "")
             return
         elif result.get("cause"):
-            self._ledger.finish(issue.number, "failed", result["cause"], result.get("message", ""))
+            trial = self._ledger.finish(issue.number, "failed", result["cause"], result.get("message", ""))
         elif result.get("finished"):
-            self._ledger.finish(issue.number, "complete")
+            trial = self._ledger.finish(issue.number, "complete")
         elif self.closing:
             return
         else:
-            self._ledger.finish(issue.number, "pruned")
-        self._watch.ended(issue)
+            trial = self._ledger.finish(issue.number, "pruned")
+        for watcher in self._watchers:
+            watcher.ended(issue, trial)
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Tune's snapshots are not used."""
@@ -97,26 +138,38 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Tune's snapshots are not used."""
 
-    def _note(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._note_records(self._issued[trial_id], result)
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """End the search where its journal cannot be written: Tune would hold that against the trial."""
+        try:
+            yield
+        except OSError as error:
+            self.storage_failure = told(error)
 
     def _note_records(self, issue: Issue, result: dict[str, Any]) -> None:
         for record in result.pop("records", []):
             self._ledger.report(issue.number, record)
-            self._watch.reported(issue, record)
+            for watcher in self._watchers:
+                watcher.reported(issue, record)
 
 
-class Watcher:
-    """Is told what happens in a search; this one does nothing with it."""
+class EndedTrials(LeftOutOfSnapshots, tune.Callback):
+    """Empties what Tune keeps of each trial until its end, which nothing asks for once the trial has ended."""
 
-    def issued(self, issue: Issue) -> None:
-        """A trial was handed out."""
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._empty(trial)
 
-    def reported(self, issue: Issue, record: dict[str, Any]) -> None:
-        """A trial finished an epoch."""
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._empty(trial)
 
-    def ended(self, issue: Issue) -> None:
-        """A trial was closed."""
+    def _empty(self, trial: Any) -> None:
+        trial.config.clear()
+        trial.evaluated_params.clear()
+        trial.set_experiment_tag("")
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+        trial.run_metadata.last_result = {"done": True}
+        trial._default_result_or_future = None
 
 
 class SuccessiveHalving(AsyncHyperBandScheduler):
@@ -145,16 +198,24 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
 
 
 class EndOfSearch(LeftOutOfSnapshots, tune.Stopper):
-    """Ends the whole search when asked to; running trials keep their state for the next start."""
+    """Ends the whole search when asked to; running trials keep their state for the next start.
 
-    def __init__(self, searcher: LedgerSearcher, due: Callable[[], bool]) -> None:
-        self._searcher, self._due = searcher, due
+    Args:
+        searcher: hands out no more trials from then on.
+        due: whether it is time to end.
+        ending: file whose appearance tells the workers to keep what they have done, in mid-epoch, too.
+    """
+
+    def __init__(self, searcher: LedgerSearcher, due: Callable[[], bool], ending: Path) -> None:
+        self._searcher, self._due, self._ending = searcher, due, ending
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         """Whether it is time to end."""
-        if self._due() or self._searcher.storage_failure:
+        if not self._searcher.closing and (self._due() or self._searcher.storage_failure):
             self._searcher.closing = True
+            with suppress(OSError):  # storage that is away cannot be told
+                self._ending.touch()
         return self._searcher.closing

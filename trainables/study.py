@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import yaml
 
+from minbert.config import Source
 from minbert.durable import clear_unfinished, write_text
 from minbert.errors import UserError
 from minbert.failpoints import reach
@@ -31,17 +32,19 @@ Spec = dict[str, Any]
 _UNWRITTEN = ".study.yaml.*.tmp"  # left by a start that was killed while it wrote
 
 # What must not change between two starts of a study, and how to name it.
-_PINNED = (
-    ("space_fingerprint", "search space"),
-    ("data.fingerprint", "data"),
-    ("data.texts", "content of the text files"),
-    ("encoder.fingerprint", "encoder"),
-    ("seed", "seed"),
-)
+_PINNED = {
+    "space_fingerprint": "search space",
+    "data.fingerprint": "data",
+    "data.texts": "content of the text files",
+    "encoder.fingerprint": "encoder",
+    "seed": "seed",
+}
 
 
 NUMERICS = ("device", "precision", "threads")
 """What the first start found for ``auto``."""
+FORKED_FROM = "forked_from"
+"""Key of study.yaml: ``study``, the folder that trials were taken over from, and how many (:mod:`trainables.fork`)."""
 _UNTRAINED = ("name", "source", "description", "search.", "paper.", "claims.")
 _OF_SEARCH = ("search.design", "search.base.")
 """What a study's runs depend on of its search section."""
@@ -85,13 +88,12 @@ class StudyFolder:
             unwritten.unlink()
         shutil.rmtree(self.path / "tune", ignore_errors=True)
 
-    def keep_models(self, numbers: set[int], finished: set[int]) -> None:
-        """Of the finished trials, keep the models of ``numbers`` only; no finished trial needs its checkpoint."""
-        for number in finished:
-            shutil.rmtree(self.trial(number) / "checkpoint", ignore_errors=True)
-            reach("models.dropping")
-            if number not in numbers:
-                shutil.rmtree(self.trial(number) / "best", ignore_errors=True)
+    def drop(self, number: int, model: bool) -> None:
+        """Drop the checkpoint of a finished trial, which it needs no more, and its model if that is not kept."""
+        shutil.rmtree(self.trial(number) / "checkpoint", ignore_errors=True)
+        reach("models.dropping")
+        if model:
+            shutil.rmtree(self.trial(number) / "best", ignore_errors=True)
 
 
 def read_spec(path: Path) -> Spec | None:
@@ -136,43 +138,93 @@ def identity(space: Space, sources: Sources, seed: int) -> Spec:
     }
 
 
-def refuse_another_study(path: Path, wanted: Spec) -> Spec | None:
+def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> Spec | None:
     """Return what study.yaml says, or None where there is no study yet.
+
+    Args:
+        path: the study's folder.
+        wanted: its :func:`identity`.
+        option: of the command line that names the folder.
 
     Raises:
         UserError: the folder cannot be used, its journal is damaged, or space, data, encoder or seed are others;
             the message names the difference.
     """
-    _refuse_links(path)
+    refuse_links(path)
     stored = read_spec(path)
     if stored is None:
         return None
     good_length(path)
-    for dotted, name in _PINNED:
-        old, new = _get(stored, dotted), _get(wanted, dotted)
-        if old is None and new is not None and dotted != "data.texts":
-            raise UserError(f"{path / 'study.yaml'}: damaged: {dotted} is missing")
-        if old != new:
-            detail = f"{old} there, {new} now"
-            if dotted == "space_fingerprint":
-                detail = _space_difference(stored, wanted)
-            raise UserError(
-                f"--study {path}: made with another {name} ({detail}); choose another --study folder"
-            )
-    for name in NUMERICS:
-        if stored.get(name) is None:
-            raise UserError(f"{path / 'study.yaml'}: damaged: {name} is missing")
+    check_whole(path, stored)
+    for dotted in _PINNED:
+        if found := difference(stored, wanted, dotted):
+            forkable = ", or take over what still holds with --fork NEW" if option == "--study" else ""
+            raise UserError(f"{option} {path}: made with {found}; choose another {option} folder{forkable}")
     return stored
 
 
-def _refuse_links(path: Path) -> None:
-    """Refuse entries of a study that lead out of its folder, where a search would write and clear."""
+def check_whole(path: Path, stored: Spec) -> None:
+    """Refuse a study.yaml that lacks what pins the study.
+
+    Raises:
+        UserError: something is missing.
+    """
+    for dotted in (*_PINNED, *NUMERICS):
+        if _get(stored, dotted) is None and dotted != "data.texts":
+            raise UserError(f"{path / 'study.yaml'}: damaged: {dotted} is missing")
+
+
+def difference(stored: Spec, wanted: Spec, dotted: str) -> str:
+    """What is different at a key that pins the study, with both values; empty where nothing is."""
+    old, new = _get(stored, dotted), _get(wanted, dotted)
+    if old == new:
+        return ""
+    detail = f"{old} there, {new} now"
+    if dotted == "space_fingerprint":
+        detail = _space_difference(stored, wanted)
+    return f"another {_PINNED.get(dotted, dotted)} ({detail})"
+
+
+def refuse_links(path: Path) -> None:
+    """Refuse entries of a study that lead out of its folder, where a search would write and clear.
+
+    Raises:
+        UserError: there is one.
+    """
     inside = path.resolve()
     for entry in (*path.glob("*"), *path.glob("trials/*"), *path.glob("stages/*")):
         if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
             raise UserError(
                 f"{entry}: is a link out of the study's folder, to {entry.readlink()}; nothing there is touched"
             )
+
+
+def pinned_sources(sources: Sources) -> dict[str, Source]:
+    """Data and encoder as every configuration of a study names them."""
+    texts = {name: text.fingerprint for name, text in sources.corpus.texts.items()}
+    corpus, encoder = sources.corpus, sources.encoder
+    return {
+        "data": Source(path=str(corpus.path), fingerprint=corpus.fingerprint, texts=texts),
+        "encoder": Source(path=str(encoder.folder), fingerprint=encoder.fingerprint),
+    }
+
+
+def origin_note(path: Path, stored: Spec | None) -> Spec:
+    """What study.yaml says of the study that this one is a fork of: ``forked_from``, or nothing.
+
+    Raises:
+        UserError: not everything was taken over yet.
+    """
+    note = (stored or {}).get(FORKED_FROM)
+    if note is None:
+        return {}
+    if not isinstance(note, dict) or "study" not in note:
+        raise UserError(f"{path / 'study.yaml'}: damaged: {FORKED_FROM}")
+    if "trials" not in note:
+        raise UserError(
+            f"--study {path}: taking over from {note['study']} was interrupted; give that command, with --fork, again"
+        )
+    return {FORKED_FROM: note}
 
 
 def make_folder(path: Path, spec: Spec) -> StudyFolder:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import functools
+import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,29 @@ from ray import tune
 from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
-from minbert.durable import is_of_storage
-from minbert.errors import TrainingFailure
+from minbert.errors import Interrupted, TrainingFailure
 from minbert.history import Record, is_evaluated
 from minbert.stages import LocalStageStore
+from minbert.storage import gone, is_away, is_of_storage, told
 from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
 from trainables.attempts import Attempt, claim
 
 STORAGE = "storage"
 """Cause of a trial that could not be written: it stays to be continued, and the search ends."""
+SECONDS_BETWEEN_LOOKS = 0.5
+"""How often a trial looks whether it is to end."""
 FRUITLESS = 4
-"""A trial whose worker died so often without having added an epoch is given up."""
+"""A trial whose worker died so often without having kept anything new is given up."""
 
 
 class TrialTrainable(tune.Trainable):
     """Trains one issued trial; a step of the trainable is one evaluated epoch.
 
     Its ``config`` holds ``config`` (a TrainConfig as plain data), ``folder``, ``corpus``,
-    ``encoder`` and ``stages`` (paths), ``start`` (names the driver's start) and ``limits`` (seconds of a ``step``
-    and an ``epoch``, or None). A result holds ``records`` (history lines since the last result), ``score``,
+    ``encoder`` and ``stages`` (paths), ``start`` (names the driver's start), ``limits`` (seconds of a ``step``
+    and an ``epoch``, or None), ``checkpoint_every`` (seconds, or None) and ``ending`` (a file: once it is there, the
+    trial keeps what it has done and ends). A result holds ``records`` (history lines since the last result), ``score``,
     ``epoch``, ``finished``, ``attempt`` (its number) and, after a failure, ``cause`` and ``message``.
     """
 
@@ -64,26 +68,38 @@ class TrialTrainable(tune.Trainable):
         """Train up to the next evaluated epoch; a continued trial first hands over all it has."""
         records: list[Record] = []
         try:
-            if self._trial is None:
-                self._trial = self._open()
-                self._records = self._trial.run()
-            for record in self._records:
-                records.append(record)
-                self._seen += 1
-                if is_evaluated(record) and self._seen >= self._trial.found:
-                    return self._result(records)
-            return {**self._result(records), "finished": True, "done": True}
-        except TimeoutError:
-            raise  # a worker that is out of reach holds the folder: Tune starts the trial anew, elsewhere
-        except TrainingFailure as failure:
-            return self._failure(records, failure.cause, str(failure))
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            return self._failure(records, "oom", str(error))
+            return self._train(records)
+        except Interrupted:
+            self.cleanup()
+            self._trial = None
+            return self._result(records)
         except Exception as error:
-            if stored := _storage_error(error):
-                return self._failure(records, STORAGE, str(stored))
-            (Path(self._job["folder"]) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            return self._failure(records, "exception", f"{type(error).__name__}: {error}")
+            return self._failure(records, *self._cause(error))
+
+    def _train(self, records: list[Record]) -> dict[str, Any]:
+        if self._trial is None:
+            self._trial = self._open()
+            self._records = self._trial.run()
+        for record in self._records:
+            records.append(record)
+            self._seen += 1
+            if is_evaluated(record) and self._seen >= self._trial.found:
+                return self._result(records)
+        return {**self._result(records), "finished": True, "done": True}
+
+    def _cause(self, error: Exception) -> tuple[str, str]:
+        """The cause and the message of a failure; what is none of the trial's is raised again."""
+        if isinstance(error, TrainingFailure):
+            return error.cause, str(error)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return "oom", str(error)
+        if stored := _storage_error(error, Path(self._job["folder"])):
+            return STORAGE, told(stored)
+        if isinstance(error, TimeoutError):
+            raise error  # a worker that is out of reach holds the folder: Tune starts the trial anew, elsewhere
+        text = "".join(traceback.format_exception(error))
+        (Path(self._job["folder"]) / "error.txt").write_text(text, encoding="utf-8")
+        return "exception", f"{type(error).__name__}: {error}"
 
     def cleanup(self) -> None:
         """Let go of the trial's folder, which is complete after every epoch."""
@@ -98,11 +114,15 @@ class TrialTrainable(tune.Trainable):
         if ended := read_timeout(folder):
             raise ended
         if self._attempt.fruitless >= FRUITLESS:
-            raise TrainingFailure("lost", f"lost {self._attempt.fruitless} workers within one epoch")
+            raise TrainingFailure(
+                "lost", f"lost {self._attempt.fruitless} workers without a checkpoint in between"
+            )
         self._open_things.enter_context(self._attempt.guarded())
         materials = _materials(self._job["corpus"], self._job["encoder"], self._job["stages"])
-        trial = Trial(self._config, materials, folder, TimeLimits(**self._job["limits"]))
-        trial.before_writing = self._attempt.end_if_superseded
+        limits = TimeLimits(**self._job["limits"])
+        trial = Trial(self._config, materials, folder, limits, self._job["checkpoint_every"])
+        trial.asked_to_end = now_and_then(Path(self._job["ending"]).exists)
+        trial.before_writing = self._attempt.before_writing
         return trial
 
     def _result(self, records: list[Record]) -> dict[str, Any]:
@@ -132,15 +152,32 @@ class TrialTrainable(tune.Trainable):
         }
 
 
-def _storage_error(error: BaseException) -> OSError | None:
-    """The failure of storage that an error is or comes from: safetensors and Arrow have errors of their own."""
+def now_and_then(look: Callable[[], bool]) -> Callable[[], bool]:
+    """Ask something that takes its time once in a while only; in between the last answer holds."""
+    answer, due = False, 0.0
+
+    def ask() -> bool:
+        nonlocal answer, due
+        if time.monotonic() >= due:
+            answer, due = look(), time.monotonic() + SECONDS_BETWEEN_LOOKS
+        return answer
+
+    return ask
+
+
+def _storage_error(error: BaseException, folder: Path) -> OSError | None:
+    """The failure of storage that an error is or comes from: safetensors and Arrow have errors of their own.
+
+    The folder of the study's trials was there when the trial was handed out: without it, the whole study is gone.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and is_of_storage(seen):
             return seen
         seen = seen.__cause__ or seen.__context__
-    full = "No space left on device" in str(error)
-    return OSError(errno.ENOSPC, "No space left on device") if full else None
+    if "No space left on device" in str(error):
+        return OSError(errno.ENOSPC, "No space left on device")
+    return gone(folder.parent.parent) if is_away(folder.parent) else None
 
 
 @functools.lru_cache(maxsize=2)

@@ -75,3 +75,13 @@ def test_one_file_can_be_looked_at_alone(folder: Path) -> None:
     assert damage(folder, "inner/weights") is None
     assert "facts.json" in str(damage(folder, "facts.json"))
     assert "is missing" in str(damage(folder, "a file that was never there"))
+
+
+def test_storage_that_fails_is_not_taken_for_damage(tmp_path: Path) -> None:
+    """Whoever finds damage throws the folder away."""
+    (tmp_path / "weights").write_bytes(b"12")
+    seal_folder(tmp_path)
+    (tmp_path / "weights").unlink()
+    (tmp_path / "weights").symlink_to("/proc/self/mem")  # whose first page gives an input/output error
+    with pytest.raises(OSError, match="Input/output error"):
+        is_intact(tmp_path)

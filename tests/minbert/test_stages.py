@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from minbert.errors import TrainingFailure
 from minbert.sealed import CHECKSUMS
 from minbert.stages import LocalStageStore, StageState, prefixed, split_prefixed
 
@@ -42,9 +44,9 @@ def test_an_entry_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_an_existing_entry_stays(tmp_path: Path) -> None:
     store = LocalStageStore(tmp_path)
     store.put("key", STATE)
-    before = (tmp_path / "key" / "manifest.json").stat().st_mtime_ns
+    before = (tmp_path / "key" / "state.safetensors").stat().st_mtime_ns
     store.put("key", STATE)
-    assert (tmp_path / "key" / "manifest.json").stat().st_mtime_ns == before
+    assert (tmp_path / "key" / "state.safetensors").stat().st_mtime_ns == before
 
 
 def flip(entry: Path) -> None:
@@ -91,3 +93,30 @@ def test_a_damaged_entry_counts_as_absent_and_is_replaced(
 def test_weights_and_moments_of_one_name_do_not_meet() -> None:
     weights, moments = {"a": torch.ones(1)}, {"a": torch.zeros(1)}
     assert split_prefixed(prefixed(weights, moments)) == (weights, moments)
+
+
+def test_what_was_not_taken_for_longest_goes_first_when_room_is_short(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path)
+    for hours, key in enumerate("abcd"):
+        store.put(key, STATE)
+        os.utime(tmp_path / key / "manifest.json", (hours * 3600, hours * 3600))
+    size = sum(file.stat().st_size for file in (tmp_path / "a").iterdir())
+    assert store.get("a") is not None  # taken now
+    assert store.collect(4 * size) == 0
+    assert store.collect(2.5 * size, needed={"b"}) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert store.collect(0, needed={"b"}) == 1
+    assert store.has("b") and not store.has("a")
+
+
+def test_a_failure_is_told_to_whoever_wants_the_key_and_a_damaged_note_to_nobody(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path / "stages")
+    assert store.failure("key") is None
+    store.put_failure("key", TrainingFailure("nan", "the loss is nan"))
+    found = store.failure("key")
+    assert found is not None and (found.cause, str(found)) == ("nan", "the loss is nan")
+    assert store.failure("other") is None
+    note = tmp_path / "stages" / "key.failure.json"
+    note.write_text(note.read_text().replace("loss", "lost"))
+    assert store.failure("key") is None
+    assert not store.has("key")

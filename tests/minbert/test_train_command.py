@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import yaml
 
 from minbert import train
 from minbert.command_line import run
+from tests.minbert.test_trial import assert_same_outcome
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -212,3 +215,24 @@ def test_a_training_that_explodes_ends_with_exit_code_3_and_its_cause(
     (tmp_path / "config.yaml").write_text(CONFIG.replace("1e-3", "1e+30"))
     code, _, error = called(arguments)
     assert code == 3 and error.startswith("failed (nan): ") and error.count("\n") == 1
+
+
+def test_a_run_that_gets_a_signal_keeps_its_running_epoch_and_goes_on_to_the_same_end(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 2, epoch_examples: 3000"))
+    command = [sys.executable, "-m", "minbert.train", *arguments, "--checkpoint-every", "0.2"]
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], cwd=ROOT, check=True, capture_output=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    kept = tmp_path / "out" / "checkpoint" / "manifest.json"
+    while not kept.is_file():  # in the middle of the first epoch
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert "continue with: python -m minbert.train" in output
+    assert json.loads(kept.read_text())["unfinished"]["steps"] > 0
+    assert not (tmp_path / "out" / "history.jsonl").exists()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert_same_outcome(tmp_path / "whole", tmp_path / "out")

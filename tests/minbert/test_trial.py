@@ -638,3 +638,21 @@ def test_a_kept_model_of_one_task_can_be_started_from(
     with pytest.raises(UserError, match=r"a model for every task; name one of .*best/qqp, .*best/sst"):
         resolve(str(corpus_folder), str(folder / "best"), tasks)
     assert resolve(str(corpus_folder), str(folder / "best" / "sst"), tasks).encoder.folder.name == "encoder"
+
+
+def test_a_beginning_that_fails_is_not_tried_again_by_other_trials(
+    configure: MakeConfig, materials: MakeMaterials, tmp_path: Path
+) -> None:
+    exploding = {"stages__simcse__learning_rate": 1e30, "stages__simcse__max_grad_norm": None}
+    store, told, steps = tmp_path / "store", [], []
+    for number, epochs in enumerate((2, 3)):
+        config = configure(stages__simcse__epochs=epochs, stages__finetune__epochs=number + 1, **exploding)
+        trial = Trial(config, materials(store), tmp_path / str(number))
+        trial.asked_to_end = lambda: bool(steps.append(1))  # type: ignore[func-returns-value]
+        with pytest.raises(TrainingFailure) as failure:
+            list(trial.run())
+        told.append((failure.value.cause, str(failure.value), len(steps)))
+    assert told[0] == told[1]  # no further step was taken
+    assert told[0][0] == "nan" and told[0][2] > 0
+    healthy = configure(stages__simcse__epochs=1)
+    assert list(Trial(healthy, materials(store), tmp_path / "healthy").run())

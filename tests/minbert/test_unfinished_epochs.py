@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from minbert.config import TrainConfig
 from minbert.durable import read_json_lines
 from minbert.errors import Interrupted
-from minbert.trial import Materials, Trial
+from minbert.trial import Trial
 from tests.minbert.test_trial import FULL, MakeConfig, MakeMaterials, assert_same_outcome
 
 

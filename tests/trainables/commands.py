@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minbert.failpoints import VARIABLE
@@ -24,10 +24,17 @@ CommandLine = Callable[..., tuple[int, str]]
 
 
 def start_search(
-    folder: Path, *arguments: str, space: str | Path = SPACE, failpoints: Path | None = None
+    folder: Path,
+    *arguments: str,
+    space: str | Path = SPACE,
+    failpoints: Path | None = None,
+    within: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
-    """Start the search in a process of its own, in ``folder``; it dies at what is armed in ``failpoints``."""
-    command = [sys.executable, "-m", "trainables.search", "--space", str(space), *arguments]
+    """Start the search in a process of its own, in ``folder``; it dies at what is armed in ``failpoints``.
+
+    ``within``: a command that runs it elsewhere, in a namespace.
+    """
+    command = [*within, sys.executable, "-m", "trainables.search", "--space", str(space), *arguments]
     hidden = ("MINBERT_", "RAY_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     environment[MARK] = str(folder)

@@ -53,10 +53,11 @@ def test_a_guard_that_was_left_ends_nothing(tmp_path: Path) -> None:
     time.sleep(1.5)  # longer than between two looks
 
 
-def test_only_starts_of_one_search_without_an_epoch_in_between_are_fruitless(tmp_path: Path) -> None:
+def test_only_starts_of_one_search_without_a_checkpoint_in_between_are_fruitless(tmp_path: Path) -> None:
     assert [claim(tmp_path, "a").fruitless for _ in range(3)] == [0, 1, 2]
     assert [claim(tmp_path, "b").fruitless for _ in range(2)] == [0, 1]
-    (tmp_path / "history.jsonl").write_text("{}\n")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "manifest.json").write_text('{"step": 7}')
     assert [claim(tmp_path, "b").fruitless for _ in range(2)] == [0, 1]
 
 

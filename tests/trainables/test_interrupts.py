@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,6 @@ LONG = ["--set", "search.early_stopping=null", "--set", "stages.simcse.epochs=0"
         "--set", "stages.finetune.epochs=50", "--set", "stages.finetune.epoch_examples=640", "--trials", "30"]  # fmt: skip
 CONTINUE = f"continue with: python -m trainables.search --space {SPACE}"
 
-Send = Callable[[int], None]
-
-
-def to_group(number: int) -> Callable[[int], None]:
-    return lambda process: os.killpg(process, number)
-
 
 @pytest.fixture
 def running(tmp_path: Path) -> subprocess.Popen[str]:
@@ -36,21 +30,31 @@ def running(tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(
-    "send",
-    [to_group(signal.SIGTERM), to_group(signal.SIGINT)],
-    ids=["SIGTERM to the group", "Ctrl-C in a terminal"],
-)
-def test_one_signal_ends_cleanly_and_names_the_command_that_continues(
-    running: subprocess.Popen[str], tmp_path: Path, send: Send
+def test_sigterm_to_all_processes_ends_cleanly_and_names_the_command_that_continues(
+    running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    send(running.pid)
+    os.killpg(running.pid, signal.SIGTERM)
     output, errors = running.communicate(timeout=HANG)
     assert (running.returncode, errors) == (130, "")
-    assert "finished epochs are kept" in output
+    assert "what was done is kept" in output
     assert CONTINUE in output
     assert all_end(tmp_path)
     assert set(state_names(tmp_path / "results" / "small_ablation")) == {"RUNNING"}
+
+
+def test_ctrl_c_in_a_terminal_keeps_what_was_done_inside_an_epoch(tmp_path: Path) -> None:
+    endless = [option.replace("examples=640", "examples=500000") for option in LONG]
+    process = start_search(tmp_path, *endless, "--max-concurrent", "1")
+    trial = tmp_path / "results" / "small_ablation" / "trials"
+    wait_until(lambda: any(trial.glob("*/config.yaml")), process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=HANG)
+    assert (process.returncode, errors) == (130, "")
+    assert CONTINUE in output
+    (kept,) = trial.glob("*/checkpoint/manifest.json")
+    manifest = json.loads(kept.read_text())
+    assert (manifest["epoch"], manifest["record"]) == (1, None)
+    assert manifest["unfinished"]["steps"] == manifest["step"]
 
 
 def test_two_signals_end_at_once_and_the_study_goes_on(

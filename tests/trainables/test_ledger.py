@@ -211,3 +211,28 @@ def test_a_journal_left_locked_and_torn_by_a_killed_driver_is_continued(tmp_path
     second = Ledger(study, space.fix("search.trials", 2), PINNED, seed=0)
     complete(second, issue(second), 0.6)
     assert [trial.value for trial in second.trials()] == [0.5, 0.6]
+
+
+def test_states_are_counted_as_the_journal_has_them(tmp_path: Path, space: Space) -> None:
+    first = open_ledger(tmp_path, space, trials=6)
+    complete(first, issue(first), 0.5)
+    first.finish(issue(first), "failed", "nan", "loss is nan")
+    issue(first)
+    for ledger in (first, open_ledger(tmp_path, space, trials=6)):
+        assert (ledger.started, ledger.unfinished) == (3, 4)
+        assert +ledger.states == {TrialState.COMPLETE: 1, TrialState.FAIL: 1, TrialState.RUNNING: 1}
+    second = open_ledger(tmp_path, space, trials=6)
+    complete(second, issue(second), 0.5)
+    assert +second.states == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
+
+
+def test_trials_share_their_distributions_and_a_ledger_forgets_what_ended(
+    tmp_path: Path, space: Space
+) -> None:
+    first = open_ledger(tmp_path, space)
+    complete(first, issue(first), 0.5)
+    complete(first, issue(first), 0.6)
+    for ledger in (first, open_ledger(tmp_path, space)):
+        one, other = (trial.distributions for trial in ledger.trials())
+        assert all(one[path] is other[path] for path in one.keys() & other.keys())
+    assert not (first._open or first._reported or first._in_journal)

@@ -98,7 +98,7 @@ def test_a_trial_whose_worker_dies_again_and_again_within_one_epoch_is_given_up(
     process.communicate(timeout=_HANG)
     (trial,) = counted(study)
     assert (trial.state.name, trial.user_attrs["cause"]) == ("FAIL", "lost")
-    assert trial.user_attrs["message"] == "lost 4 workers within one epoch"
+    assert trial.user_attrs["message"] == "lost 4 workers without a checkpoint in between"
 
 
 def test_a_trial_that_a_time_limit_ended_fails_for_that_and_is_not_tried_again(

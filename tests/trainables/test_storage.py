@@ -1,54 +1,200 @@
-"""A disk that is full: the search ends with one line, and goes on once there is room."""
+"""Storage that is full, read-only, broken, frozen or gone: one line, nothing lost, and the same command goes on."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.trainables.commands import SMALL, start_search
-from tests.trainables.studies import state_names
+from tests.trainables.disks import Disk, call, why_no_disks
+from tests.trainables.studies import (
+    all_end,
+    attempts,
+    counted,
+    history,
+    predictions,
+    state_names,
+    wait_until,
+    weights,
+)
+from tests.trainables.test_chaos import folder_of, repeat
+from trainables.runs import RUN
 
 ROOM_FOR_A_START, ROOM = "size=14m", "size=200m"
-
-
-def mount(*arguments: str) -> bool:
-    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
+SPACE = """\
+description: Two trials whose storage fails
+search: {design: listed}
+runs: {mean: {}, cls: {set: {pooling: cls}}}
+stages: {finetune: {epochs: 3, epoch_examples: 120}}
+"""
+OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32", "--max-concurrent", "2")
+FROZEN_SECONDS = 15
+_HANG = 240
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of its own that is full after a few models."""
-    folder = tmp_path / "disk"
+    folder = tmp_path / "small"
     folder.mkdir()
-    if (
-        os.geteuid()
-        or not shutil.which("mount")
-        or not mount("-t", "tmpfs", "-o", ROOM_FOR_A_START, "tmpfs", str(folder))
-    ):
-        pytest.skip("mounting a small disk needs root")
+    if why_no_disks() or not call("mount", "-t", "tmpfs", "-o", ROOM_FOR_A_START, "tmpfs", folder):
+        pytest.skip(why_no_disks() or "no disk can be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.chaos
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk that can be broken."""
+    made = None if why_no_disks() else Disk.make(tmp_path)
+    if made is None:
+        pytest.skip(why_no_disks() or "no disk can be mounted here: is there a loop device?")
+    yield made
+    made.thaw()
+    while made.folder.is_mount():
+        made.unmount()
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+def ends(folder: Path, study: Path, space: Path) -> tuple[int, str, str]:
+    """One start of the search: its exit code, output and errors."""
+    process = start_search(folder, *OPTIONS, "--study", str(study), space=space)
+    output, errors = process.communicate(timeout=_HANG)
+    return process.returncode, output, errors
+
+
+def start_and_reach_an_epoch(folder: Path, study: Path, space: Path) -> subprocess.Popen[str]:
+    process = start_search(folder, *OPTIONS, "--study", str(study), space=space)
+    first = folder_of(study, 0) / "history.jsonl"
+    wait_until(lambda: first.is_file() and first.stat().st_size > 0, process)
+    return process
+
+
+def assert_as_if_undisturbed(study: Path, out: Path) -> None:
+    """Every trial is there once and is what it would have been alone."""
+    trials = counted(study)
+    assert sorted(trial.params[RUN] for trial in trials) == ["cls", "mean"]
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    for trial in trials:
+        folder = folder_of(study, trial.number)
+        alone = repeat(folder, out / f"alone-{trial.number}")
+        assert history(folder) == history(alone)
+        assert weights(folder) == weights(alone) != {}
+        assert predictions(folder) == predictions(alone) != {}
+
+
+def assert_one_line(errors: str) -> None:
+    assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+
+
 def test_a_search_on_a_full_disk_ends_in_one_line_and_goes_on_once_there_is_room(
     small_disk: Path, tmp_path: Path
 ) -> None:
     command = ("--trials", "3", *SMALL, "--study", str(small_disk / "study"))
     process = start_search(tmp_path, *command)
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=_HANG)
     assert process.returncode == 3, errors
-    assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+    assert_one_line(errors)
     assert "No space left on device; what was finished is kept" in errors
     assert "FAIL" not in state_names(small_disk / "study")
-    assert mount("-o", f"remount,{ROOM}", str(small_disk))
+    assert call("mount", "-o", f"remount,{ROOM}", small_disk)
     process = start_search(tmp_path, *command)
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=_HANG)
     assert (process.returncode, errors) == (0, "")
     states = state_names(small_disk / "study")
     assert len(states) == 3 and set(states) <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.parametrize(
+    ("fail", "reasons"),
+    [
+        (Disk.become_read_only, ("Read-only file system",)),
+        (Disk.break_down, ("Input/output error",)),
+        (Disk.unmount, ("No such file or directory", "is no longer there")),
+    ],
+    ids=["read-only", "broken", "gone"],
+)
+def test_a_search_whose_disk_fails_ends_in_one_line_and_goes_on_once_it_is_back(
+    disk: Disk, tmp_path: Path, space: Path, fail: Callable[[Disk], None], reasons: tuple[str, ...]
+) -> None:
+    study = disk.folder
+    process = start_and_reach_an_epoch(tmp_path, study, space)
+    fail(disk)
+    output, errors = process.communicate(timeout=_HANG)
+    assert process.returncode == 3, output + errors
+    assert_one_line(errors)
+    assert any(f"{reason}; what was finished is kept" in errors for reason in reasons), errors
+    assert all_end(tmp_path)
+    if disk.folder.is_mount():
+        disk.unmount()
+    assert not list(disk.folder.iterdir()), "something was written below the mount point"
+    assert disk.mount()
+    assert set(state_names(study)) == {"RUNNING"}
+    kept = history(folder_of(study, 0))
+    assert kept
+    assert ends(tmp_path, study, space)[::2] == (0, "")
+    assert history(folder_of(study, 0))[: len(kept)] == kept
+    assert_as_if_undisturbed(study, tmp_path)
+
+
+def test_a_search_whose_disk_does_not_answer_for_a_while_waits_and_loses_nothing(
+    disk: Disk, tmp_path: Path, space: Path
+) -> None:
+    study = disk.folder
+    process = start_and_reach_an_epoch(tmp_path, study, space)
+    disk.freeze()
+    before = [history(folder_of(study, number)) for number in range(2)]
+    time.sleep(FROZEN_SECONDS)
+    assert process.poll() is None
+    assert [history(folder_of(study, number)) for number in range(2)] == before
+    assert disk.thaw()
+    output, errors = process.communicate(timeout=_HANG)
+    assert (process.returncode, errors) == (0, ""), output
+    assert_as_if_undisturbed(study, tmp_path)
+    assert [len(attempts(folder_of(study, number))) for number in range(2)] == [1, 1]
+
+
+def run(folder: Path, *command: str | Path) -> tuple[int, str]:
+    """A command's exit code and errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, command)],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=_HANG,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def test_on_a_read_only_disk_every_command_says_so_and_ends(disk: Disk, tmp_path: Path, space: Path) -> None:
+    study, config = disk.folder / "study", tmp_path / "config.yaml"
+    config.write_text("stages: {finetune: {epochs: 1, epoch_examples: 48}}\n")
+    command = ("trainables.search", "--space", space, *OPTIONS, "--study")
+    short = ("--set", "stages.finetune.epochs=1", "--set", "stages.finetune.epoch_examples=48")
+    assert run(tmp_path, *command, study, *short) == (0, "")
+    assert run(tmp_path, "minbert.train", "--config", config, "--out", disk.folder / "run") == (0, "")
+    there = sorted(disk.folder.rglob("*"))
+    assert call("mount", "-o", "remount,ro", disk.folder)
+    refusals = {
+        "a new study": (*command, disk.folder / "new"),
+        "a study to be continued": (*command, study, *short),
+        "a new run": ("minbert.train", "--config", config, "--out", disk.folder / "new"),
+        "a run to be continued": ("minbert.train", "--config", config, "--out", disk.folder / "run"),
+        "a report": ("analysis.report", study),
+    }
+    for name, refused in refusals.items():
+        code, errors = run(tmp_path, *refused)
+        assert code in (2, 3), f"{name}: {errors}"
+        assert_one_line(errors)
+        assert str(disk.folder) in errors and ": Read-only file system" in errors, f"{name}: {errors}"
+    assert run(tmp_path, "analysis.report", study, "--out", tmp_path / "elsewhere") == (0, "")
+    assert sorted(disk.folder.rglob("*")) == there
