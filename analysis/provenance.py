@@ -120,10 +120,19 @@ def facts(study: Study, metric: str) -> list[tuple[str, str]]:
         ("Replicates", str(meta.get("replicates", ""))),
         ("Selection", f"{meta.get('selection', '')}; tables quote {metric}"),
         ("Computed with", settings),
+        ("Taken over", _taken_over(meta)),
         ("Versions", _plain(meta.get("versions"))),
         ("Space", str(_mapping(meta, "space").get("description") or study.name).strip()),
     ]
     return [(name, value) for name, value in known if value]
+
+
+def _taken_over(meta: dict[str, Any]) -> str:
+    """What of the trials another study had trained, whose cost is not this one's."""
+    origin = _mapping(meta, "forked_from")
+    if not origin.get("trials"):
+        return ""
+    return f"{origin['trials']} trials from {_end_of(origin.get('study'))}, which paid for them"
 
 
 def bundled_warning(study: Study) -> str:

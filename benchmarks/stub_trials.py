@@ -1,7 +1,7 @@
 """Trials that train nothing, for benchmarks of what a search itself costs.
 
 A stub goes the whole way of a real trial: its worker takes an attempt number and guards it, writes ``config.yaml``,
-``checkpoint/``, a line of the history and ``best/`` as durably, and hands the record over. Only the model (a few
+the stages that are not in the store, ``checkpoint/``, a line of the history and ``best/`` as durably, and hands the record over. Only the model (a few
 kilobytes), the predictions (none) and the time (a pause) are not those of a real one.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from rich.console import Console
 
 from minbert.bundled import CORPUS, ENCODER
@@ -23,6 +25,8 @@ from minbert.durable import append_json, publish_folder, write_text
 from minbert.history import Record
 from minbert.interrupts import Interrupts
 from minbert.sources import resolve
+from minbert.stage_chain import stage_ends
+from minbert.stages import LocalStageStore, StageState
 from minbert.yaml_reader import dump_yaml
 from trainables.attempts import claim
 from trainables.driver import Ending, Plan, run_study
@@ -54,6 +58,7 @@ def run_stubs(
         seconds: how long a trial takes.
         slots: trials at a time; None: as many as fit.
     """
+    warnings.filterwarnings("ignore")  # as the search's command line does
     sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
     trainable = type("StubTrainable", (StubTrainable,), {"seconds": seconds})
     plan = Plan(space, sources, study, 0, "", max_concurrent=slots, trainable=trainable)
@@ -67,13 +72,15 @@ class StubTrial:
     Args:
         config: what would be trained.
         folder: the trial's folder.
+        stages: the folder of the stage store.
         seconds: how long it takes.
     """
 
     found = 0
 
-    def __init__(self, config: TrainConfig, folder: Path, seconds: float) -> None:
+    def __init__(self, config: TrainConfig, folder: Path, stages: Path, seconds: float) -> None:
         self.config, self._folder, self._seconds = config, folder, seconds
+        self._store = LocalStageStore(stages)
 
     def run(self) -> Iterator[Record]:
         """Write what a trial writes and yield its record."""
@@ -81,6 +88,9 @@ class StubTrial:
             self._folder / "config.yaml",
             dump_yaml(self.config.model_dump(mode="json", exclude_none=True)),
         )
+        for end in stage_ends(self.config):
+            if not self._store.has(end.key):
+                self._store.put(end.key, StageState({"weight": torch.zeros(8)}, {}, 1, 0.0, {}))
         time.sleep(self._seconds)
         record = stub_record(self.config, self._seconds)
         for name in ("best", "checkpoint"):
@@ -101,7 +111,7 @@ class StubTrainable(TrialTrainable):
         folder = Path(self._job["folder"])
         self._attempt = claim(folder, self._job["start"])
         self._open_things.enter_context(self._attempt.guarded())
-        return StubTrial(self._config, folder, self.seconds)
+        return StubTrial(self._config, folder, Path(self._job["stages"]), self.seconds)
 
 
 def stub_record(config: TrainConfig, seconds: float) -> Record:

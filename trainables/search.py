@@ -168,7 +168,7 @@ def print_results(console: Console, study: Path) -> None:
             console.print(effects_note(tables), style="dim", highlight=False, markup=False)
     markdown, page = write_report(loaded, study)
     console.print(f"report: {page} and {markdown}", highlight=False)
-    console.print(f"trials, predictions and the best models: {study / 'trials'}", highlight=False)
+    console.print(f"trials, predictions and kept models: {study / 'trials'}", highlight=False)
     members = {number for ensemble in tables.ensembles.values() for number in ensemble.members}
     if without := made_again(study, members):
         console.print(

@@ -12,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+from analysis.provenance import facts
 from analysis.study import load
 from minbert.bundled import CORPUS, ENCODER
 from minbert.corpora.tokenised import open_tokenised, tokenised
@@ -334,6 +335,7 @@ def test_reports_read_a_fork(fork: Forked) -> None:
     assert (study.trials["cost_alone"] > 0).all()
     assert sorted(study.predictions("sts")["number"].unique()) == [0, 2, 3]
     assert not study.damage
+    assert dict(facts(study, "report/score"))["Taken over"].startswith("4 trials from ")
 
 
 def test_a_fork_that_was_killed_doubles_nothing_and_leaves_nothing_that_does_not_count(
