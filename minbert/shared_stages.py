@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from minbert.canonical import extends_itself, stage_key
 from minbert.config import MultitaskStage, TrainConfig
 from minbert.errors import TrainingFailure
-from minbert.evaluation import when_scored
 from minbert.history import Record, cost_paid, was_split
 from minbert.model import MultitaskModel
 from minbert.stage_chain import published_epochs
@@ -30,6 +29,10 @@ _SHARED_FACTS = (
     "constant",
     "geometry",
 )
+
+
+_MEASURED_LENGTH = "geometry_max_length"
+"""The geometry is that of sentences cut to so many tokens, which the key of a stage says nothing of."""
 
 
 class SharedStages:
@@ -68,12 +71,15 @@ class SharedStages:
                 trainer.load(epoch, state.step_number, state.moments)
             else:
                 trainer.epoch, trainer.optimiser.step_number = epoch, state.step_number
+            facts = dict(state.facts)
+            if facts.pop(_MEASURED_LENGTH, None) != self._config.max_length:
+                facts.pop("geometry", None)
             return {
                 "stage": name,
                 "epoch": epoch,
                 "step": state.step_number,
                 "shared": True,
-                **state.facts,
+                **facts,
                 "seconds_saved": state.seconds,
             }
         return None
@@ -108,8 +114,8 @@ class SharedStages:
             for record in records
             if record["stage"] == name
         )
-        # Without trained heads the geometry was measured with this trial's max_length.
-        told = ("geometry",) if when_scored(self._config, name) == "never" else ()
-        facts = {key: value for key, value in records[-1].items() if key in _SHARED_FACTS and key not in told}
+        facts = {key: value for key, value in records[-1].items() if key in _SHARED_FACTS}
+        if "geometry" in facts:
+            facts[_MEASURED_LENGTH] = self._config.max_length
         state = StageState(weights, moments, trainer.optimiser.step_number, seconds, facts)
         self._store.put(stage_key(self._config, name, trainer.progress), state)
