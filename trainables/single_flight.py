@@ -39,7 +39,7 @@ class SingleFlight(Watcher):
         """A trial was handed out: it makes what is missing."""
         self._made[issue.number] = self._missing(issue.config)
         for end in self._made[issue.number]:
-            self._makers.setdefault(end.key, issue.number)
+            self._makers[end.key] = issue.number
 
     def reported(self, issue: Issue, record: dict[str, Any]) -> None:
         """A trial has left an epoch behind: what it did not publish of it by now it never will."""

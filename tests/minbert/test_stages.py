@@ -120,3 +120,21 @@ def test_a_failure_is_told_to_whoever_wants_the_key_and_a_damaged_note_to_nobody
     note.write_text(note.read_text().replace("loss", "lost"))
     assert store.failure("key") is None
     assert not store.has("key")
+
+
+def test_storage_that_fails_is_not_an_absent_entry(tmp_path: Path) -> None:
+    """What is absent is trained again, for hours."""
+    store = LocalStageStore(tmp_path)
+    store.put("key", STATE)
+    state = tmp_path / "key" / "state.safetensors"
+    state.unlink()
+    state.symlink_to("/proc/self/mem")  # whose first page gives an input/output error
+    with pytest.raises(OSError, match="Input/output error"):
+        store.get("key")
+
+
+def test_a_store_below_a_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    """An empty mount point, say."""
+    with pytest.raises(FileNotFoundError):
+        LocalStageStore(tmp_path / "study" / "stages").put("key", STATE)
+    assert not list(tmp_path.iterdir())

@@ -83,3 +83,14 @@ def test_a_whole_stage_counts_even_where_its_inner_epochs_are_gone() -> None:
     flights = SingleFlight(store.__contains__)
     flights.issued(issue(0, trial(simcse=2)))
     assert flights.may_start(trial(simcse=2, rate=2e-5))
+
+
+def test_what_another_trial_makes_by_now_is_not_let_go_when_the_first_one_ends() -> None:
+    flights = SingleFlight(set[str]().__contains__)
+    first, second = issue(0, trial()), issue(1, trial(rate=2e-5))
+    flights.issued(first)
+    for epoch in (1, 2):
+        flights.reported(first, {"stage": "simcse", "epoch": epoch})
+    flights.issued(second)
+    flights.ended(first, create_trial(value=0.5))
+    assert not flights.may_start(trial(rate=3e-5))

@@ -1,0 +1,47 @@
+"""A study's stages keep to their room, without taking any from under a running trial."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from optuna.trial import create_trial
+
+from minbert.stage_chain import stage_ends
+from minbert.stages import LocalStageStore, StageState
+from tests.trainables.test_single_flight import issue, trial
+from trainables.stage_room import StageRoom
+
+STATE = StageState({"weight": torch.zeros(64)}, {}, 1, 1.0, {})
+
+
+def stored(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_a_running_trial_needs_stays_until_it_is_past_it(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path)
+    (needed,) = [end.key for end in stage_ends(trial(simcse=1))]
+    for hours, key in enumerate((needed, "other")):
+        store.put(key, STATE)
+        os.utime(tmp_path / key / "manifest.json", (hours * 3600, hours * 3600))
+    room = StageRoom(store, 0.0)
+    running, other = issue(0, trial(simcse=1)), issue(1, trial(simcse=0))
+    room.issued(running)
+    room.issued(other)
+    room.ended(other, create_trial(value=0.5))
+    assert stored(tmp_path) == {needed}
+    room.reported(running, {"stage": "simcse", "epoch": 1})
+    assert stored(tmp_path) == {needed}
+    room.reported(running, {"stage": "finetune", "epoch": 1, "final_stage": True})
+    assert stored(tmp_path) == set()
+
+
+def test_what_fits_stays(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path)
+    store.put("key", STATE)
+    room = StageRoom(store, 1e6)
+    room.issued(issue(0, trial()))
+    room.ended(issue(0, trial()), create_trial(value=0.5))
+    assert stored(tmp_path) == {"key"}
