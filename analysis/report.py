@@ -5,8 +5,10 @@ report.md (with its pictures in report_pictures/) and report.html, one file that
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -20,13 +22,15 @@ from analysis.provenance import bundled_warning, lost_journal
 from analysis.sections import report_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, markdown_table, summary_tables
-from minbert.command_line import EXIT_USER, Parser
+from minbert.command_line import EXIT_USER, Parser, nameable, run
 from minbert.durable import publish_folder, settle_folder, write_text
 from minbert.errors import UserError
+from minbert.strangers import refuse_link_out
 
 __all__ = ["main", "summary_tables", "write_report"]
 
 PICTURES = "report_pictures"
+_TEXTS = ("report.md", "report.html")
 DAMAGED_SHOWN = 10
 
 
@@ -36,6 +40,8 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     Raises:
         UserError: the study is damaged or ``out`` cannot be written.
     """
+    for name in (*_TEXTS, PICTURES):
+        refuse_link_out(out / name, out)
     tables = compute_tables(study)
     sections = report_sections(study, tables)
     context = {
@@ -51,6 +57,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
         "report.md": _template("report.md.j2", autoescape=False).render(context),
         "report.html": _template("report.html.j2", autoescape=True).render(context),
     }
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         settle_folder(out / PICTURES)
@@ -60,6 +67,8 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
         for name, text in texts.items():
             write_text(out / name, text)
     except OSError as error:
+        if made:
+            _leave_no_trace(out, made)
         raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}") from None
     markdown, page = (out / name for name in texts)
     return markdown, page
@@ -73,8 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write report.md and a self-contained report.html for a study folder. Works on finished, "
         "running and empty studies, and never changes the study's own files.",
     )
-    parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
-    parser.add_argument("--out", metavar="DIR", help="where to write (default: the study folder)")
+    parser.add_argument(
+        "study", type=nameable, metavar="STUDY", help="the study folder, such as results/full_ablation"
+    )
+    parser.add_argument(
+        "--out", type=nameable, metavar="DIR", help="where to write (default: the study folder)"
+    )
     try:
         options = parser.parse_args(arguments)
         study = load(options.study)
@@ -88,6 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
     return 0
+
+
+def _leave_no_trace(out: Path, made: list[Path]) -> None:
+    """Remove a report that was not finished, and the folders that were made for it (innermost first)."""
+    with suppress(OSError):  # somebody else has put something there; or its storage is away
+        shutil.rmtree(out / PICTURES, ignore_errors=True)
+        for name in _TEXTS:
+            (out / name).unlink(missing_ok=True)
+        for folder in made:
+            if folder.exists():
+                folder.rmdir()
 
 
 def _warnings(study: Study) -> list[str]:
@@ -128,4 +152,4 @@ def _template(name: str, autoescape: bool) -> jinja2.Template:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

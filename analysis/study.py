@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-import yaml
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.journal import read_trials
 from analysis.trial_files import Damaged, read_epochs, read_outputs
 from minbert.errors import UserError
+from minbert.strangers import refuse_irregular, refuse_irregular_below
+from minbert.yaml_dialect import read_record
 
 SCHEMA_VERSION = 1
 STATES = {
@@ -113,7 +114,7 @@ class Study:
         try:
             rows = [self._trial_row(trial) for trial in trials]
             return pd.DataFrame(rows, columns=list(self._trial_row(None))).astype(self._column_types())
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{journal}: damaged: what it says of a trial is no number ({error})") from None
 
     @cached_property
@@ -175,9 +176,11 @@ class Study:
 
     def _read_predictions(self, task: str, number: int) -> pa.Table | None:
         file = self.predictions_file(number, task)
+        if number in self._ended and self._is_gone(number):
+            return None
         info = self.tasks[task]
         try:
-            table = read_outputs(file, info.kind, info.classes)
+            table = read_outputs(file, info.kind, info.classes, self._sealed_as(number))
         except Damaged as error:
             # Whoever tells the reason names the file.
             self.damaged[file] = str(error).removeprefix(f"{file.name} ")
@@ -186,9 +189,40 @@ class Study:
             return None
         return table.add_column(0, "number", pa.array([number] * len(table), pa.int64()))
 
+    @cached_property
+    def _run_names(self) -> dict[int, str]:
+        """Configuration and seed of each trial, as its files name them."""
+        rows = self.trials[["number", "config_id", "seed"]].itertuples(index=False)
+        return {number: f"{configuration} {seed}" for number, configuration, seed in rows}
+
+    def _sealed_as(self, number: int) -> str | None:
+        """Whose the files of a trial say they are; None in older studies, where they do not."""
+        return self._run_names.get(number) if number in self._sealed else None
+
+    @cached_property
+    def _sealed(self) -> frozenset[int]:
+        history = self.history
+        return frozenset(history.loc[history["of"].notna(), "number"]) if "of" in history else frozenset()
+
+    def _is_gone(self, number: int) -> bool:
+        """Whether the files of a trial that ended are not there any more, which is then damage."""
+        for path in (self.path / "trials", self.trial_folder(number)):
+            if not path.is_dir():
+                reason = "is no folder" if path.exists() else "is gone"
+                self.damaged[path] = f"{reason}: its histories and predictions are missing"
+                return True
+        return False
+
+    @cached_property
+    def _ended(self) -> frozenset[int]:
+        """Trials whose files must be there."""
+        return frozenset(self.trials.loc[self.trials["state"].isin(["complete", "pruned"]), "number"])
+
     def _epochs(self, number: int) -> Iterator[dict[str, Any]]:
         file = self.history_file(number)
-        for record in read_epochs(file):
+        if number in self._ended and not self._is_gone(number) and not file.exists():
+            self.damaged[file] = "is gone"
+        for record in read_epochs(file, self._run_names.get(number, "")):
             if isinstance(record, Damaged):
                 self.damaged[file] = str(record)
             else:
@@ -241,9 +275,11 @@ def load(path: str | Path) -> Study:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     file = folder / "study.yaml"
+    refuse_irregular(file)
     if not file.is_file():
         raise UserError(f"{folder}: not a study folder (it has no study.yaml)")
-    meta = _read_yaml(file)
+    refuse_irregular_below(folder)
+    meta = read_record(file)
     version = meta.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise UserError(
@@ -256,20 +292,6 @@ def load(path: str | Path) -> Study:
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{file}: damaged at {where}: {first['msg']}") from None
     return Study(folder, meta, described.factors, described.tasks)
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        meta = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{file}: damaged{line}: not valid YAML") from None
-    if not isinstance(meta, dict):
-        raise UserError(f"{file}: damaged: it should hold a mapping")
-    return meta
 
 
 def _score(trial: FrozenTrial, metrics: Mapping[str, Any]) -> float | None:

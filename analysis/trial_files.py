@@ -23,19 +23,32 @@ _NUMBERS = frozenset(
 """Fields of an epoch that are a number, or a mapping of such."""
 
 
+_LARGEST = 2**63 - 1
+
+
 class Damaged(Exception):
     """A file does not hold what was written, or what the study says of it; the message is why."""
 
 
-def read_epochs(file: Path) -> Iterator[dict[str, Any] | Damaged]:
-    """The records of a history.jsonl, or why one cannot be used; none when there is no such file."""
+def read_epochs(file: Path, run: str) -> Iterator[dict[str, Any] | Damaged]:
+    """The records of a history.jsonl, or why one cannot be used; none when there is no such file.
+
+    Args:
+        file: the history.
+        run: names the trial's configuration and seed, as records do that are not of older studies.
+    """
     if not file.exists():
+        return
+    if not file.is_file():
+        yield Damaged("is not a file")
         return
     lines = file.read_bytes().split(b"\n")[:-1]  # a torn last line is trained and written again
     for line in lines:
         try:
             record = unsealed_line(line)
             record.pop("chosen", None)  # repeats figures of other epochs
+            if record.get("of", run) != run:
+                raise Damaged("an epoch belongs to another run")
             _check_epoch(record)
         except Damaged as error:
             yield error
@@ -45,15 +58,21 @@ def read_epochs(file: Path) -> Iterator[dict[str, Any] | Damaged]:
             yield record
 
 
-def read_outputs(file: Path, kind: str, classes: int) -> pa.Table | None:
+def read_outputs(file: Path, kind: str, classes: int, run: str | None) -> pa.Table | None:
     """The stored predictions of one task; None when there is no such file.
+
+    Args:
+        file: the predictions.
+        kind, classes: of the task.
+        run: whose they have to be; None: of an older study, which may lack the seal that says so.
 
     Raises:
         Damaged: it cannot be read, or its columns or labels are not those of a task of this kind.
     """
     if not file.exists():
         return None
-    if (file.parent / CHECKSUMS).exists() and (found := damage(file.parent, file.name)):
+    sealed = run is not None or (file.parent / CHECKSUMS).exists()
+    if sealed and (found := damage(file.parent, file.name, run)):
         raise Damaged(found)
     try:
         with pq.ParquetFile(file) as stored:
@@ -71,7 +90,7 @@ def read_outputs(file: Path, kind: str, classes: int) -> pa.Table | None:
 def _check_epoch(record: Mapping[str, Any]) -> None:
     if not isinstance(record.get("stage"), str):
         raise Damaged("an epoch does not name its stage")
-    if not isinstance(record.get("epoch"), int):
+    if not isinstance(record.get("epoch"), int) or abs(record["epoch"]) > _LARGEST:
         raise Damaged("an epoch has no number")
     constant = record.get("constant", [])
     if not isinstance(constant, list) or not all(isinstance(task, str) for task in constant):
@@ -84,8 +103,12 @@ def _check_number(name: str, value: Any) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _check_number(f"{name}/{key}", inner)
-    elif value is not None and not isinstance(value, (int, float)):
+    elif value is not None and not (isinstance(value, float) or _is_whole(value)):
         raise Damaged(f"{name!r} of an epoch is not a number")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and abs(value) <= _LARGEST
 
 
 def _check_columns(table: pa.Table) -> None:

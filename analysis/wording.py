@@ -118,5 +118,5 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         file = plain
         listed = frozenset(plain.read_text(encoding="utf-8").splitlines())
         return Vocabulary(listed, bool(settled.get("do_lower_case", True)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: the vocabulary cannot be read: {error}") from None

@@ -46,6 +46,11 @@ def config_id(config: TrainConfig) -> str:
     return digest(canonical(config))[:12]
 
 
+def run_name(config: TrainConfig) -> str:
+    """Names a configuration with its seed: two runs of one name end with the same files."""
+    return f"{config_id(config)} {config.seed}"
+
+
 def stage_key(config: TrainConfig, name: str, epochs: float) -> str:
     """Key of the state after ``epochs`` epochs of stage ``name`` and all stages before it.
 

@@ -23,8 +23,11 @@ from torch import Tensor
 from minbert.encoder import BertEncoder, EncoderConfig
 from minbert.errors import UserError
 from minbert.seeds import stream_seed
+from minbert.strangers import refuse_irregular
+from minbert.yaml_dialect import shorten
 
 WEIGHTS = "model.safetensors"
+_FILES = ("config.json", WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json")
 _LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
 _UNUSED = re.compile(r"(^cls\.|position_ids$|^classifier\.)")
 _MOST_LAYERS, _LARGEST = 1000, 10_000_000
@@ -69,6 +72,8 @@ def open_encoder(folder: Path) -> EncoderFiles:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such encoder folder")
+    for name in _FILES:
+        refuse_irregular(folder / name)
     config = _read_config(folder / "config.json")
     if not (folder / WEIGHTS).is_file():
         others = [path.name for path in folder.glob("*.bin")]
@@ -122,14 +127,14 @@ def _read_config(path: Path) -> EncoderConfig:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent}: no config.json, so it is no Hugging Face checkpoint") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(raw, dict) or raw.get("model_type") != "bert":
         kind = raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__
-        raise UserError(f"{path}: model_type is {kind!r}; only 'bert' checkpoints can be loaded")
+        raise UserError(f"{path}: model_type is {shorten(kind)}; only 'bert' checkpoints can be loaded")
     activation = raw.get("hidden_act", "gelu")
     if activation != "gelu":
-        raise UserError(f"{path}: hidden_act is {activation!r}; only 'gelu' is supported")
+        raise UserError(f"{path}: hidden_act is {shorten(activation)}; only 'gelu' is supported")
     _refuse_other_positions(path, raw)
     values = {
         field.name: raw[field.name] for field in fields(EncoderConfig) if raw.get(field.name) is not None
@@ -140,7 +145,7 @@ def _read_config(path: Path) -> EncoderConfig:
 def _refuse_other_positions(path: Path, raw: dict[str, Any]) -> None:
     kind = raw.get("position_embedding_type", "absolute")
     if kind != "absolute":
-        raise UserError(f"{path}: position_embedding_type is {kind!r}; only 'absolute' is supported")
+        raise UserError(f"{path}: position_embedding_type is {shorten(kind)}; only 'absolute' is supported")
 
 
 def _checked_config(path: Path, values: dict[str, Any]) -> EncoderConfig:
@@ -159,10 +164,10 @@ def _checked_config(path: Path, values: dict[str, Any]) -> EncoderConfig:
         if value is not None and not (
             number and value > 0 and (field.name in floats or isinstance(value, int))
         ):
-            raise UserError(f"{path}: {field.name} is {value!r}; a positive number is needed")
+            raise UserError(f"{path}: {field.name} is {shorten(value)}; a positive number is needed")
         most = _MOST_LAYERS if field.name == "num_hidden_layers" else _LARGEST
         if value is not None and value > most:
-            raise UserError(f"{path}: {field.name} is {value}; at most {most} is possible")
+            raise UserError(f"{path}: {field.name} is {shorten(value)}; at most {most} is possible")
     config = EncoderConfig(**values)
     if config.hidden_size % config.num_attention_heads:
         raise UserError(
@@ -254,13 +259,16 @@ def _lowercases(folder: Path) -> bool:
     path = folder / "tokenizer_config.json"
     if not path.is_file():
         return True
-    return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+    except (ValueError, RecursionError, AttributeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
 
 
 def _fingerprint(folder: Path) -> str:
     """SHA-256 over what determines results: shape, weights and vocabulary."""
     total = hashlib.sha256()
-    for name in ("config.json", WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json"):
+    for name in _FILES:
         path = folder / name
         if path.is_file():
             total.update(name.encode())

@@ -18,6 +18,7 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from minbert.canonical import run_name
 from minbert.checkpoint import WEIGHTS, EncoderFiles, save_encoder
 from minbert.config import TrainConfig
 from minbert.durable import publish_folder, settle_folder, write_text
@@ -40,6 +41,7 @@ class Choice:
 
     def __init__(self, config: TrainConfig, folder: Path, encoder: EncoderFiles) -> None:
         self._config, self._folder, self._encoder = config, folder, encoder
+        self._run = run_name(config)
 
     def settle(self) -> None:
         """Clear what a crash left half done."""
@@ -51,7 +53,7 @@ class Choice:
     def is_intact(self) -> bool:
         """Whether what is kept is what was written."""
         kept = {self._model_folder(task) for task in self._config.tasks} | {self._folder / "predictions"}
-        return all(map(is_intact, kept))
+        return all(is_intact(folder, self._run) for folder in kept)
 
     def evaluate(
         self, model: MultitaskModel, evaluator: Evaluator, epoch: int, earlier: Chosen | None
@@ -88,7 +90,7 @@ class Choice:
             if "test" in evaluator.corpus.splits[task]:
                 test = evaluator.frame(task, "test", evaluator.predict(model, task, "test"))
                 frames[task] = pd.concat([frames[task], test], ignore_index=True)
-        with publish_folder(self._folder / "predictions") as temporary:
+        with publish_folder(self._folder / "predictions", of=self._run) as temporary:
             for task, frame in frames.items():
                 _store(frame, temporary / f"{task}.parquet")
 
@@ -124,14 +126,14 @@ class Choice:
 
     def _save_model(self, model: MultitaskModel, epoch: int, better: list[str]) -> None:
         for folder in sorted({self._model_folder(task) for task in better}):
-            with publish_folder(folder) as temporary:
+            with publish_folder(folder, of=self._run) as temporary:
                 save_encoder(model.encoder, temporary / "encoder", self._encoder.folder)
                 save_file(_head_weights(model), temporary / "heads.safetensors")
                 write_text(temporary / "epoch.json", json.dumps({"epoch": epoch}))
 
     def _save_predictions(self, evaluator: Evaluator, evaluation: Evaluation, better: list[str]) -> None:
         stored = self._folder / "predictions"
-        with publish_folder(stored) as temporary:
+        with publish_folder(stored, of=self._run) as temporary:
             for task, values in evaluation.predictions.items():
                 name = f"{task}.parquet"
                 if task in better:

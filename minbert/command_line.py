@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from minbert.errors import UserError
-from minbert.storage import is_of_storage, told
+from minbert.storage import failure, told
 
 STORAGE_ADVICE = (
     "what was finished is kept; bring the storage back or make room, and give the same command again"
 )
 EXIT_USER, EXIT_FAILED, EXIT_INTERRUPTED = 2, 3, 130
+_MOST = 10**9
+_LONGEST_NAME = 255
+"""Bytes of a file's name that every file system takes."""
+_SHOWN = 60
 
 
 def run(main: Callable[[], int]) -> int:
     """Run a command line; a user's mistake becomes ``error: …`` on stderr and exit code 2."""
     warnings.filterwarnings("ignore")
     try:
-        return main()
+        code = main()
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
@@ -31,11 +40,20 @@ def run(main: Callable[[], int]) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away
+        _discard_output()
         return 0
-    except OSError as error:
-        if not is_of_storage(error):
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            print(
+                f"error: {_cut(str(error.filename))}: a name is too long; choose a shorter one",
+                file=sys.stderr,
+            )
+            return EXIT_USER
+        stored = failure(error)
+        if stored is None:
             raise
-        print(f"error: {told(error)}; {STORAGE_ADVICE}", file=sys.stderr)
+        print(f"error: {told(stored)}; {STORAGE_ADVICE}", file=sys.stderr)
+        _discard_output()
         return EXIT_FAILED
 
 
@@ -46,16 +64,18 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """The type of an option that takes an integer of at least ``least``."""
+def whole_number(least: int, most: int = _MOST) -> Callable[[str], int]:
+    """The type of an option that takes an integer from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         try:
-            value = int(text)
+            value = most + 1 if len(text) > _SHOWN and text.isdecimal() else int(text)
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+            raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number of at least {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{_cut(text)} is too large: at most {most} is possible")
         return value
 
     return read
@@ -71,7 +91,7 @@ def number(least: float, allowed: bool) -> Callable[[str], float]:
             value = math.nan
         if not (least < value < math.inf or (allowed and value == least)):
             bound = f"of at least {least:g}" if allowed else f"above {least:g}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number {bound}")
+            raise argparse.ArgumentTypeError(f"{_cut(text)} is not a number {bound}")
         return value
 
     return read
@@ -79,7 +99,35 @@ def number(least: float, allowed: bool) -> Callable[[str], float]:
 
 def folder(text: str) -> Path:
     """The type of an option that takes a folder, which need not exist yet."""
-    path = Path(text)
-    if not text or (path.exists() and not path.is_dir()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
+    path = Path(nameable(text))
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
+    if not text or not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a folder")
+    if not path.exists() and not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{_cut(text)} cannot be made: {there} may not be written")
     return path
+
+
+def nameable(text: str) -> str:
+    """The type of an option that names a file or a folder: no name on the way is longer than file systems take."""
+    for name in text.split("/"):
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            reason = f"has {len(os.fsencode(name))} bytes, and a file's name has at most {_LONGEST_NAME}"
+            raise argparse.ArgumentTypeError(f"{_cut(name)} {reason}")
+    return text
+
+
+def _cut(text: str) -> str:
+    """A text of the user's, cut to fit a message."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+
+
+def _discard_output() -> None:
+    """Nobody takes our output: what is still to be written must not fail once more when the program ends."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -112,6 +112,11 @@ class TrainConfig(Frozen):
                     f"tasks: {name!r} cannot be a task's name: use letters, digits, - and _, "
                     "and neither 'score' nor 'plain'"
                 )
+        for name in self.stages:
+            if not name or re.search(r"[/\\\x00-\x1f\x7f]", name):
+                raise ValueError(
+                    f"stages: {name!r} cannot be a stage's name: it holds no / or \\ and no control character"
+                )
         for name in self.recipe:
             if name not in self.stages:
                 raise ValueError(f"recipe names the stage {name!r}; the stages are {', '.join(self.stages)}")

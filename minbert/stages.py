@@ -9,6 +9,7 @@ every other one with its key would, leaves the failure in the place of the state
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -18,12 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minbert.durable import publish_folder, read_json_lines, write_text
 from minbert.errors import TrainingFailure
+from minbert.leftovers import beside
 from minbert.sealed import is_intact, sealed_line
+from minbert.storage import failure as storage_failure
 from minbert.storage import is_of_storage
 
 
@@ -74,19 +78,19 @@ class LocalStageStore:
 
     def get(self, key: str) -> StageState | None:
         entry = self.folder / key
+        found = _identity(entry)
         try:
-            if not is_intact(entry):
-                return None
-            meta = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
-            tensors = load_file(entry / "state.safetensors")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if is_of_storage(error):
-                raise
+            return _read(entry) if found and is_intact(entry, key) else None
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        with suppress(OSError):  # a store that is read only
-            os.utime(entry / "manifest.json")  # used just now
-        weights, moments = split_prefixed(tensors)
-        return StageState(weights, moments, meta["step_number"], meta["seconds"], meta["facts"])
+        except SafetensorError as error:
+            if stored := storage_failure(error):
+                raise stored from None
+            return None
+        except (OSError, RuntimeError) as error:
+            if _identity(entry) == found or (is_of_storage(error) and not _is_stale(error)):
+                raise
+            return None  # somebody took it away, or replaced it, meanwhile
 
     def has(self, key: str) -> bool:
         """Whether there is an entry; damage shows when it is taken."""
@@ -95,11 +99,7 @@ class LocalStageStore:
     def put(self, key: str, state: StageState) -> None:
         if self.has(key) and self.get(key) is not None:
             return
-        try:
-            self._publish(key, state)
-        except OSError:  # somebody else may have published the same state at the same moment
-            if self.get(key) is None:
-                raise
+        self._publish(key, state)
 
     def failure(self, key: str) -> TrainingFailure | None:
         try:
@@ -129,17 +129,22 @@ class LocalStageStore:
             if total <= room:
                 break
             if entry.folder.name not in needed:
-                retired = entry.folder.with_name(f".{entry.folder.name}.{os.getpid()}.old")
-                entry.folder.rename(retired)  # whoever is about to take it finds all of it or nothing
-                shutil.rmtree(retired, ignore_errors=True)
-                total, removed = total - entry.size, removed + 1
+                retired = beside(entry.folder, "old")
+                with suppress(FileNotFoundError):  # another driver was quicker
+                    entry.folder.rename(retired)  # whoever is about to take it finds all of it or nothing
+                    shutil.rmtree(retired, ignore_errors=True)
+                    removed += 1
+                total -= entry.size
         return removed
 
     def _failure_file(self, key: str) -> Path:
         return self.folder / f"{key}.failure.json"
 
     def _publish(self, key: str, state: StageState) -> None:
-        with publish_folder(self.folder / key) as temporary:
+        def stays() -> bool:  # the same state, published by somebody else at the same moment
+            return self.get(key) is not None
+
+        with publish_folder(self.folder / key, of=key, stays=stays) as temporary:
             save_file(prefixed(state.weights, state.moments), temporary / "state.safetensors")
             meta = {
                 "step_number": state.step_number,
@@ -158,9 +163,34 @@ class _Entry:
     used: float
 
 
+def _read(entry: Path) -> StageState:
+    meta = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
+    weights, moments = split_prefixed(load_file(entry / "state.safetensors"))
+    state = StageState(weights, moments, meta["step_number"], meta["seconds"], meta["facts"])
+    with suppress(OSError):  # a store that is read only
+        os.utime(entry / "manifest.json")  # used just now
+    return state
+
+
+def _identity(entry: Path) -> tuple[int, int] | None:
+    """Tells the folder of an entry from one that takes its place; None where there is none."""
+    try:
+        found = entry.stat()
+    except OSError as error:
+        if is_of_storage(error):
+            raise
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _is_stale(error: Exception) -> bool:
+    """Whether a network file system says that a file was removed on another host, or that it is out of reach."""
+    return isinstance(error, OSError) and error.errno == errno.ESTALE
+
+
 def _entries(folder: Path) -> Iterator[_Entry]:
     for manifest in folder.glob("[!.]*/manifest.json"):
-        with suppress(OSError):  # another driver removes it at this moment
+        with suppress(FileNotFoundError):  # another driver removes it at this moment
             size = sum(file.stat().st_size for file in manifest.parent.iterdir())
             yield _Entry(manifest.parent, size, manifest.stat().st_mtime)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _OF_STORAGE = {
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EFBIG,
     errno.EROFS,
     errno.EIO,
     errno.ESTALE,
@@ -15,11 +19,32 @@ _OF_STORAGE = {
     errno.ETIMEDOUT,
     errno.EHOSTDOWN,
 }
+_TOLD = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+"""What nothing but storage says of itself, so that its words are enough."""
 
 
 def is_of_storage(error: BaseException) -> bool:
     """Whether an error says that storage is full, read-only or out of reach, and no file of a user's is wrong."""
     return isinstance(error, OSError) and error.errno in _OF_STORAGE
+
+
+def failure(error: BaseException) -> OSError | None:
+    """The failure of storage that an error is or comes from, or None.
+
+    Libraries that write files by themselves (safetensors, Arrow) have errors of their own, which give the system's
+    number or words in their text.
+    """
+    for each in _origins(error):
+        if is_of_storage(each):
+            assert isinstance(each, OSError)
+            return each
+        if (
+            isinstance(each, Exception)
+            and getattr(each, "errno", None) is None
+            and (number := _number_told(str(each)))
+        ):
+            return OSError(number, os.strerror(number))
+    return None
 
 
 def is_away(folder: Path) -> bool:
@@ -40,3 +65,20 @@ def told(error: OSError) -> str:
     """A failure of storage in words, without its number."""
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _origins(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it came from."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _number_told(text: str) -> int | None:
+    """The number of the failure of storage that a text tells of."""
+    numbers = [int(found) for found in re.findall(r"\(os error (\d{1,4})\)", text)]
+    numbers += [number for number in _TOLD if os.strerror(number) in text]
+    return next((number for number in numbers if number in _OF_STORAGE), None)

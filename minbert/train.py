@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 from minbert.canonical import canonical
-from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, run
+from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, nameable, run
 from minbert.config import TrainConfig
 from minbert.corpora.texts import texts_needed
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.data_checks import check_data
 from minbert.devices import pin
 from minbert.dotted import leaves
+from minbert.durable import Held
 from minbert.errors import Interrupted, TrainingFailure, UserError
 from minbert.history import Record, summarise
 from minbert.idle import idle_leaves, reason
@@ -23,8 +24,17 @@ from minbert.interrupts import Interrupts
 from minbert.run_options import add_run_options, time_limits
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
+from minbert.storage import failure
+from minbert.strangers import refuse_strangers
 from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config, read_yaml
+
+_PATIENCE_SECONDS = 1
+"""For a run that was killed just now to let go of its folder."""
+_FILES, _FOLDERS = (
+    ("config.yaml", "history.jsonl", ".lock"),
+    ("checkpoint", "best", "predictions", "corpus", "stages"),
+)
 
 
 def main() -> int:
@@ -48,11 +58,14 @@ def main() -> int:
     command = shlex.join(["python", "-m", "minbert.train", *sys.argv[1:]])
     interrupts = Interrupts(command)
     trial.asked_to_end = lambda: interrupts.asked
+    trial.patience = _PATIENCE_SECONDS
     try:
         with interrupts.watched(), interrupts.heeded():
             for record in trial.run():
                 records.append(record)
                 print(describe(record), flush=True)
+    except Held as held:
+        raise UserError(f"--out {arguments.out}: in use by another run ({held.owner})") from None
     except Interrupted:
         print(f"continue with: {command}")
         return EXIT_INTERRUPTED
@@ -124,15 +137,37 @@ def _text_fingerprints(config: TrainConfig, sources: Sources) -> dict[str, str]:
 
 def _stored(out: Path) -> TrainConfig | None:
     """The configuration of the run that a folder holds."""
+    _refuse_other_kinds(out)
     if (out / "config.yaml").is_file():
+        refuse_strangers(out)
         return load_config(out / "config.yaml")
     try:
-        strangers = [path.name for path in out.iterdir() if path.name not in ("corpus", "stages")]
+        strangers = [path.name for path in out.iterdir() if not _is_of_a_start(path)]
     except OSError:
         return None  # it does not exist yet, or making it will say what is wrong
     if strangers:
         raise UserError(f"--out {out}: holds {strangers[0]!r} and no run; choose a new or empty folder")
+    refuse_strangers(out)
     return None
+
+
+def _is_of_a_start(path: Path) -> bool:
+    """Whether something in a run's folder is written before its configuration is."""
+    return path.name in ("corpus", "stages") or path.match(".config.yaml.*.tmp")
+
+
+def _refuse_other_kinds(out: Path) -> None:
+    """Refuse a folder of a run in which a file stands in a folder's place, or the other way round.
+
+    Raises:
+        UserError: there is one.
+    """
+    for names, kind, fits in ((_FILES, "file", Path.is_file), (_FOLDERS, "folder", Path.is_dir)):
+        for path in (out / name for name in names):
+            if path.exists() and not fits(path):
+                raise UserError(
+                    f"{path}: is no {kind}, as a run has it there; move it away, or choose another --out"
+                )
 
 
 def _pinned_as(config: TrainConfig, stored: TrainConfig | None) -> TrainConfig:
@@ -157,6 +192,8 @@ def _open_trial(
         )
         return Trial(config, materials, out, time_limits(arguments), arguments.checkpoint_every)
     except OSError as error:
+        if failure(error):
+            raise
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
 
 
@@ -179,10 +216,15 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=Path, required=True, help="YAML file: a TrainConfig, or a part of one"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the run; an interrupted run is continued"
+        "--out",
+        type=lambda text: Path(nameable(text)),
+        required=True,
+        help="folder of the run; an interrupted run is continued",
     )
-    parser.add_argument("--data", help="data folder (default: the configuration's)")
-    parser.add_argument("--encoder", help="checkpoint folder or hub id (default: the configuration's)")
+    parser.add_argument("--data", type=nameable, help="data folder (default: the configuration's)")
+    parser.add_argument(
+        "--encoder", type=nameable, help="checkpoint folder or hub id (default: the configuration's)"
+    )
     add_run_options(parser)
     return parser
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from minbert.canonical import run_name
 from minbert.checkpoint import EncoderFiles
 from minbert.choice import Choice
 from minbert.config import TrainConfig
@@ -63,6 +64,7 @@ class Trial:
         found: history records there were when :meth:`run` began; it yields these first.
         before_writing: is called before an epoch is kept; a worker that was given up does not return from it.
         asked_to_end: whether to keep what is done and end; asked at every step.
+        patience: seconds to wait for another process that holds the folder.
     """
 
     def __init__(
@@ -75,11 +77,11 @@ class Trial:
     ) -> None:
         self.config, self._materials, self._folder = config, materials, folder
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "config.yaml").is_file():
-            write_text(folder / "config.yaml", dump_yaml(config.model_dump(mode="json", exclude_none=True)))
+        self._store_config()
         self._compute = compute(config)
         self._choice = Choice(config, folder, materials.encoder)
-        self._log = TrialLog(folder, self._choice)
+        self._run = run_name(config)
+        self._log = TrialLog(folder, self._run, self._choice)
         self._clock = Clock(limits or TimeLimits())
         self._splits = MemorySplits()
         self._shared = SharedStages(config, materials.store)
@@ -87,6 +89,7 @@ class Trial:
         self.found = 0
         self.before_writing: Callable[[], None] = lambda: None
         self.asked_to_end: Callable[[], bool] = lambda: False
+        self.patience: float = _PATIENCE_SECONDS
 
     def run(self) -> Iterator[Record]:
         """Yield the history record of every epoch: those already done at once, then new ones as they end.
@@ -94,8 +97,9 @@ class Trial:
         Raises:
             TrainingFailure: training cannot go on.
             Interrupted: it was asked to end; what was done is kept.
+            Held: another process still holds the folder.
         """
-        with exclusive(self._folder / ".lock", _PATIENCE_SECONDS), self._guarded():
+        with exclusive(self._folder / ".lock", self.patience), self._guarded():
             self._log.before_writing = self.before_writing
             self._clock.asked_to_end = self.asked_to_end
             name, stage = self.config.running_stages()[-1]
@@ -104,6 +108,13 @@ class Trial:
             yield from list(self._log.records)
             if not self.finished:
                 yield from self._go_on(resume)
+
+    def _store_config(self) -> None:
+        """Whatever stood there was not what this folder trains from now on."""
+        file = self._folder / "config.yaml"
+        text = dump_yaml(self.config.model_dump(mode="json", exclude_none=True))
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_text(file, text)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -171,7 +182,7 @@ class Trial:
         reset_peak(self._compute.device)
         self._last_checkpoint = time.monotonic()
         result = trainer.train_epoch(lambda: self._keep_now_and_then(model, trainer))
-        record = _record(name, trainer, result)
+        record = {"of": self._run, **_record(name, trainer, result)}
         record["peak_memory_bytes"] = peak_bytes(self._compute.device)
         self.before_writing()
         begin = time.perf_counter()
@@ -224,6 +235,7 @@ class Trial:
         record = self._shared.take(model, trainer, name)
         if record is None:
             return
+        record["of"] = self._run
         if trainer.finished:
             self._measure_what_is_missing(model, name, record)
         self._log.save(model, trainer, record)

@@ -50,6 +50,7 @@ class TrialLog:
 
     Args:
         folder: the trial's folder.
+        run: names the run (:func:`minbert.canonical.run_name`); what is another's is not used.
         choice: what is kept of the best epoch, without which a history cannot be continued.
 
     Attributes:
@@ -57,8 +58,8 @@ class TrialLog:
         before_writing: is called before an epoch is noted.
     """
 
-    def __init__(self, folder: Path, choice: Choice) -> None:
-        self._folder, self._choice = folder, choice
+    def __init__(self, folder: Path, run: str, choice: Choice) -> None:
+        self._folder, self._run, self._choice = folder, run, choice
         self.records: list[Record] = []
         self.before_writing: Callable[[], None] = lambda: None
 
@@ -77,6 +78,9 @@ class TrialLog:
         try:
             self.records = read_json_lines(self._folder / "history.jsonl")
         except ValueError:
+            self._start_over()
+            return None
+        if any(record.get("of") != self._run for record in self.records):
             self._start_over()
             return None
         if not self.has(stage, last_epoch):
@@ -120,7 +124,7 @@ class TrialLog:
         )
 
     def _save(self, model: MultitaskModel, state: dict[str, Tensor], manifest: dict[str, Any]) -> None:
-        with publish_folder(self._folder / "checkpoint") as temporary:
+        with publish_folder(self._folder / "checkpoint", of=self._run) as temporary:
             save_file(prefixed(model.state_dict(), state), temporary / "state.safetensors")
             write_text(temporary / "manifest.json", json.dumps(manifest))
 
@@ -130,7 +134,7 @@ class TrialLog:
         A crash between saving an epoch and noting it leaves the note to be written now.
         """
         folder = self._folder / "checkpoint"
-        if not is_intact(folder):
+        if not is_intact(folder, self._run):
             self._start_over()
             return None
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

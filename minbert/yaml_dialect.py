@@ -7,7 +7,7 @@ Duplicate keys, keys that are not strings and tags of other types are refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import yaml
 
 from minbert.errors import UserError
+from minbert.strangers import refuse_irregular
 
 MAX_BYTES = 500_000
 
@@ -26,6 +27,9 @@ MAX_DEPTH = 50
 
 
 MAX_KEY = 200
+
+
+MAX_RECORD_BYTES = 50_000_000
 
 
 _TAG = "tag:yaml.org,2002:"
@@ -92,24 +96,39 @@ def read_yaml(path: Path) -> Document:
     Raises:
         UserError: the file is missing, not UTF-8, not of the dialect above, or not a mapping.
     """
+    return _read_file(path, MAX_BYTES, lambda line: f"{path}:{line}")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a YAML file that a program of ours wrote, of any size; a mistake in it is damage.
+
+    Raises:
+        UserError: as :func:`read_yaml`.
+    """
+    return _read_file(path, MAX_RECORD_BYTES, lambda line: f"{path}: damaged at line {line}").data
+
+
+def _read_file(path: Path, most: int, place: Callable[[int], str]) -> Document:
+    refuse_irregular(path)
     try:
         with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(most + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: cannot be read: {reason}") from None
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{path}:1: larger than {MAX_BYTES} bytes; this is no configuration file")
+    if len(content) > most:
+        raise UserError(f"{place(1)}: larger than {most} bytes; this is no configuration file")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x})") from None
-    reader = _Reader(str(path))
+        raise UserError(f"{place(line)}: not UTF-8 text (byte 0x{content[error.start]:02x})") from None
+    # Without aliases there are fewer values than bytes.
+    reader = _Reader(place, max(MAX_VALUES, len(content)))
     data = reader.read(text)
     if not isinstance(data, dict):
         found = "the file is empty" if data is None else f"found {shorten(data)}"
-        raise UserError(f"{path}:1: expected a mapping of keys to values; {found}")
+        raise UserError(f"{place(1)}: expected a mapping of keys to values; {found}")
     return Document(data, path, reader.lines)
 
 
@@ -119,7 +138,7 @@ def parse_value(text: str, origin: str) -> Any:
     Raises:
         UserError: not of the dialect; the message starts with `origin`.
     """
-    return _Reader(origin, numbered=False).read(text)
+    return _Reader(lambda line: origin).read(text)
 
 
 def dump_yaml(data: Any) -> str:
@@ -140,9 +159,9 @@ def join(prefix: str, path: str) -> str:
 class _Reader:
     """Builds plain data from YAML's node tree, noting lines and counting values on the way."""
 
-    def __init__(self, origin: str, numbered: bool = True) -> None:
-        self.origin = origin
-        self.numbered = numbered
+    def __init__(self, place: Callable[[int], str], most_values: int = MAX_VALUES) -> None:
+        self.place = place
+        self.most_values = most_values
         self.lines: dict[str, int] = {}
         self.values = 0
 
@@ -165,15 +184,17 @@ class _Reader:
             raise self._error(1, f"not valid YAML: {error}") from None
 
     def _error(self, line: int, text: str) -> UserError:
-        return UserError(f"{self.origin}:{line}: {text}" if self.numbered else f"{self.origin}: {text}")
+        return UserError(f"{self.place(line)}: {text}")
 
     def _build(self, node: yaml.Node, path: str, depth: int) -> Any:
         line = node.start_mark.line + 1
         self.values += 1
         if depth > MAX_DEPTH:
             raise self._error(line, "nested too deeply")
-        if self.values > MAX_VALUES:
-            raise self._error(line, f"more than {MAX_VALUES} values, aliases counted where they are used")
+        if self.values > self.most_values:
+            raise self._error(
+                line, f"more than {self.most_values} values, aliases counted where they are used"
+            )
         self.lines.setdefault(path, line)
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, path, depth)

@@ -13,7 +13,16 @@ import pydantic
 
 from minbert.config import TrainConfig, build_config
 from minbert.errors import UserError, did_you_mean
-from minbert.yaml_dialect import Document, Located, dump_yaml, join, parse_value, read_yaml, shorten
+from minbert.yaml_dialect import (
+    Document,
+    Located,
+    dump_yaml,
+    join,
+    parse_value,
+    read_record,
+    read_yaml,
+    shorten,
+)
 
 __all__ = [
     "Document",
@@ -25,6 +34,7 @@ __all__ = [
     "load_config",
     "parse_value",
     "problems",
+    "read_record",
     "read_yaml",
     "shorten",
 ]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 from ray import tune
 from rich.console import Console
@@ -26,6 +27,7 @@ from minbert.sources import Sources
 from minbert.stages import LocalStageStore
 from minbert.time_limits import TimeLimits
 from trainables.around import Around
+from trainables.journal import torn
 from trainables.kept_models import KEPT_MODELS, KeptModels
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
@@ -161,10 +163,16 @@ def _run(
     console: Console,
     interrupts: Interrupts,
 ) -> Ending:
-    folder.clear_leftovers()
+    folder.clear_leftovers(plan.stages)
     tasks = plan.space.example().tasks
     corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
+    if lost := torn(folder.path):
+        console.print(lost, markup=False, highlight=False)
     study = folder.journal(build_sampler(plan.space, plan.seed, 0))
+    _keep_numerics(study, folder, pinned)
+    if moved := folder.set_aside(len(study.get_trials(deepcopy=False))):
+        told = f"{', '.join(moved[:3])}{' …' * (len(moved) > 3)}: not in the journal, which lost its end"
+        console.print(f"trials {told}; moved to {folder.path / 'set_aside'}", markup=False, highlight=False)
     study.sampler = build_sampler(plan.space, plan.seed, len(study.get_trials(deepcopy=False)))
     ledger = Ledger(study, plan.space, pinned, plan.seed)
     models = KeptModels(folder, tasks, plan.kept_models)
@@ -208,6 +216,23 @@ def _run(
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
     return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
+
+
+def _keep_numerics(study: optuna.Study, folder: StudyFolder, pinned: dict[str, Any]) -> None:
+    """Have all trials computed alike, whatever becomes of study.yaml.
+
+    Raises:
+        UserError: earlier trials were computed otherwise.
+    """
+    now = {name: pinned[name] for name in NUMERICS}
+    known = study.user_attrs.get("numerics")
+    if known is None:
+        study.set_user_attr("numerics", now)
+    for name, value in (known or now).items():
+        if now[name] != value:
+            raise UserError(
+                f"{folder.path / 'study.yaml'}: {name} is {now[name]}, but the study's trials were computed with {value}"
+            )
 
 
 def _tune(

@@ -19,11 +19,14 @@ import optuna
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
+from minbert.canonical import run_name
 from minbert.data_checks import check_data
-from minbert.durable import clear_unfinished, publish_folder, write_text
+from minbert.durable import publish_folder, write_text
 from minbert.errors import UserError
+from minbert.leftovers import clear_unfinished
 from minbert.sealed import CHECKSUMS, is_intact
 from minbert.sources import Sources
+from minbert.strangers import refuse_strangers
 from minbert.yaml_reader import dump_yaml
 from trainables.around import Around
 from trainables.holding import Holding, Holdings, Objection, Study
@@ -42,7 +45,7 @@ from trainables.study import (
     pinned_sources,
     read_spec,
     refuse_another_study,
-    refuse_links,
+    refuse_lost_journal,
 )
 from trainables.study_description import described_plan, described_study
 
@@ -101,8 +104,9 @@ def find_fork(origin: Path, path: Path) -> Fork:
         raise UserError(
             f"--fork {path}: is, holds or lies in the study {origin}: choose a folder apart from it"
         )
-    if path.exists() and not path.is_dir():
-        raise UserError(f"--fork {path}: not a folder")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"--fork {path}: {'' if place == path else f'{place} is '}not a folder")
     if path.is_dir() and not (path / "study.yaml").is_file() and _holds_anything(path):
         raise UserError(f"--fork {path}: the folder is not empty and holds no study; choose another one")
     taken = _note(path, str(one))
@@ -153,9 +157,10 @@ class _Origin:
 
     def __init__(self, fork: Fork, wanted: Wanted) -> None:
         self.path = fork.origin
-        refuse_links(self.path)
+        refuse_strangers(self.path)
         self.spec = read_spec(self.path) or {}
         check_whole(self.path, self.spec)
+        refuse_lost_journal(self.path)
         self.numerics = _numerics(self.spec, wanted.space)
         self.pinned = {**pinned_sources(wanted.sources), **self.numerics}
         self.trials, self.damage = read_trials(self.path)
@@ -167,7 +172,7 @@ class _Origin:
         self.holdings = study.holdings(self.trials, self.path / "trials")
         if self.holdings.trials or not self.holdings.another_version:
             entries = sorted(entry for entry in self.path.glob("stages/[!.]*") if entry.is_dir())
-            self.stages = [entry for entry in entries if is_intact(entry)]
+            self.stages = [entry for entry in entries if is_intact(entry, entry.name)]
             self.damaged_stages = len(entries) - len(self.stages)
 
 
@@ -215,14 +220,14 @@ def _copy_trial(holding: Holding, source: Path, target: Path) -> None:
         write_text(temporary / "config.yaml", dump_yaml(config))  # names this study's data and encoder
         shutil.copyfile(source / "history.jsonl", temporary / "history.jsonl")
         shutil.copytree(source / "predictions", temporary / "predictions")
-        if _has_model(source / "best"):
+        if _has_model(source / "best", run_name(holding.config)):
             shutil.copytree(source / "best", temporary / "best")
 
 
-def _has_model(best: Path) -> bool:
-    """Whether the model, or that of every task, is there as it was written."""
+def _has_model(best: Path, run: str) -> bool:
+    """Whether the model, or that of every task, of a run is there as it was written."""
     models = [best] if (best / CHECKSUMS).exists() else [entry for entry in best.glob("*") if entry.is_dir()]
-    return bool(models) and all(map(is_intact, models))
+    return bool(models) and all(is_intact(model, run) for model in models)
 
 
 def _told(holding: Holding) -> FrozenTrial:

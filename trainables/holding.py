@@ -21,7 +21,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from minbert.canonical import config_id
+from minbert.canonical import config_id, run_name
 from minbert.config import TrainConfig
 from minbert.dotted import get, leaves, put
 from minbert.durable import read_json_lines
@@ -150,7 +150,11 @@ class Study:
         found = self._placed(trial, config)
         if isinstance(found, Objection):
             return found
-        return self._ends_otherwise(found, known) or _objection_to_files(trial, folder) or found
+        return (
+            self._ends_otherwise(found, known)
+            or _objection_to_files(trial, folder, run_name(config))
+            or found
+        )
 
     def _placed(self, trial: FrozenTrial, config: TrainConfig) -> Holding | Objection:
         """The trial's place in the new space."""
@@ -287,15 +291,17 @@ def _stored_config(file: Path) -> TrainConfig | str:
         return "is no configuration"
 
 
-def _objection_to_files(trial: FrozenTrial, folder: Path) -> Objection | None:
+def _objection_to_files(trial: FrozenTrial, folder: Path, run: str) -> Objection | None:
     """Whether the history tells what the journal does, and the predictions are what was written."""
-    if found := damage(folder / "predictions"):
+    if found := damage(folder / "predictions", of=run):
         return Objection(_DAMAGED, f"{folder.name}/predictions: {found}")
     try:
         records = read_json_lines(folder / "history.jsonl")
         scores = {each["epoch"]: each["select"]["score"] for each in records if is_evaluated(each)}
     except (OSError, ValueError, KeyError, TypeError):
         return Objection(_DAMAGED, f"{folder.name}/history.jsonl is not what was written")
+    if any(each.get("of") != run for each in records):
+        return Objection(_DAMAGED, f"{folder.name}/history.jsonl belongs to another run")
     if scores != trial.intermediate_values:
         return Objection(_DAMAGED, f"{folder.name}/history.jsonl has other epochs than the journal")
     return None

@@ -24,20 +24,39 @@ from minbert.failpoints import reach
 from minbert.sealed import sealed_line, unsealed_line
 
 JOURNAL = "journal.log"
+_FIELDS = (
+    ("study_name", "directions"),
+    ("study_id",),
+    ("study_id", "user_attr"),
+    ("study_id", "system_attr"),
+    ("study_id", "datetime_start"),
+    ("trial_id", "param_name", "param_value_internal", "distribution"),
+    ("trial_id", "state", "values"),
+    ("trial_id", "step", "intermediate_value"),
+    ("trial_id", "user_attr"),
+    ("trial_id", "system_attr"),
+    (),
+)
+"""What Optuna's records hold, by their op_code."""
 
 
 def open_journal(folder: Path) -> JournalStorage:
     """Optuna's storage on the folder's journal, checked and mended; the driver must hold the study's lock.
 
     Raises:
-        UserError: a record before the last one is damaged.
+        UserError: a record before the last one is damaged, or none of Optuna's.
     """
     if (folder / JOURNAL).is_file():
         os.truncate(folder / JOURNAL, good_length(folder))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return JournalStorage(_SealedBackend(str(folder / JOURNAL), lock_obj=_NoLock()))
+        try:
+            return JournalStorage(_SealedBackend(str(folder / JOURNAL), lock_obj=_NoLock()))
+        except OSError:
+            raise
+        except Exception as error:  # the storage checks no value
+            raise UserError(f"{folder / JOURNAL}: damaged: not a journal of Optuna's ({error!r})") from None
 
 
 class _SealedBackend(JournalFileBackend):
@@ -89,6 +108,14 @@ def good_length(folder: Path) -> int:
         ) from None
 
 
+def torn(folder: Path) -> str:
+    """A line for the user where the journal's last record is not whole; else empty."""
+    path = folder / JOURNAL
+    if not path.is_file() or path.stat().st_size == good_length(folder):
+        return ""
+    return f"{path}: the last record is not whole; what it said is done again"
+
+
 def read_trials(folder: Path) -> tuple[list[FrozenTrial], str]:
     """The trials of a journal that is only read, and where it is damaged; what follows that place is left out.
 
@@ -137,16 +164,32 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         _Damaged: another one is.
     """
+    if path.is_dir():
+        raise UserError(
+            f"{path}: is a folder where the study's journal should be; bring the file back from a copy"
+        )
     lines = list(io.BytesIO(path.read_bytes())) if path.is_file() else []
     for number, line in enumerate(lines, start=1):
         try:
             if not line.endswith(b"\n"):
                 raise ValueError("torn")
             record = unsealed_line(line.rstrip(b"\n"))
-            if "op_code" not in record:
-                raise ValueError("not a record")
+            _check(record)
         except ValueError as error:
             if number == len(lines):
                 return
             raise _Damaged(f"{path}:{number}: damaged ({error})") from None
         yield len(line), record
+
+
+def _check(record: dict[str, Any]) -> None:
+    """Refuse what Optuna would not take for a record of its own.
+
+    Raises:
+        ValueError: why.
+    """
+    kind = record.get("op_code")
+    if not isinstance(kind, int) or not 0 <= kind < len(_FIELDS):
+        raise ValueError("not a record")
+    if missing := [name for name in ("worker_id", *_FIELDS[kind]) if name not in record]:
+        raise ValueError(f"the record lacks {missing[0]}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # slow to import: optuna
     from trainables.ledger import Issue
     from trainables.study import StudyFolder
 
+_DIGITS = 10
 KEPT_MODELS = 5
 """How many of the best trials keep their model, unless the user says otherwise."""
 
@@ -93,9 +94,9 @@ def kept_count(text: str) -> int | None:
     """How many models a user wants kept besides the front: a whole number, or None for ``all``."""
     if text == "all":
         return None
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) < _DIGITS:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0, or all, is needed")
+    raise argparse.ArgumentTypeError(f"{text[:_DIGITS]!r}: a whole number from 0, or all, is needed")
 
 
 def made_again(study: Path, numbers: Iterable[int]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from minbert.durable import myself, open_lock
 from minbert.errors import UserError
 
 LOCK = ".lock"
@@ -18,18 +18,22 @@ _LOOKS_FOR_AN_OWNER = 10
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, option: str = "--study") -> Iterator[None]:
     """Hold the study for one driver.
 
     The kernel frees the lock when its process ends; the file that a killed driver leaves behind holds nothing.
+
+    Args:
+        path: the study's folder.
+        option: of the command line that names it.
 
     Raises:
         UserError: another driver holds it; the message names host and process.
     """
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     had_lock = (path / LOCK).exists()
-    with _taken(path) as file:
-        _write(file, _myself())
+    with _taken(path, option) as file:
+        _write(file, myself())
         try:
             yield
         except UserError:  # refused: the folder is left as it was found
@@ -57,7 +61,7 @@ def held(path: Path) -> Iterator[None]:
     with _taken(path) as file:
         file.seek(0)
         before = file.read()
-        _write(file, _myself())
+        _write(file, myself())
         try:
             yield
         finally:
@@ -72,42 +76,38 @@ def _shared(path: Path) -> Iterator[None]:
         yield
         return
     with (path / LOCK).open(encoding="utf-8") as file:
-        _lock(file, path, fcntl.LOCK_SH)
+        _lock(file, f"--study {path}", fcntl.LOCK_SH)
         yield
 
 
 @contextmanager
-def _taken(path: Path) -> Iterator[TextIO]:
+def _taken(path: Path, option: str = "--study") -> Iterator[TextIO]:
     while True:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            file = (path / LOCK).open("a+", encoding="utf-8")
+            file = open_lock(path / LOCK)
         except OSError as error:
-            raise UserError(f"--study {path}: cannot be written: {error.strerror}") from None
+            raise UserError(f"{option} {path}: cannot be written: {error.strerror}") from None
         with file:
-            _lock(file, path, fcntl.LOCK_EX)
+            _lock(file, f"{option} {path}", fcntl.LOCK_EX)
             if _is_there(file, path / LOCK):  # else a search that was refused has just removed it
                 yield file
                 return
 
 
-def _lock(file: TextIO, path: Path, kind: int) -> None:
+def _lock(file: TextIO, study: str, kind: int) -> None:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(f"--study {path}: in use by another search ({_owner(file)})") from None
+        raise UserError(f"{study}: in use by another search ({_owner(file)})") from None
     except OSError as error:
-        raise UserError(f"--study {path}: cannot be locked: {error.strerror}") from None
+        raise UserError(f"{study}: cannot be locked: {error.strerror}") from None
 
 
 def _write(file: TextIO, text: str) -> None:
     file.truncate(0)
     file.write(text)
     file.flush()
-
-
-def _myself() -> str:
-    return f"host {socket.gethostname()}, process {os.getpid()}"
 
 
 def _is_there(file: TextIO, path: Path) -> bool:

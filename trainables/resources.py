@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from minbert.errors import UserError
+from minbert.storage import is_of_storage
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,31 @@ def start_ray(address: str | None) -> dict[str, float]:
     try:
         with _private_processes():
             ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         if not address:
+            _refuse_scratch(error)
+            raise
+        if not isinstance(error, (ConnectionError, ValueError, RuntimeError)):
             raise
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({type(error).__name__})"
         ) from None
     return dict(ray.cluster_resources())
+
+
+def _refuse_scratch(error: Exception) -> None:
+    """Say of a scratch folder that Ray cannot use that it is so.
+
+    Raises:
+        UserError: it is.
+    """
+    if isinstance(error, OSError) and not is_of_storage(error):
+        place = os.environ.get("RAY_TMPDIR")
+        named = f"RAY_TMPDIR {place}" if place else str(error.filename)
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{named}: Ray cannot write there: {reason}; set RAY_TMPDIR to a folder on this machine's disk"
+        )
 
 
 @contextmanager

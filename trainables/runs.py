@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
@@ -147,6 +148,12 @@ def parse_runs(section: Any, written: Located) -> Runs:
     if not isinstance(section, Mapping) or not section:
         problem = f"runs: {shorten(section)} is not a mapping of at least one run by its name"
         raise UserError(f"{written.where('runs')}: {problem}")
+    for name in section:
+        if not name or re.search(r"[/\x00-\x1f\x7f]", name):
+            place = written.where(f"runs.{name}")
+            raise UserError(
+                f"{place}: {name!r} cannot be a run's name: it holds no / and no control character"
+            )
     runs = Runs({name: _parse_run(name, row, written) for name, row in section.items()})
     for name, run in runs.rows.items():
         for leaf, other in _named(run):

@@ -96,7 +96,7 @@ def _search(
     say = functools.partial(console.print, markup=False, highlight=False)
     interrupts = Interrupts(command, say, console.show_cursor)
     wanted = Wanted(chosen.space, sources, chosen.seed, command, chosen.around)
-    with locked(study), interrupts.watched():
+    with locked(study, "--fork" if fork else "--study"), interrupts.watched():
         note = {}
         if fork:
             note = take_over(fork, wanted, console)

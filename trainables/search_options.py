@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from minbert.command_line import Parser, folder, number, whole_number
+from minbert.command_line import Parser, folder, nameable, number, whole_number
 from minbert.errors import UserError
 from minbert.run_options import add_run_options
 from trainables.chosen_space import DESIGNS
@@ -30,20 +30,30 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     )
     add(
         "--around",
+        type=nameable,
         metavar="STUDY",
         help="change one factor at a time from the best configuration of a study (--design one_factor)",
     )
     add(
-        "--study", help="study folder (default: results/<space>; with --design or --around a name of its own)"
+        "--study",
+        type=nameable,
+        help="study folder (default: results/<space>; with --design or --around a name of its own)",
     )
     add(
         "--fork",
+        type=nameable,
         metavar="NEW",
         help="begin another study in the folder NEW with what still holds of the one in --study, which stays as it is",
     )
-    add("--data", default="auto", help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)")
+    add(
+        "--data",
+        type=nameable,
+        default="auto",
+        help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)",
+    )
     add(
         "--encoder",
+        type=nameable,
         default="auto",
         help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)",
     )
@@ -83,7 +93,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     )
     add(
         "--seed",
-        type=whole_number(0),
+        type=whole_number(0, 2**63 - 1),
         help="of the study; every replicate's seed comes from it (default: 0; with --around another than STUDY's)",
     )
     add(

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 
 from minbert.config import Source
-from minbert.durable import clear_unfinished, write_text
+from minbert.durable import write_text
 from minbert.errors import UserError
 from minbert.failpoints import reach
+from minbert.leftovers import clear_abandoned, clear_unfinished
 from minbert.sources import Sources
-from minbert.yaml_reader import dump_yaml
-from trainables.journal import good_length, open_journal
+from minbert.strangers import refuse_irregular, refuse_strangers
+from minbert.yaml_reader import dump_yaml, read_record
+from trainables.journal import JOURNAL, good_length, open_journal
 from trainables.locks import LOCK
 from trainables.spaces import Space
 
@@ -45,6 +46,7 @@ NUMERICS = ("device", "precision", "threads")
 """What the first start found for ``auto``."""
 FORKED_FROM = "forked_from"
 """Key of study.yaml: ``study``, the folder that trials were taken over from, and how many (:mod:`trainables.fork`)."""
+_SHOWN = 100
 _UNTRAINED = ("name", "source", "description", "search.", "paper.", "claims.")
 _OF_SEARCH = ("search.design", "search.base.")
 """What a study's runs depend on of its search section."""
@@ -80,10 +82,33 @@ class StudyFolder:
                 storage=storage, study_name=STUDY, sampler=sampler, direction="maximize"
             )
 
-    def clear_leftovers(self) -> None:
-        """Remove what earlier drivers that were killed left: half-made entries, Ray Tune's own files."""
-        for entries in (self.stages, self.path / "corpus"):
-            clear_unfinished(entries)
+    def set_aside(self, known: int) -> list[str]:
+        """Move the folders of trials that the journal does not know of to ``set_aside/``, and return their names.
+
+        A journal that lost its end, or an older copy of it, gives their numbers to other trials.
+
+        Args:
+            known: how many trials the journal has.
+        """
+        moved = []
+        for trial in sorted(self.path.glob("trials/[0-9]*")):
+            if trial.name.isdigit() and int(trial.name) >= known:
+                place = self.path / "set_aside" / trial.name
+                place.parent.mkdir(exist_ok=True)
+                while place.exists():
+                    place = place.with_name(f"{place.name}.again")
+                trial.rename(place)
+                moved.append(trial.name)
+        return moved
+
+    def clear_leftovers(self, stages: Path | None = None) -> None:
+        """Remove what earlier drivers that were killed left: half-made entries, Ray Tune's own files.
+
+        Args:
+            stages: the stage store in use, into which other searches may write; None: the study's own.
+        """
+        clear_abandoned(stages or self.stages)
+        clear_unfinished(self.path / "corpus")
         for unwritten in self.path.glob(_UNWRITTEN):
             unwritten.unlink()
         shutil.rmtree(self.path / "tune", ignore_errors=True)
@@ -103,6 +128,7 @@ def read_spec(path: Path) -> Spec | None:
         UserError: the folder holds other things, a damaged study.yaml, or a newer one.
     """
     file = path / "study.yaml"
+    refuse_irregular(file)
     if not file.is_file():
         if path.is_dir() and any(
             entry.name != LOCK and not entry.match(_UNWRITTEN) for entry in path.iterdir()
@@ -111,16 +137,15 @@ def read_spec(path: Path) -> Spec | None:
         if path.exists() and not path.is_dir():
             raise UserError(f"--study {path}: not a folder")
         return None
-    try:
-        spec = yaml.safe_load(file.read_text(encoding="utf-8"))
-        version = spec["schema_version"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: damaged, not a study description ({type(error).__name__})") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    spec = read_record(file)
+    if "schema_version" not in spec:
+        raise UserError(f"{file}: damaged, not a study description (it has no schema_version)")
+    version = spec["schema_version"]
     if version != SCHEMA_VERSION:
-        raise UserError(f"{file}: schema version {version}; this program reads version {SCHEMA_VERSION}")
-    return spec  # type: ignore[no-any-return]
+        raise UserError(
+            f"{file}: schema version {_cut(version)}; this program reads version {SCHEMA_VERSION}"
+        )
+    return spec
 
 
 def identity(space: Space, sources: Sources, seed: int) -> Spec:
@@ -150,11 +175,12 @@ def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> S
         UserError: the folder cannot be used, its journal is damaged, or space, data, encoder or seed are others;
             the message names the difference.
     """
-    refuse_links(path)
     stored = read_spec(path)
+    refuse_strangers(path)
     if stored is None:
         return None
     good_length(path)
+    refuse_lost_journal(path)
     check_whole(path, stored)
     for dotted in _PINNED:
         if found := difference(stored, wanted, dotted):
@@ -179,24 +205,10 @@ def difference(stored: Spec, wanted: Spec, dotted: str) -> str:
     old, new = _get(stored, dotted), _get(wanted, dotted)
     if old == new:
         return ""
-    detail = f"{old} there, {new} now"
+    detail = f"{_cut(old)} there, {_cut(new)} now"
     if dotted == "space_fingerprint":
         detail = _space_difference(stored, wanted)
     return f"another {_PINNED.get(dotted, dotted)} ({detail})"
-
-
-def refuse_links(path: Path) -> None:
-    """Refuse entries of a study that lead out of its folder, where a search would write and clear.
-
-    Raises:
-        UserError: there is one.
-    """
-    inside = path.resolve()
-    for entry in (*path.glob("*"), *path.glob("trials/*"), *path.glob("stages/*")):
-        if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
-            raise UserError(
-                f"{entry}: is a link out of the study's folder, to {entry.readlink()}; nothing there is touched"
-            )
 
 
 def pinned_sources(sources: Sources) -> dict[str, Source]:
@@ -243,6 +255,21 @@ def make_folder(path: Path, spec: Spec) -> StudyFolder:
     return StudyFolder(path, spec)
 
 
+def refuse_lost_journal(path: Path) -> None:
+    """Refuse a study whose trials nothing gives an account of.
+
+    Raises:
+        UserError: there are trials and no journal.
+    """
+    trials = len(list(path.glob("trials/[0-9]*")))
+    journal = path / JOURNAL
+    if trials and not (journal.is_file() and journal.stat().st_size):
+        raise UserError(
+            f"{journal}: is gone, but trials/ holds {trials} trial{'s' * (trials > 1)}, of which it is the only account; "
+            "bring it back from a copy, or start with another --study"
+        )
+
+
 def _get(spec: Spec, dotted: str) -> Any:
     value: Any = spec
     for key in dotted.split("."):
@@ -255,12 +282,17 @@ def _space_difference(stored: Spec, wanted: Spec) -> str:
     for path in [*old, *new]:
         told = re.fullmatch(r"runs\..*?\.(reported|interpretation|note)\b.*", path)
         if old.get(path) != new.get(path) and not told and _is_trained(path):
-            return f"{path.removeprefix('config.')}: {old.get(path, 'absent')} there, {new.get(path, 'absent')} now"
-    return f"{stored.get('name')} there, {wanted.get('name')} now"
+            return f"{path.removeprefix('config.')}: {_cut(old.get(path, 'absent'))} there, {_cut(new.get(path, 'absent'))} now"
+    return f"{_cut(stored.get('name'))} there, {wanted.get('name')} now"
 
 
 def _is_trained(path: str) -> bool:
     return path.startswith(_OF_SEARCH) or not path.startswith(_UNTRAINED)
+
+
+def _cut(value: object) -> str:
+    """A value, cut to fit a message."""
+    return str(value)[:_SHOWN]
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,6 @@ checkpoints are not used.
 
 from __future__ import annotations
 
-import errno
 import functools
 import time
 import traceback
@@ -25,7 +24,7 @@ from minbert.corpora.tokenised import open_tokenised
 from minbert.errors import Interrupted, TrainingFailure
 from minbert.history import Record, is_evaluated
 from minbert.stages import LocalStageStore
-from minbert.storage import gone, is_away, is_of_storage, told
+from minbert.storage import failure, gone, is_away, told
 from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
 from trainables.attempts import Attempt, claim
@@ -166,17 +165,12 @@ def now_and_then(look: Callable[[], bool]) -> Callable[[], bool]:
 
 
 def _storage_error(error: BaseException, folder: Path) -> OSError | None:
-    """The failure of storage that an error is or comes from: safetensors and Arrow have errors of their own.
+    """The failure of storage that an error is or comes from.
 
     The folder of the study's trials was there when the trial was handed out: without it, the whole study is gone.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and is_of_storage(seen):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    if "No space left on device" in str(error):
-        return OSError(errno.ENOSPC, "No space left on device")
+    if found := failure(error):
+        return found
     return gone(folder.parent.parent) if is_away(folder.parent) else None
 
 

@@ -74,8 +74,8 @@ def _texts(study: Study, number: int) -> tuple[pd.DataFrame, list[Picture], str]
     try:
         corpus = read_texts(study, number)
         vocabulary = read_vocabulary(encoder_folder(study))
-    except UserError:
-        return pd.DataFrame(), [], "The data are not where they were, so nothing can be said about texts."
+    except UserError as error:
+        return pd.DataFrame(), [], f"Nothing can be said about texts. {error}."
     examples, missing = readable_examples(study, number, corpus)
     told = " ".join(f"{task} is left out: {reason}." for task, reason in missing.items())
     tables, groups = [pd.DataFrame()], {}

@@ -143,7 +143,10 @@ def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tupl
     claims: Claims = {}
     unclaimed = {}
     for file in candidates:
+        if file.is_dir():
+            continue
         if not file.is_file():
+            unclaimed[file] = "is no regular file"
             continue
         try:
             answer = recognise(file, peek_columns(file), tasks)

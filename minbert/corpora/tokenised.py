@@ -94,8 +94,8 @@ def tokenised(corpus: Corpus, tasks: Mapping[str, TaskConfig], encoder: EncoderF
     texts = {name: text.fingerprint for name, text in corpus.texts.items()}
     key = digest([_VERSION, corpus.fingerprint, encoder.fingerprint, kinds, texts])[:24]
     folder = cache / key
-    if not is_intact(folder):
-        with publish_folder(folder) as temporary:
+    if not is_intact(folder, key):
+        with publish_folder(folder, of=key) as temporary:
             _write(corpus, tasks, encoder.tokenizer(), temporary)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -297,3 +298,127 @@ def test_attributes_of_a_trial_that_are_no_numbers_are_damage(written: Path) -> 
     )
     with pytest.raises(UserError, match=r"journal\.log: damaged: what it says of a trial is no number"):
         _ = load(written).trials
+
+
+def as_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("text")
+
+
+GONE: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "all trials": (lambda path: shutil.rmtree(path / "trials"), "trials", "is gone"),
+    "a file for the trials": (lambda path: as_file(path / "trials"), "trials", "is no folder"),
+    "a trial": (lambda path: shutil.rmtree(path / "trials" / "00001"), "trials/00001", "is gone"),
+    "a history": (
+        lambda path: (path / "trials" / "00001" / "history.jsonl").unlink(),
+        "trials/00001/history.jsonl",
+        "is gone",
+    ),
+}
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_a_report_names_what_is_gone(written: Path, capsys: pytest.CaptureFixture[str], gone: str) -> None:
+    remove, what, reason = GONE[gone]
+    remove(written)
+    assert report.main([str(written)]) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {written / what}: {reason}")
+    page = (written / "report.md").read_text()
+    assert f"> **{written / what}: {reason}" in page
+    assert "The data are not where they were" not in page
+
+
+def test_nothing_is_gone_of_a_trial_that_has_not_ended(written: Path) -> None:
+    change_journal(written, "state", lambda record: record.update(state=TrialState.FAIL.value, values=None))
+    number = int(load(written).trials.query("state == 'failed'")["number"].item())
+    shutil.rmtree(written / "trials" / f"{number:05d}")
+    study = load(written)
+    assert len(study.history) and study.damage == []
+
+
+def deep(path: Path) -> None:
+    path.write_text("[" * 100_000 + "\n")
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+HISTORIES_THAT_ARE_NONE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "nested without end": (deep, "an epoch is not what was written"),
+    "a folder": (folder, "is not a file"),
+    "an epoch of 400 digits": (
+        lambda path: path.write_text('{"stage": "finetune", "epoch": ' + "9" * 400 + "}\n"),
+        "an epoch has no number",
+    ),
+    "a score of 400 digits": (
+        lambda path: path.write_text(
+            '{"stage": "finetune", "epoch": 1, "select": {"score": ' + "9" * 400 + "}}\n"
+        ),
+        "'select/score' of an epoch is not a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HISTORIES_THAT_ARE_NONE)
+def test_a_history_that_is_none_is_left_out_and_named(written: Path, kind: str) -> None:
+    spoil, reason = HISTORIES_THAT_ARE_NONE[kind]
+    file = written / "trials" / f"{BROKEN:05d}" / "history.jsonl"
+    spoil(file)
+    study = load(written)
+    assert set(study.history["number"]) == {0, 2, 3}
+    assert study.damage == [f"{file}: {reason}; left out"]
+
+
+STUDIES_THAT_ARE_NONE = {
+    "a number of thousands of digits": ("extra: " + 5000 * "9", "is not a valid int"),
+    "nested without end": ("extra: " + 3000 * "[", "nested too deeply"),
+    "aliases that multiply": (
+        "a0: &a0 [x, x, x, x]\n"
+        + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 4)}]\n" for i in range(1, 14)),
+        "values, aliases counted where they are used",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STUDIES_THAT_ARE_NONE)
+def test_a_study_yaml_that_is_none_is_named_by_its_line(
+    written: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    text, reason = STUDIES_THAT_ARE_NONE[kind]
+    with (written / "study.yaml").open("a") as file:
+        file.write(text + "\n")
+    assert report.main([str(written)]) == EXIT_USER
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {written / 'study.yaml'}: damaged at line ") and said.count("\n") == 1
+    assert reason in said and len(said) < 700
+
+
+def test_a_day_that_no_calendar_has_is_a_text(written: Path) -> None:
+    with (written / "study.yaml").open("a") as file:
+        file.write("made: 2026-99-99\n")
+    assert load(written).meta["made"] == "2026-99-99"
+
+
+def test_a_journal_nested_without_end_is_named_by_its_line(written: Path) -> None:
+    file = written / "journal.log"
+    file.write_text("[" * 100_000 + "\n" + file.read_text())
+    with pytest.raises(UserError, match=r"journal\.log: line 1 is damaged"):
+        _ = load(written).trials
+
+
+def test_a_report_that_has_no_room_leaves_nothing(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        code = report.main([str(written), "--out", str(tmp_path / "new" / "out")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == EXIT_USER
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.endswith("cannot be written: File too large\n")
+    assert not (tmp_path / "new").exists()

@@ -96,7 +96,7 @@ def test_the_report_holds_every_section_and_picture(written: tuple[Path, str, Pa
     ]
     files = [out / "report_pictures" / f"{name}.png" for name in pictures]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
-    assert "nothing can be said about texts" in markdown
+    assert "Nothing can be said about texts" in markdown
     assert "select half" in markdown
     assert "report half" in markdown
     assert "2 rows without a label skipped" in markdown

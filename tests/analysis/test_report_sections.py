@@ -72,11 +72,11 @@ def test_errors_against_texts_are_told_where_the_data_still_are(new_study: NewSt
     (tmp_path / "data" / "sts-dev.csv").unlink()
     gone = sections_of(load(writer.path))["Errors of trial 0"]
     assert gone.table is None and names(gone) == ["confusion_sst"]
-    assert "nothing can be said about texts" in gone.note and "rho" not in gone.note
+    assert "Nothing can be said about texts" in gone.note and "rho" not in gone.note
     outputs.write_bytes(b"PAR1")
     neither = sections_of(load(writer.path))["Errors of trial 0"]
     assert (neither.table, neither.pictures) == (None, [])
-    assert "nothing can be said about texts" in neither.note
+    assert "Nothing can be said about texts" in neither.note
 
 
 def test_what_every_stage_did_to_every_task_stands_with_the_training(new_study: NewStudy) -> None:

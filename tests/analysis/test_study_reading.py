@@ -171,7 +171,7 @@ def test_a_damaged_journal_line_is_named(new_study: Callable[..., Any]) -> None:
     ("text", "message"),
     [
         ("name: [", "damaged at line 1"),
-        ("- 1", "should hold a mapping"),
+        ("- 1", "expected a mapping"),
         ("schema_version: 99\nname: later", "schema_version 99 is newer than this program reads"),
         ("schema_version: 1\nname: x\nfactors: []\ntasks: {sst: {kind: guess}}", "damaged at tasks.sst.kind"),
         ("schema_version: 1\nname: x\nfactors: []", "damaged at tasks"),

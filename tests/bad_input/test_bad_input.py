@@ -30,6 +30,8 @@ PROGRAMS = {
     "ensemble": "analysis.ensemble",
     "claims": "analysis.claims",
 }
+LONG = {"LONGNAME": 300 * "n", "LONGNUMBER": 5000 * "9"}
+"""What stands for texts that are too long to be written out."""
 Case = Mapping[str, Any]
 Run = Callable[..., None]
 
@@ -50,7 +52,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
             monkeypatch.delenv(name, raising=False)
         for name, value in case.get("environment", {}).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", [program, *arguments, *case.get("arguments", ())])
+        given = [*arguments, *case.get("arguments", ())]
+        for short, long in LONG.items():
+            given = [each.replace(short, long) for each in given]
+        monkeypatch.setattr(sys, "argv", [program, *given])
         before = content(tmp_path)
         code = command_line.run(importlib.import_module(PROGRAMS[program]).main)
         errors = capsys.readouterr().err
@@ -122,6 +127,8 @@ def spoil(folder: Path, case: Case) -> None:
     for name, text in case.get("write", {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    for name, text in case.get("repeat", {}).items():
+        (folder / name).write_text(text.get("before", "") + text["text"] * text["times"] + "\n")
     for name, other in case.get("copy", {}).items():
         shutil.copy(folder / name, folder / other)
     for name, size in case.get("cut", {}).items():

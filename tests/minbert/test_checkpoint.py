@@ -174,7 +174,7 @@ def unknown_parameter(folder: Path) -> None:
         (without("vocab.txt"), "neither tokenizer.json nor vocab.txt"),
         (written("vocab.txt", "[PAD]\n[UNK]\nword\n"), "vocabulary"),
         (written("tokenizer.json", "{}"), "the vocabulary cannot be read"),
-        (written("tokenizer_config.json", "{"), "the vocabulary cannot be read"),
+        (written("tokenizer_config.json", "{"), "tokenizer_config.json: cannot be read"),
     ],
 )
 def test_a_bad_checkpoint_is_refused_in_one_line(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,40 @@ def test_a_held_lock_is_refused_and_a_released_one_is_free(tmp_path: Path) -> No
         pass
     with exclusive(tmp_path / "lock", 0):
         pass
+
+
+def test_whoever_has_patience_gets_a_lock_once_it_is_let_go(tmp_path: Path) -> None:
+    taken = threading.Event()
+
+    def hold() -> None:
+        with exclusive(tmp_path / "lock", 0):
+            taken.set()
+            time.sleep(0.3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    with exclusive(tmp_path / "lock", 60):
+        assert taken.is_set()
+    holder.join()
+
+
+def test_a_folder_that_somebody_else_published_meanwhile_is_replaced_unless_it_may_stay(
+    tmp_path: Path,
+) -> None:
+    for stays, left in ((True, "theirs"), (False, "ours")):
+        target = tmp_path / left
+        with publish_folder(target, stays=lambda stays=stays: stays) as ours:  # type: ignore[misc]
+            (ours / "ours").touch()
+            with publish_folder(target) as theirs:
+                (theirs / "theirs").touch()
+        assert (target / left).exists()
+        assert sorted(path.name for path in target.iterdir()) == sorted([left, CHECKSUMS])
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_text_that_cannot_take_its_place_is_not_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "a", "one")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -36,7 +36,9 @@ def test_a_line_without_a_seal_is_read_as_it_stands() -> None:
     assert unsealed_line(b'{"op_code": 4}') == {"op_code": 4}
 
 
-@pytest.mark.parametrize("line", [b"", b"[1]", b"nonsense", b'{"a": 1', sealed_line(RECORD)[:-2]])
+@pytest.mark.parametrize(
+    "line", [b"", b"[1]", b"nonsense", b'{"a": 1', b"[" * 100_000, sealed_line(RECORD)[:-2]]
+)
 def test_what_is_no_record_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError):
         unsealed_line(line)
@@ -85,3 +87,15 @@ def test_storage_that_fails_is_not_taken_for_damage(tmp_path: Path) -> None:
     (tmp_path / "weights").symlink_to("/proc/self/mem")  # whose first page gives an input/output error
     with pytest.raises(OSError, match="Input/output error"):
         is_intact(tmp_path)
+
+
+def test_a_folder_knows_what_it_belongs_to(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"12")
+    seal_folder(tmp_path, "this")
+    assert is_intact(tmp_path) and is_intact(tmp_path, "this")
+    assert damage(tmp_path, of="that") == "its files belong to another run"
+
+
+def test_a_seal_that_names_no_file_says_nothing(tmp_path: Path) -> None:
+    seal_folder(tmp_path)
+    assert not is_intact(tmp_path)

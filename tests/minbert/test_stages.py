@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from minbert.errors import TrainingFailure
-from minbert.sealed import CHECKSUMS
+from minbert.sealed import CHECKSUMS, seal_folder
 from minbert.stages import LocalStageStore, StageState, prefixed, split_prefixed
 
 STATE = StageState(
@@ -65,10 +65,25 @@ def cheapen(entry: Path) -> None:
     (entry / "manifest.json").write_text(json.dumps(manifest | {"seconds": 0.0}))
 
 
+def let_its_header_lie(entry: Path) -> None:
+    """As a program would that seals what it did not write."""
+    file = entry / "state.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"shape":[1,2]', b'"shape":[9,2]'))
+    seal_folder(entry, "key")
+
+
+def nest(entry: Path) -> None:
+    (entry / "manifest.json").write_text("[" * 100_000)
+    seal_folder(entry, "key")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         flip,
+        let_its_header_lie,
+        nest,
+        lambda entry: (entry / CHECKSUMS).write_text("[" * 100_000),
         forget_checksums,
         cheapen,
         lambda entry: (entry / "state.safetensors").write_bytes(b""),
@@ -118,6 +133,8 @@ def test_a_failure_is_told_to_whoever_wants_the_key_and_a_damaged_note_to_nobody
     assert store.failure("other") is None
     note = tmp_path / "stages" / "key.failure.json"
     note.write_text(note.read_text().replace("loss", "lost"))
+    assert store.failure("key") is None
+    note.write_text("[" * 100_000 + "\n")
     assert store.failure("key") is None
     assert not store.has("key")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,7 @@ import yaml
 
 from minbert import train
 from minbert.command_line import run
+from minbert.durable import exclusive
 from tests.minbert.test_trial import assert_same_outcome
 
 ROOT = Path(__file__).parents[2]
@@ -215,6 +218,54 @@ def test_a_training_that_explodes_ends_with_exit_code_3_and_its_cause(
     (tmp_path / "config.yaml").write_text(CONFIG.replace("1e-3", "1e+30"))
     code, _, error = called(arguments)
     assert code == 3 and error.startswith("failed (nan): ") and error.count("\n") == 1
+
+
+@contextlib.contextmanager
+def room_for_files(size: int) -> Iterator[None]:
+    """Let no file become larger than so many bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [100, 20_000])
+def test_a_run_without_room_ends_in_one_line_and_goes_on_once_there_is_some(
+    room: int, arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 1"))
+    with room_for_files(room):
+        code, _, error = called(arguments)
+    assert (code, error.count("\n")) == (3, 1), error
+    assert error.startswith("error: ") and "File too large; what was finished is kept" in error
+    assert called(arguments)[0] == 0
+    assert (tmp_path / "out" / "best" / "encoder" / "model.safetensors").is_file()
+
+
+def test_a_run_that_another_process_is_at_is_refused_and_says_whose_it_is(
+    arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 1"))
+    shown = called(arguments)
+    with exclusive(tmp_path / "out" / ".lock", 0):
+        code, _, error = called(arguments)
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"--out {tmp_path / 'out'}: in use by another run (host " in error
+    assert f", process {os.getpid()})" in error
+    assert called(arguments) == shown
+
+
+def test_a_history_that_is_none_is_made_again(
+    arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 1"))
+    called(arguments)
+    history = tmp_path / "out" / "history.jsonl"
+    history.write_text("[" * 100_000 + "\n")
+    assert called(arguments)[0] == 0
+    assert json.loads(history.read_text())["epoch"] == 1
 
 
 def test_a_run_that_gets_a_signal_keeps_its_running_epoch_and_goes_on_to_the_same_end(

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from minbert.durable import read_json_lines
 from minbert.errors import Interrupted
+from minbert.model import build_model
+from minbert.time_limits import Clock, TimeLimits
+from minbert.training import StageTrainer
 from minbert.trial import Trial
 from tests.minbert.test_trial import FULL, MakeConfig, MakeMaterials, assert_same_outcome
 
@@ -141,3 +145,19 @@ def test_a_history_that_lost_epochs_is_not_continued(
     for _ in Trial(config, made, folder).run():
         pass
     assert_same_outcome(whole, folder)
+
+
+def test_the_seconds_of_an_epoch_are_those_before_and_after_an_interruption(
+    configure: MakeConfig, materials: MakeMaterials, tmp_path: Path
+) -> None:
+    config, made, clock = configure(), materials(tmp_path / "store"), Clock(TimeLimits())
+    model = build_model(config, made.encoder.config, dict(made.weights))
+    trainer = StageTrainer(model, config, "finetune", made.corpus, torch.device("cpu"), clock=clock)
+    asked = iter([False, True])
+    clock.asked_to_end = lambda: next(asked, False)
+    with pytest.raises(Interrupted):
+        trainer.train_epoch()
+    unfinished = trainer.unfinished()
+    assert unfinished is not None and unfinished.steps == 1 and unfinished.seconds > 0
+    unfinished.seconds += 1000
+    assert trainer.train_epoch().seconds > 1000

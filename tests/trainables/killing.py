@@ -15,7 +15,7 @@ from tests.trainables.studies import all_end
 _HANG = 180
 
 
-@dataclass(frozen=True)
+@dataclass
 class Mortal:
     """A search, always started by the same command.
 
@@ -23,11 +23,13 @@ class Mortal:
         folder: where it is started.
         space: the space.
         options: of the command line.
+        kills: starts that were killed so far.
     """
 
     folder: Path
     space: Path
     options: Sequence[str]
+    kills: int = 0
 
     def run(self) -> str:
         """One start that nobody disturbs; what it printed."""
@@ -48,6 +50,7 @@ class Mortal:
         assert not (armed / point).exists(), f"{point} was not reached: {output}{errors}"
         assert process.returncode == -signal.SIGKILL, f"{point}: {output}{errors}"
         assert all_end(self.folder), f"{point}: Ray's processes outlive the driver"
+        self.kills += 1
 
     def die_after(self, seconds: float) -> None:
         """One start whose driver is killed after so long; a study that was quicker is finished."""
@@ -57,6 +60,7 @@ class Mortal:
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()
+            self.kills += process.returncode == -signal.SIGKILL
         assert all_end(self.folder), "Ray's processes outlive the driver"
 
     def _start(self, failpoints: Path | None = None) -> subprocess.Popen[str]:

@@ -43,7 +43,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def all_end(folder: Path, seconds: float = 30) -> bool:
+def all_end(folder: Path, seconds: float = 60) -> bool:
     """Whether no process of a search in a folder is left after at most so long."""
     deadline = time.monotonic() + seconds
     while processes_in(folder):

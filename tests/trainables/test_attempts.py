@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from trainables.attempts import FOLDER, claim
 
@@ -66,3 +69,50 @@ def test_a_number_taken_by_a_worker_that_died_while_it_signed_counts(tmp_path: P
     (tmp_path / FOLDER / "0002").touch()
     third = claim(tmp_path, "a")
     assert (third.number, third.fruitless) == (3, 2)
+
+
+def test_a_process_that_was_given_up_ends_before_it_writes(tmp_path: Path) -> None:
+    first, context = claim(tmp_path, "a"), multiprocessing.get_context("fork")
+    for later, expected in ((False, 0), (True, 1)):
+        if later:
+            claim(tmp_path, "a")
+        writer = context.Process(target=first.before_writing)
+        writer.start()
+        writer.join(60)
+        assert writer.exitcode == expected
+
+
+ORPHANED = """\
+import os, sys, time
+from pathlib import Path
+from trainables.attempts import claim
+if os.fork():
+    time.sleep(600)
+with claim(Path(sys.argv[1]), "a").guarded():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_process_ends_once_its_parent_is_dead(tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ORPHANED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    orphan = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    try:
+        wait_until_gone(orphan)
+    finally:
+        if orphan.is_running():
+            orphan.kill()
+
+
+def wait_until_gone(process: psutil.Process) -> None:
+    """The bound only catches a hang."""
+    for _ in range(300):
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    raise AssertionError("it goes on")

@@ -44,7 +44,11 @@ PUBLISHED = ("stages", "corpus", "best", "predictions", "checkpoint")
 
 OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32")
 STAGES = "stages: {simcse: {epochs: 1, epoch_examples: 64}, finetune: {epochs: 4, epoch_examples: 96}}\n"
-SINGLE = "search: {design: listed}\nruns: {mean: {}}\nstages: {finetune: {epochs: 2, epoch_examples: 96}}\n"
+GRID = """\
+search: {design: grid}
+pooling: {choice: [mean, cls]}
+stages: {finetune: {epochs: 2, epoch_examples: 48}}
+"""
 ONE_RUN = "search: {design: listed}\nruns: {mean: {}}\n"
 LISTED = (
     "search: {design: listed}\nruns: {mean: {}, cls: {set: {pooling: cls}}, max: {set: {pooling: pooler}}}\n"
@@ -90,15 +94,19 @@ def folder_of(study: Path, number: int) -> Path:
 
 
 def test_a_search_killed_twice_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    search = mortal(tmp_path, SINGLE)
+    search = mortal(tmp_path, GRID)
     search.die_at("checkpoint.placed")
     search.die_at("ledger.before_tell")
     search.run()
+    assert search.kills == 2
     study = tmp_path / "results" / "space"
-    (trial,) = counted(study)
-    assert trial.state.name == "COMPLETE"
-    folder = folder_of(study, trial.number)
-    assert len(attempts(folder)) == trial.user_attrs["attempts"] == 3
+    trials = counted(study)
+    assert sorted(trial.params["pooling"] for trial in trials) == ["cls", "mean"]
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    folders = [folder_of(study, trial.number) for trial in trials]
+    assert [len(attempts(folder)) for folder in folders] == [trial.user_attrs["attempts"] for trial in trials]
+    assert max(len(attempts(folder)) for folder in folders) == 3
+    (folder,) = [folder_of(study, trial.number) for trial in trials if trial.params["pooling"] == "mean"]
     alone = repeat(folder, tmp_path / "alone")
     assert history(folder) == history(alone)
     assert weights(folder) == weights(alone) != {}
@@ -118,12 +126,12 @@ def test_these_studies_reach_every_failpoint_there_is() -> None:
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(
-    ("content", "points", "at_random"),
-    [(LISTED + STAGES, (), 4), (ONE_FACTOR + STAGES, ON_WORKERS, 2)],
+    ("content", "points", "at_random", "kills"),
+    [(LISTED + STAGES, (), 4, 1), (ONE_FACTOR + STAGES, ON_WORKERS, 2, 20)],
     ids=["listed", "one_factor"],
 )
 def test_a_planned_study_killed_again_and_again_ends_as_if_undisturbed(
-    tmp_path: Path, content: str, points: tuple[str, ...], at_random: int
+    tmp_path: Path, content: str, points: tuple[str, ...], at_random: int, kills: int
 ) -> None:
     undisturbed, killed = mortal(tmp_path / "undisturbed", content), mortal(tmp_path / "killed", content)
     undisturbed.run()
@@ -132,6 +140,7 @@ def test_a_planned_study_killed_again_and_again_ends_as_if_undisturbed(
     chance = random.Random(1)
     for _ in range(at_random):
         killed.die_after(chance.uniform(5, 15))
+    assert killed.kills >= kills
     killed.run()
     expected, found = (outcome(each.folder / "results" / "space") for each in (undisturbed, killed))
     assert found.keys() == expected.keys()
@@ -179,6 +188,7 @@ def test_a_drawn_study_killed_again_and_again_has_its_trials_once_and_each_can_b
         if point == "journal.after":  # as a power cut leaves it
             with (study / "journal.log").open("ab") as journal:
                 journal.write(b'{"op_code":8,"worker_id":"x","tri')
+    assert search.kills >= 20
     search.run()
     trials = counted(study)
     assert len(trials) == 6

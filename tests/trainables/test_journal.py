@@ -96,3 +96,11 @@ def test_a_record_that_does_not_fit_on_the_disk_leaves_nothing_behind(
 def test_a_journal_that_is_not_there_is_made(tmp_path: Path) -> None:
     assert good_length(tmp_path) == 0
     assert open_journal(tmp_path).get_all_studies() == []
+
+
+def test_a_record_whose_values_are_none_of_optunas_is_refused(folder: Path) -> None:
+    lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
+    wrong = b'{"op_code": 4, "worker_id": "x", "study_id": 0, "datetime_start": 3}\n'
+    (folder / JOURNAL).write_bytes(b"".join([lines[0], wrong, *lines[1:]]))
+    with pytest.raises(UserError, match=r"journal\.log: damaged: not a journal of Optuna's"):
+        open_journal(folder)

@@ -16,7 +16,7 @@ import pytest
 
 from minbert.errors import UserError
 from tests.trainables.commands import SMALL, start_search
-from trainables.locks import LOCK, locked
+from trainables.locks import LOCK, held, locked
 
 HOLD = """\
 import sys, time
@@ -103,3 +103,10 @@ def test_a_file_removed_before_it_could_be_locked_is_not_the_lock(
     monkeypatch.setattr(fcntl, "flock", after_another_removed_it)
     with locked(study), pytest.raises(UserError, match="in use"), locked(study):
         pass
+
+
+def test_a_study_that_was_only_read_keeps_its_lock_as_it_was(study: Path) -> None:
+    (study / LOCK).write_text("host elsewhere, process 12")
+    with held(study):
+        assert f"process {os.getpid()}" in (study / LOCK).read_text()
+    assert (study / LOCK).read_text() == "host elsewhere, process 12"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minbert.errors import UserError
-from trainables.resources import trial_resources
+from trainables.resources import start_ray, trial_resources
 
 LAPTOP = {"CPU": 8.0}
 WORKSTATION = {"CPU": 16.0, "GPU": 2.0}
@@ -37,3 +37,10 @@ def test_what_cannot_be_placed_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=named):
         trial_resources(cpus, gpus, cluster)
+
+
+def test_a_scratch_folder_that_ray_cannot_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "/proc")
+    with pytest.raises(UserError, match=r"RAY_TMPDIR /proc: Ray cannot write there: .*; set RAY_TMPDIR to "):
+        start_ray(None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from minbert.errors import UserError
+from minbert.leftovers import beside
 from trainables.study import StudyFolder, make_folder, read_spec
 
 
@@ -22,14 +26,45 @@ def test_a_folder_in_which_a_driver_died_before_it_had_described_the_study_is_fr
 def test_what_killed_drivers_left_half_done_is_removed_and_the_rest_stays(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "study", {"schema_version": 1})
     kept = [folder.stages / "key", folder.path / "corpus" / "key", folder.trial(0) / "checkpoint"]
-    left = [folder.stages / ".key.12.tmp", folder.path / "corpus" / ".key.12.old", folder.path / "tune" / "1"]
+    left = [
+        abandoned(folder.stages / "key"),
+        folder.path / "corpus" / ".key.12.old",
+        folder.path / "tune" / "1",
+    ]
     for path in (*kept, *left):
         path.mkdir(parents=True)
     (folder.path / ".study.yaml.12.tmp").touch()
+    (folder.stages / ".key.failure.json.12.tmp").touch()
+    os.utime(folder.stages / ".key.failure.json.12.tmp", (0, 0))
     folder.clear_leftovers()
     assert all(path.is_dir() for path in kept)
     assert not any(path.exists() for path in left)
-    assert not list(folder.path.glob(".*"))
+    assert not [*folder.path.glob(".*"), *folder.stages.glob(".*")]
+
+
+def test_what_a_living_search_has_half_done_in_a_shared_store_stays(tmp_path: Path) -> None:
+    """Its process lives here, or may live on another host."""
+    store = tmp_path / "store"
+    elsewhere = store / ".key.another-host-than-this.1.00000000.tmp"
+    living = [beside(store / "key", "tmp"), beside(store / "key", "old"), elsewhere]
+    for path in (*living, abandoned(store / "key"), store / "key"):
+        path.mkdir(parents=True)
+    folder = make_folder(tmp_path / "study", {"schema_version": 1})
+    folder.clear_leftovers(store)
+    assert sorted(store.iterdir()) == sorted([*living, store / "key"])
+    os.utime(elsewhere, (0, 0))
+    folder.clear_leftovers(store)
+    assert not elsewhere.exists()
+
+
+def abandoned(target: Path) -> Path:
+    """What a process that is dead was about to put in a place."""
+    script = f"from pathlib import Path; from minbert.leftovers import beside; print(beside(Path({str(target)!r}), 'tmp'))"
+    return Path(
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
 
 
 def test_a_new_folder_has_nothing_to_clear(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Names of what is half done, and what is left of it where its process died.
+
+A name tells host and process, so that a folder that several searches write into can be cleared of what nobody
+will finish and of nothing else; chance keeps names apart between threads, and hosts of one name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_DAY = 86400.0
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+
+
+def beside(target: Path, ending: str) -> Path:
+    """A hidden name of its own beside a file or folder: ``tmp`` for what is to take its place, ``old`` for what had it."""
+    return target.with_name(f".{target.name}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}.{ending}")
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what crashes left half done among the entries of a folder that nobody else writes into."""
+    for unfinished in _unfinished(folder):
+        _remove(unfinished)
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Remove what was left half done in a folder that others may write into just now.
+
+    Of this host, that is what belongs to no living process; of others, what is older than a day.
+    """
+    for unfinished in _unfinished(folder):
+        with suppress(FileNotFoundError):  # its process has just finished it
+            if _is_abandoned(unfinished):
+                _remove(unfinished)
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    return [*folder.glob(".*.tmp"), *folder.glob(".*.old")]
+
+
+def _is_abandoned(path: Path) -> bool:
+    host, process = (["", "", *path.name.split(".")])[-4:-2]
+    if host == _HOST and process.isdecimal() and not _is_alive(int(process)):
+        return True
+    return time.time() - path.lstat().st_mtime > _DAY
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""Predictions and histories that belong to another trial, or lost their seal, are left out and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from analysis.study import load
+from minbert.sealed import CHECKSUMS, seal_folder, sealed_line
+from tests.analysis.conftest import StudyWriter
+
+HEAD = "tasks.sts.head.kind"
+
+
+@pytest.fixture
+def study(new_study: Callable[..., StudyWriter]) -> Path:
+    """Two trials whose files say whose they are, as a search writes them."""
+    writer = new_study(examples=40, factors=[{"path": HEAD, "levels": ["cosine", "cross"]}])
+    for level in ("cosine", "cross"):
+        writer.add(TrialState.COMPLETE, {HEAD: level})
+    for number, config_id, seed in (
+        load(writer.path).trials[["number", "config_id", "seed"]].itertuples(index=False)
+    ):
+        folder = writer.path / "trials" / f"{number:05d}"
+        seal_folder(folder / "predictions", f"{config_id} {seed}")
+        records = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        lines = [sealed_line({"of": f"{config_id} {seed}", **record}) + b"\n" for record in records]
+        (folder / "history.jsonl").write_bytes(b"".join(lines))
+    return writer.path
+
+
+def test_whole_files_are_used(study: Path) -> None:
+    loaded = load(study)
+    assert set(loaded.predictions("sst")["number"]) == {0, 1}
+    assert not loaded.damage
+
+
+def test_predictions_of_another_trial_are_left_out(study: Path) -> None:
+    first, second = (study / "trials" / name / "predictions" for name in ("00000", "00001"))
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+    loaded = load(study)
+    assert set(loaded.predictions("sst")["number"]) == {0}
+    (line,) = loaded.damage
+    assert "00001/predictions/sst.parquet: its files belong to another run; left out" in line
+
+
+def test_predictions_without_their_seal_are_left_out(study: Path) -> None:
+    (study / "trials" / "00001" / "predictions" / CHECKSUMS).unlink()
+    loaded = load(study)
+    assert set(loaded.predictions("sst")["number"]) == {0}
+    assert f"{CHECKSUMS} is missing" in loaded.damage[0]
+
+
+def test_a_history_of_another_trial_is_left_out(study: Path) -> None:
+    shutil.copy(study / "trials" / "00000" / "history.jsonl", study / "trials" / "00001" / "history.jsonl")
+    loaded = load(study)
+    assert set(loaded.history["number"]) == {0}
+    assert "00001/history.jsonl: an epoch belongs to another run; left out" in loaded.damage[0]

@@ -1,0 +1,100 @@
+"""A journal that lost its end gives no trial the files of another one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from minbert.errors import UserError
+from tests.trainables.commands import SMALL, start_search
+from tests.trainables.studies import counted, history
+from tests.trainables.test_chaos import folder_of
+from trainables.journal import JOURNAL
+from trainables.study import StudyFolder, refuse_lost_journal
+
+COMMAND = ("--trials", "2", *SMALL, "--set", "device=cpu", "--set", "precision=fp32")
+
+
+def search(folder: Path, *more: str) -> tuple[int, str, str]:
+    process = start_search(folder, *COMMAND, *more)
+    output, errors = process.communicate(timeout=240)
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert search(folder)[0] == 0
+    return folder / "results" / "small_ablation"
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "results" / "small_ablation"))
+
+
+def test_folders_of_trials_that_the_journal_lost_are_set_aside_and_nothing_of_them_is_used(
+    study: Path, tmp_path: Path
+) -> None:
+    before = history(folder_of(study, 1))
+    lines = (study / JOURNAL).read_bytes().splitlines(keepends=True)
+    second = next(place for place, line in enumerate(lines) if place > 2 and b'"op_code": 4' in line)
+    (study / JOURNAL).write_bytes(b"".join([*lines[:second], lines[second][:30]]))
+    (folder_of(study, 1) / "config.yaml").write_text(
+        (folder_of(study, 1) / "config.yaml").read_text().replace("seed: ", "seed: 1")
+    )
+    code, output, errors = search(tmp_path)
+    assert (code, errors) == (0, "")
+    assert "the last record is not whole; what it said is done again" in output
+    assert "trials 00001: not in the journal, which lost its end; moved to" in output
+    assert history(study / "set_aside" / "00001") == before
+    for trial in counted(study):
+        config: dict[str, Any] = yaml.safe_load((folder_of(study, trial.number) / "config.yaml").read_text())
+        assert config["seed"] == trial.user_attrs["seed"]
+        assert {record["of"] for record in history(folder_of(study, trial.number)) if "of" in record} <= {
+            f"{trial.user_attrs['config_id']} {config['seed']}"
+        }
+
+
+def test_a_study_without_its_journal_is_not_begun_anew(study: Path, tmp_path: Path) -> None:
+    (study / JOURNAL).unlink()
+    files = sorted(path for path in study.rglob("*") if path.is_file())
+    code, _, errors = search(tmp_path)
+    assert code == 2
+    assert f"{JOURNAL}: is gone, but trials/ holds 2 trials" in errors and errors.count("\n") == 1
+    code, _, errors = search(tmp_path, "--fork", str(tmp_path / "new"))
+    assert code == 2
+    assert f"{JOURNAL}: is gone" in errors and errors.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+    assert sorted(path for path in study.rglob("*") if path.is_file()) == files
+
+
+def test_trials_are_not_computed_otherwise_than_earlier_ones(study: Path, tmp_path: Path) -> None:
+    file = study / "study.yaml"
+    file.write_text(file.read_text().replace("\nthreads: 1\n", "\nthreads: 2\n"))
+    code, _, errors = search(tmp_path)
+    assert code == 2, errors
+    assert "threads is 2, but the study's trials were computed with 1" in errors
+
+
+def test_what_is_set_aside_twice_stays_both_times(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, {})
+    for text in ("first", "second"):
+        folder.trial(3).mkdir(parents=True)
+        (folder.trial(3) / "error.txt").write_text(text)
+        assert folder.set_aside(3) == ["00003"]
+    assert folder.set_aside(3) == []
+    assert {path.read_text() for path in tmp_path.glob("set_aside/*/error.txt")} == {"first", "second"}
+
+
+def test_a_study_that_has_no_trials_yet_needs_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "trials").mkdir()
+    refuse_lost_journal(tmp_path)
+    (tmp_path / "trials" / "00000").mkdir()
+    (tmp_path / JOURNAL).touch()
+    with pytest.raises(UserError, match="is gone, but trials/ holds 1 trial, "):
+        refuse_lost_journal(tmp_path)
