@@ -86,7 +86,7 @@ class SharedStages:
 
     def note_failure(self, trainer: StageTrainer, name: str, failure: TrainingFailure) -> None:
         """Tell the store of a failure that every training of the running epoch of a stage meets."""
-        if failure.cause == "nan":
+        if failure.cause == "nan" and trainer.micro_batch(trainer.epoch) is None:
             reached = [each for each in published_epochs(self._config, name) if each >= trainer.progress]
             self._store.put_failure(stage_key(self._config, name, reached[0]), failure)
 

@@ -169,10 +169,6 @@ class Trial:
                 except Interrupted:
                     self._log.save_unfinished(model, trainer, name)
                     raise
-                except TrainingFailure as failure:
-                    if not last:
-                        self._shared.note_failure(trainer, name, failure)
-                    raise
             yield record
 
     def _epoch(
@@ -181,7 +177,12 @@ class Trial:
         name = self._clock.stage
         reset_peak(self._compute.device)
         self._last_checkpoint = time.monotonic()
-        result = trainer.train_epoch(lambda: self._keep_now_and_then(model, trainer))
+        try:
+            result = trainer.train_epoch(lambda: self._keep_now_and_then(model, trainer))
+        except TrainingFailure as failure:
+            if not last:
+                self._shared.note_failure(trainer, name, failure)
+            raise
         record = {"of": self._run, **_record(name, trainer, result)}
         record["peak_memory_bytes"] = peak_bytes(self._compute.device)
         self.before_writing()
