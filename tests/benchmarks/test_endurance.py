@@ -17,6 +17,7 @@ def figures(trials: int, **values: float) -> Figures:
     return Figures(**{**named, "trials": trials, **values})  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_stubs_run_through_the_real_driver_and_every_target_gets_a_verdict() -> None:
     command = [sys.executable, "-m", "benchmarks.endurance", "--trials", "8", "--sampler", "random"]
     command += ["--space", str(SPACE)]

@@ -395,6 +395,7 @@ def test_the_refusal_of_another_space_names_the_way_out(old: Path, trained: Old,
         refuse_another_study(old, Wanted(space, trained.sources, 0).identity)
 
 
+@pytest.mark.long
 def test_a_search_killed_while_it_took_over_ends_as_if_undisturbed(
     fork: Forked, old: Path, trained: Old, tmp_path: Path
 ) -> None:

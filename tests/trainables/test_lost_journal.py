@@ -37,6 +37,7 @@ def study(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "results" / "small_ablation"))
 
 
+@pytest.mark.long
 def test_folders_of_trials_that_the_journal_lost_are_set_aside_and_nothing_of_them_is_used(
     study: Path, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_folders_of_trials_that_the_journal_lost_are_set_aside_and_nothing_of_th
         }
 
 
+@pytest.mark.long
 def test_a_study_without_its_journal_is_not_begun_anew(study: Path, tmp_path: Path) -> None:
     (study / JOURNAL).unlink()
     files = sorted(path for path in study.rglob("*") if path.is_file())
@@ -73,6 +75,7 @@ def test_a_study_without_its_journal_is_not_begun_anew(study: Path, tmp_path: Pa
     assert sorted(path for path in study.rglob("*") if path.is_file()) == files
 
 
+@pytest.mark.long
 def test_trials_are_not_computed_otherwise_than_earlier_ones(study: Path, tmp_path: Path) -> None:
     file = study / "study.yaml"
     file.write_text(file.read_text().replace("\nthreads: 1\n", "\nthreads: 2\n"))

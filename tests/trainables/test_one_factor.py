@@ -280,6 +280,9 @@ def test_a_dry_run_shows_the_base_then_each_level_and_what_is_not_varied(tmp_pat
     assert ["configurations:", "5,", "each", "with", "2", "replicates"] in lines
 
 
+NUMERICS = {"device": "cpu", "precision": "fp32", "threads": 1}
+
+
 def test_another_base_or_design_than_the_studys_is_refused_naming_it(
     search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -292,7 +295,7 @@ def test_another_base_or_design_than_the_studys_is_refused_naming_it(
     folder = tmp_path_factory.mktemp("study")
     space = load(tmp_path_factory.mktemp("space"), HEADS)
     sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
-    (folder / "study.yaml").write_text(yaml.safe_dump(identity(space, sources, 0)))
+    (folder / "study.yaml").write_text(yaml.safe_dump({**identity(space, sources, 0), **NUMERICS}))
     command = ("--space", str(space.source), "--study", str(folder))
     code, errors = search_command(*command, "--set", "search.base={pooling: cls}")
     assert (code, "search.base.pooling: absent there, cls now" in errors) == (2, True), errors

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.study_cost import costs
 from minbert.durable import read_json_lines
 from tests.trainables.commands import start_search
@@ -24,6 +26,7 @@ runs:
 """
 
 
+@pytest.mark.long
 def test_no_stage_is_trained_twice_and_every_trial_is_as_it_would_be_alone(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     process = start_search(tmp_path, *OPTIONS, "--keep", "all", space=tmp_path / "space.yaml")
