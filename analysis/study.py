@@ -113,7 +113,11 @@ class Study:
         trials = read_trials(journal)
         try:
             rows = [self._trial_row(trial) for trial in trials]
-            return pd.DataFrame(rows, columns=list(self._trial_row(None))).astype(self._column_types())
+            frame = pd.DataFrame(rows, columns=list(self._trial_row(None)))
+            frame["seed"] = pd.Series(
+                [row["seed"] for row in rows], dtype=object
+            )  # 63 bits, and some have none yet
+            return frame.astype(self._column_types())
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{journal}: damaged: what it says of a trial is no number ({error})") from None
 
@@ -180,7 +184,9 @@ class Study:
             return None
         info = self.tasks[task]
         try:
-            table = read_outputs(file, info.kind, info.classes, self._sealed_as(number))
+            table = read_outputs(
+                file, info.kind, info.classes, self._run_names.get(number, ""), number in self._sealed
+            )
         except Damaged as error:
             # Whoever tells the reason names the file.
             self.damaged[file] = str(error).removeprefix(f"{file.name} ")
@@ -195,12 +201,9 @@ class Study:
         rows = self.trials[["number", "config_id", "seed"]].itertuples(index=False)
         return {number: f"{configuration} {seed}" for number, configuration, seed in rows}
 
-    def _sealed_as(self, number: int) -> str | None:
-        """Whose the files of a trial say they are; None in older studies, where they do not."""
-        return self._run_names.get(number) if number in self._sealed else None
-
     @cached_property
     def _sealed(self) -> frozenset[int]:
+        """Trials whose files say whose they are, which those of older studies do not."""
         history = self.history
         return frozenset(history.loc[history["of"].notna(), "number"]) if "of" in history else frozenset()
 

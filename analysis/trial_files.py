@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from minbert.sealed import CHECKSUMS, damage, unsealed_line
+from minbert.sealed import CHECKSUMS, damage, owner, unsealed_line
 
 _TEXTS = ("split", "half", "id")
 _NUMBERS = frozenset(
@@ -58,22 +58,24 @@ def read_epochs(file: Path, run: str) -> Iterator[dict[str, Any] | Damaged]:
             yield record
 
 
-def read_outputs(file: Path, kind: str, classes: int, run: str | None) -> pa.Table | None:
+def read_outputs(file: Path, kind: str, classes: int, run: str, sealed: bool) -> pa.Table | None:
     """The stored predictions of one task; None when there is no such file.
 
     Args:
         file: the predictions.
         kind, classes: of the task.
-        run: whose they have to be; None: of an older study, which may lack the seal that says so.
+        run: whose they have to be, where they say whose they are.
+        sealed: whether they have to say so; those of older studies do not.
 
     Raises:
         Damaged: it cannot be read, or its columns or labels are not those of a task of this kind.
     """
     if not file.exists():
         return None
-    sealed = run is not None or (file.parent / CHECKSUMS).exists()
-    if sealed and (found := damage(file.parent, file.name, run)):
-        raise Damaged(found)
+    if sealed or (file.parent / CHECKSUMS).exists():
+        of = run if sealed or owner(file.parent) else None
+        if found := damage(file.parent, file.name, of):
+            raise Damaged(found)
     try:
         with pq.ParquetFile(file) as stored:
             table = stored.read()

@@ -92,6 +92,15 @@ def damage(folder: Path, name: str | None = None, of: str | None = None) -> str 
         return f"its checksums cannot be read ({type(error).__name__})"
 
 
+def owner(folder: Path) -> str | None:
+    """What a sealed folder says that it belongs to; None where it says nothing."""
+    try:
+        found = unsealed_line((folder / CHECKSUMS).read_bytes()).get("of")
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, str) else None
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file as hex."""
     with path.open("rb") as file:

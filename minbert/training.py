@@ -149,6 +149,10 @@ class StageTrainer:
         self.optimiser.load(parts["adamw"], step_number)
         self._objective.load(parts["objective"])
         if unfinished is not None:
+            device = self.model.dropout.device  # where the losses to come are
+            unfinished.losses = {
+                name: [loss.to(device) for loss in losses] for name, losses in unfinished.losses.items()
+            }
             self._objective.load_counts(unfinished.counts)
 
     def after_epoch(self, metrics: Mapping[str, float] | None) -> None:

@@ -77,7 +77,6 @@ class Trial:
     ) -> None:
         self.config, self._materials, self._folder = config, materials, folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._store_config()
         self._compute = compute(config)
         self._choice = Choice(config, folder, materials.encoder)
         self._run = run_name(config)
@@ -100,6 +99,7 @@ class Trial:
             Held: another process still holds the folder.
         """
         with exclusive(self._folder / ".lock", self.patience), self._guarded():
+            self._store_config()
             self._log.before_writing = self.before_writing
             self._clock.asked_to_end = self.asked_to_end
             name, stage = self.config.running_stages()[-1]
@@ -191,11 +191,16 @@ class Trial:
         with _at_epoch(name, trainer.epoch):
             if last:
                 record["train"] = evaluator.on_train(model)
-                self._choose(model, evaluator, record, ends)
+                self._choose(model, evaluator, record)
             elif scored == "always" or (scored == "at the end" and ends):
                 record |= evaluator.evaluate(model).record()
             if ends:
-                record |= {"geometry": evaluator.geometry(model)}
+                with (
+                    self._clock.undisturbed()
+                ):  # from here on the model may hold what was chosen, not this epoch
+                    if last:
+                        self._choice.predict_test(model, evaluator)
+                    record["geometry"] = evaluator.geometry(model)
         self._note_evaluation(record, begin)
         trainer.after_epoch(_mapped(record.get("select"), self.config))
         if not last:
@@ -223,13 +228,10 @@ class Trial:
         batcher = GuardedBatcher(corpus, inputs, length, device, multiple, clock=self._clock)
         return GuardedEvaluator(corpus, batcher, self.config.tasks, self.config.selection, name, self._splits)
 
-    def _choose(self, model: MultitaskModel, evaluator: Evaluator, record: Record, ends: bool) -> None:
+    def _choose(self, model: MultitaskModel, evaluator: Evaluator, record: Record) -> None:
         earlier = next((r["chosen"] for r in reversed(self._log.records) if "chosen" in r), None)
         evaluation, chosen = self._choice.evaluate(model, evaluator, record["epoch"], earlier)
         record |= {**evaluation.record(), "final_stage": True, "chosen": chosen}
-        if ends:
-            with self._clock.undisturbed():  # the model holds what was chosen from here on
-                self._choice.predict_test(model, evaluator)
 
     def _from_store(self, model: MultitaskModel, trainer: StageTrainer, name: str) -> Iterator[Record]:
         """Take the longest published beginning of a stage; yields a record for what was taken."""

@@ -27,7 +27,7 @@ from minbert.sources import Sources
 from minbert.stages import LocalStageStore
 from minbert.time_limits import TimeLimits
 from trainables.around import Around
-from trainables.journal import torn
+from trainables.journal import JOURNAL, torn
 from trainables.kept_models import KEPT_MODELS, KeptModels
 from trainables.ledger import Issue, Ledger, build_sampler
 from trainables.progress import Progress
@@ -169,8 +169,9 @@ def _run(
     if lost := torn(folder.path):
         console.print(lost, markup=False, highlight=False)
     study = folder.journal(build_sampler(plan.space, plan.seed, 0))
-    _keep_numerics(study, folder, pinned)
-    if moved := folder.set_aside(len(study.get_trials(deepcopy=False))):
+    _refuse_another_journal(study, folder, pinned)
+    whole = {each.number for each in study.get_trials(deepcopy=False) if "config_id" in each.user_attrs}
+    if moved := folder.set_aside(whole):
         told = f"{', '.join(moved[:3])}{' …' * (len(moved) > 3)}: not in the journal, which lost its end"
         console.print(f"trials {told}; moved to {folder.path / 'set_aside'}", markup=False, highlight=False)
     study.sampler = build_sampler(plan.space, plan.seed, len(study.get_trials(deepcopy=False)))
@@ -218,20 +219,28 @@ def _run(
     return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
 
 
-def _keep_numerics(study: optuna.Study, folder: StudyFolder, pinned: dict[str, Any]) -> None:
-    """Have all trials computed alike, whatever becomes of study.yaml.
+def _refuse_another_journal(study: optuna.Study, folder: StudyFolder, pinned: dict[str, Any]) -> None:
+    """Note in the journal which study it is of; what study.yaml says alone may be another one's.
 
     Raises:
-        UserError: earlier trials were computed otherwise.
+        UserError: the journal is of another study, or its trials were computed otherwise.
     """
-    now = {name: pinned[name] for name in NUMERICS}
-    known = study.user_attrs.get("numerics")
+    spec = folder.spec
+    now = {
+        **{name: pinned[name] for name in NUMERICS},
+        "space": spec["space_fingerprint"],
+        "seed": spec["seed"],
+        "data": spec["data"]["fingerprint"],
+        "encoder": spec["encoder"]["fingerprint"],
+    }
+    known = study.user_attrs.get("of")
     if known is None:
-        study.set_user_attr("numerics", now)
+        study.set_user_attr("of", now)
     for name, value in (known or now).items():
-        if now[name] != value:
+        if now.get(name) != value:
             raise UserError(
-                f"{folder.path / 'study.yaml'}: {name} is {now[name]}, but the study's trials were computed with {value}"
+                f"{folder.path / 'study.yaml'}: {name} is {now.get(name)}, but that of the trials in {JOURNAL} is {value}; "
+                "bring back the file that belongs to this study"
             )
 
 

@@ -82,6 +82,7 @@ class Wanted:
     seed: int
     command: str = ""
     around: Around | None = None
+    stages: Path | None = None
 
     @property
     def identity(self) -> Spec:
@@ -179,9 +180,11 @@ class _Origin:
 def _copy(fork: Fork, wanted: Wanted, origin: _Origin) -> None:
     folder = _begin(fork, wanted, origin)
     folder.clear_leftovers()
+    stages = wanted.stages or folder.stages
+    stages.mkdir(parents=True, exist_ok=True)
     for entry in origin.stages:
-        if not (folder.stages / entry.name).exists():
-            with publish_folder(folder.stages / entry.name, sealed=False) as temporary:
+        if not (stages / entry.name).exists():
+            with publish_folder(stages / entry.name, sealed=False) as temporary:
                 shutil.copytree(entry, temporary, dirs_exist_ok=True)
     study = folder.journal(optuna.samplers.RandomSampler())
     known = study.get_trials(deepcopy=False)

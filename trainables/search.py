@@ -95,7 +95,7 @@ def _search(
     command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
     say = functools.partial(console.print, markup=False, highlight=False)
     interrupts = Interrupts(command, say, console.show_cursor)
-    wanted = Wanted(chosen.space, sources, chosen.seed, command, chosen.around)
+    wanted = Wanted(chosen.space, sources, chosen.seed, command, chosen.around, arguments.stages)
     with locked(study, "--fork" if fork else "--study"), interrupts.watched():
         note = {}
         if fork:

@@ -89,6 +89,8 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             if new is None or self._may_start(new.config):
                 return new
             self._waiting.append(new)
+            for watcher in self._watchers:
+                watcher.waits(new)
         return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

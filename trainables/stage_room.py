@@ -18,7 +18,7 @@ STAGE_ROOM = 50.0
 
 
 class StageRoom(Watcher):
-    """Removes what was not used for longest whenever a trial has ended or reported; running trials keep theirs.
+    """Removes what was not used for longest whenever a trial has ended or reported; running and waiting trials keep theirs.
 
     Args:
         store: the study's stages.
@@ -28,6 +28,9 @@ class StageRoom(Watcher):
     def __init__(self, store: LocalStageStore, room: float) -> None:
         self._store, self._room = store, room
         self._needed: dict[int, set[str]] = {}
+
+    def waits(self, issue: Issue) -> None:
+        self.issued(issue)
 
     def issued(self, issue: Issue) -> None:
         self._needed[issue.number] = {end.key for end in stage_ends(issue.config)}

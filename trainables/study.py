@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,17 @@ class StudyFolder:
                 storage=storage, study_name=STUDY, sampler=sampler, direction="maximize"
             )
 
-    def set_aside(self, known: int) -> list[str]:
+    def set_aside(self, known: Set[int]) -> list[str]:
         """Move the folders of trials that the journal does not know of to ``set_aside/``, and return their names.
 
         A journal that lost its end, or an older copy of it, gives their numbers to other trials.
 
         Args:
-            known: how many trials the journal has.
+            known: numbers of the trials that the journal has whole.
         """
         moved = []
         for trial in sorted(self.path.glob("trials/[0-9]*")):
-            if trial.name.isdigit() and int(trial.name) >= known:
+            if trial.name.isdigit() and int(trial.name) not in known:
                 place = self.path / "set_aside" / trial.name
                 place.parent.mkdir(exist_ok=True)
                 while place.exists():
@@ -115,10 +116,15 @@ class StudyFolder:
 
     def drop(self, number: int, model: bool) -> None:
         """Drop the checkpoint of a finished trial, which it needs no more, and its model if that is not kept."""
-        shutil.rmtree(self.trial(number) / "checkpoint", ignore_errors=True)
+        self._remove(number, "checkpoint")
         reach("models.dropping")
         if model:
-            shutil.rmtree(self.trial(number) / "best", ignore_errors=True)
+            self._remove(number, "best")
+
+    def _remove(self, number: int, name: str) -> None:
+        """Remove a folder of a trial, and what a worker that was killed left half done beside it."""
+        for folder in (self.trial(number) / name, *self.trial(number).glob(f".{name}.*")):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_spec(path: Path) -> Spec | None:

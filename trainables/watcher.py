@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 class Watcher:
     """Is told what happens in a search; this one does nothing with it."""
 
+    def waits(self, issue: Issue) -> None:
+        """A trial was asked for that may not start yet."""
+
     def issued(self, issue: Issue) -> None:
         """A trial was handed out."""
 

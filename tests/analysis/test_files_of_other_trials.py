@@ -62,3 +62,35 @@ def test_a_history_of_another_trial_is_left_out(study: Path) -> None:
     loaded = load(study)
     assert set(loaded.history["number"]) == {0}
     assert "00001/history.jsonl: an epoch belongs to another run; left out" in loaded.damage[0]
+
+
+def test_two_trials_that_were_exchanged_whole_are_both_left_out(study: Path) -> None:
+    first, second = (study / "trials" / name for name in ("00000", "00001"))
+    first.rename(study / "aside")
+    second.rename(first)
+    (study / "aside").rename(second)
+    loaded = load(study)
+    assert loaded.history.empty
+    assert loaded.predictions("sst").empty
+    assert len(loaded.damage) == 4  # two histories, two predictions
+
+
+def test_a_trial_that_was_only_just_created_takes_nothing_from_the_others(
+    new_study: Callable[..., StudyWriter],
+) -> None:
+    """It has no seed yet, and seeds have 63 bits."""
+    seed = 2**62 + 12345
+    writer = new_study(examples=40, factors=[{"path": HEAD, "levels": ["cosine", "cross"]}])
+    writer.add(TrialState.COMPLETE, {HEAD: "cosine"}, seed=seed)
+    writer.journal.ask()
+    folder = writer.path / "trials" / "00000"
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    (folder / "history.jsonl").write_bytes(
+        b"".join(sealed_line({"of": f"c0 {seed}", **record}) + b"\n" for record in lines)
+    )
+    seal_folder(folder / "predictions", f"c0 {seed}")
+    loaded = load(writer.path)
+    assert loaded.trials["seed"].iloc[0] == seed
+    assert len(loaded.history) == len(lines)
+    assert set(loaded.predictions("sst", [0])["number"]) == {0}
+    assert not loaded.damage

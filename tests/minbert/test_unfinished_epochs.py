@@ -161,3 +161,20 @@ def test_the_seconds_of_an_epoch_are_those_before_and_after_an_interruption(
     assert unfinished is not None and unfinished.steps == 1 and unfinished.seconds > 0
     unfinished.seconds += 1000
     assert trainer.train_epoch().seconds > 1000
+
+
+def test_an_end_while_the_last_epoch_is_scored_takes_no_earlier_epochs_weights_for_its_own(
+    configure: MakeConfig, materials: MakeMaterials, finish: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = configure(stages__finetune__epochs=3, stages__finetune__learning_rate=3e-2)
+    whole = finish(config, "whole")
+    assert read_json_lines(whole / "history.jsonl")[-1]["chosen"]["epoch"] < 3
+    begun: list[bool] = []
+    made = materials(tmp_path / "store")
+    run(Trial(config, made, tmp_path / "counted"), lambda: bool(begun.append(True)))  # type: ignore[func-returns-value]
+    for begins in range(len(begun) - 6, len(begun)):
+        folder = tmp_path / f"cut-{begins}"
+        run(Trial(config, made, folder), Countdown(begins))
+        for _ in Trial(config, made, folder).run():
+            pass
+        assert_same_outcome(whole, folder)

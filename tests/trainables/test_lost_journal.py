@@ -81,7 +81,32 @@ def test_trials_are_not_computed_otherwise_than_earlier_ones(study: Path, tmp_pa
     file.write_text(file.read_text().replace("\nthreads: 1\n", "\nthreads: 2\n"))
     code, _, errors = search(tmp_path)
     assert code == 2, errors
-    assert "threads is 2, but the study's trials were computed with 1" in errors
+    assert "threads is 2, but that of the trials in journal.log is 1" in errors
+
+
+@pytest.mark.long
+def test_the_journal_of_another_study_is_refused(study: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    process = start_search(other, *COMMAND, "--seed", "3", "--time-budget", "1")
+    process.communicate(timeout=240)
+    shutil.copy(other / "results" / "small_ablation" / JOURNAL, study / JOURNAL)
+    code, _, errors = search(tmp_path)
+    assert code == 2
+    assert "seed is 0, but that of the trials in journal.log is 3" in errors and errors.count("\n") == 1
+
+
+@pytest.mark.long
+def test_a_folder_whose_trial_the_journal_knows_only_in_part_is_set_aside(
+    study: Path, tmp_path: Path
+) -> None:
+    lines = (study / JOURNAL).read_bytes().splitlines(keepends=True)
+    whole = [place for place, line in enumerate(lines) if b'"config_id"' in line]
+    (study / JOURNAL).write_bytes(b"".join(lines[: whole[1]]))
+    code, output, errors = search(tmp_path)
+    assert (code, errors) == (0, "")
+    assert "trials 00001: not in the journal, which lost its end; moved to" in output
+    assert len(counted(study)) == 2 and not (study / "trials" / "00001").exists()
 
 
 def test_what_is_set_aside_twice_stays_both_times(tmp_path: Path) -> None:
@@ -89,8 +114,8 @@ def test_what_is_set_aside_twice_stays_both_times(tmp_path: Path) -> None:
     for text in ("first", "second"):
         folder.trial(3).mkdir(parents=True)
         (folder.trial(3) / "error.txt").write_text(text)
-        assert folder.set_aside(3) == ["00003"]
-    assert folder.set_aside(3) == []
+        assert folder.set_aside({0, 1, 2}) == ["00003"]
+    assert folder.set_aside({0, 1, 2}) == []
     assert {path.read_text() for path in tmp_path.glob("set_aside/*/error.txt")} == {"first", "second"}
 
 

@@ -38,6 +38,18 @@ def test_what_a_running_trial_needs_stays_until_it_is_past_it(tmp_path: Path) ->
     assert stored(tmp_path) == set()
 
 
+def test_what_a_waiting_trial_waits_for_stays(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path)
+    (needed,) = [end.key for end in stage_ends(trial(simcse=1))]
+    room = StageRoom(store, 0.0)
+    maker, waiting = issue(0, trial(simcse=1)), issue(1, trial(simcse=1, rate=2e-5))
+    room.issued(maker)
+    room.waits(waiting)
+    store.put(needed, STATE)
+    room.ended(maker, create_trial(value=0.5))
+    assert stored(tmp_path) == {needed}
+
+
 def test_what_fits_stays(tmp_path: Path) -> None:
     store = LocalStageStore(tmp_path)
     store.put("key", STATE)

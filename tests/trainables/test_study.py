@@ -70,3 +70,14 @@ def abandoned(target: Path) -> Path:
 def test_a_new_folder_has_nothing_to_clear(tmp_path: Path) -> None:
     StudyFolder(tmp_path / "study", {}).clear_leftovers()
     assert not (tmp_path / "study").exists()
+
+
+def test_what_a_killed_worker_left_half_done_goes_with_its_trials_files(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, {})
+    left = [".checkpoint.host.1.ab.tmp", ".best.host.1.ab.old", "checkpoint", "best", "predictions"]
+    for name in left:
+        (folder.trial(0) / name).mkdir(parents=True)
+    folder.drop(0, model=False)
+    assert {path.name for path in folder.trial(0).iterdir()} == {".best.host.1.ab.old", "best", "predictions"}
+    folder.drop(0, model=True)
+    assert {path.name for path in folder.trial(0).iterdir()} == {"predictions"}
