@@ -195,9 +195,8 @@ class Trial:
             elif scored == "always" or (scored == "at the end" and ends):
                 record |= evaluator.evaluate(model).record()
             if ends:
-                with (
-                    self._clock.undisturbed()
-                ):  # from here on the model may hold what was chosen, not this epoch
+                # From here on the model may hold what was chosen, which must not be kept as this epoch's state.
+                with self._clock.undisturbed():
                     if last:
                         self._choice.predict_test(model, evaluator)
                     record["geometry"] = evaluator.geometry(model)
