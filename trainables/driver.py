@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 import ray
+import torch
 from ray import tune
 from rich.console import Console
 
@@ -128,6 +129,10 @@ def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]
     check_data(plan.space.representatives, plan.sources)
     wanted = described_study(plan.space, plan.sources, plan.seed, plan.command)
     stored = refuse_another_study(plan.study, wanted)
+    if not stored:
+        described_plan(
+            plan.space, pinned_sources(plan.sources)
+        )  # what cannot be planned needs no Ray to be refused
     numerics = {name: stored[name] for name in NUMERICS} if stored else _probe(plan, connect())
     pinned = {**pinned_sources(plan.sources), **numerics}
     runs = described_plan(plan.space, pinned, plan.around)
@@ -137,10 +142,12 @@ def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]
 
 
 def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
-    """Resolve device, precision and threads on a worker with a trial's resources."""
-    config = plan.space.example()
-    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_pin_on_worker)
-    promise = remote.remote(config.model_dump(mode="json"), plan.sources.encoder.config, resources.cpus)
+    """Resolve device, precision and threads where the trials will run, with a trial's resources."""
+    question = plan.space.example().model_dump(mode="json"), plan.sources.encoder.config, resources.cpus
+    if _alone_with(resources):
+        return _pinned(*question)  # a worker would take seconds to start
+    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_pinned)
+    promise = remote.remote(*question)
     try:
         pinned: dict[str, Any] = ray.get(promise)
     except ray.exceptions.RayTaskError as error:
@@ -150,7 +157,16 @@ def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
     return pinned
 
 
-def _pin_on_worker(config: dict[str, Any], shape: EncoderConfig, threads: int) -> dict[str, Any]:
+def _alone_with(resources: TrialResources) -> bool:
+    """Whether trials run on this machine and on no other, without a GPU."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    room = min(node["Resources"].get("CPU", 0) for node in nodes)
+    return (
+        len(nodes) == 1 and resources.gpus == 0 and room >= resources.cpus and not torch.cuda.is_available()
+    )
+
+
+def _pinned(config: dict[str, Any], shape: EncoderConfig, threads: int) -> dict[str, Any]:
     resolved = pin(TrainConfig.model_validate(config), shape, threads)
     return {"device": resolved.device, "precision": resolved.precision, "threads": resolved.threads}
 

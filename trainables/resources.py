@@ -69,6 +69,8 @@ def start_ray(address: str | None) -> dict[str, float]:
     if address:
         options["address"] = address
     else:
+        for name, value in _ALONE.items():
+            os.environ.setdefault(name, value)
         cores = len(os.sched_getaffinity(0))
         options |= {
             "address": "local",
@@ -147,4 +149,9 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_task_events_report_interval_ms": "0",  # a record of every call, for a dashboard that is not started
+}
+
+_ALONE = {
+    # Nobody restarts a private cluster's head: agents that waited for it would outlive a killed driver by a minute.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }

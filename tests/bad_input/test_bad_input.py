@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 
 from minbert import command_line
@@ -58,6 +59,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         monkeypatch.setattr(sys, "argv", [program, *given])
         before = content(tmp_path)
         code = command_line.run(importlib.import_module(PROGRAMS[program]).main)
+        assert not ray.is_initialized()  # a mistake is found before anything is started
         errors = capsys.readouterr().err
         assert code == 2, errors
         assert re.fullmatch(r"error: [^\n]+\n", errors), errors

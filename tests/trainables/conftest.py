@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 from minbert import command_line
 from tests.trainables.commands import CommandLine
@@ -24,6 +25,7 @@ def search_command(
         for name in ("MINBERT_DATA", "MINBERT_RESULTS", "MINBERT_GPUS_PER_TRIAL", "RAY_ADDRESS"):
             monkeypatch.delenv(name, raising=False)
         code = command_line.run(search.main)
+        assert not ray.is_initialized()
         return code, capsys.readouterr().err
 
     return call
