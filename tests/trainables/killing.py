@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.trainables.commands import start_search
-from tests.trainables.studies import all_end
+from tests.trainables.studies import wait_until_all_end
 
 _HANG = 180
 
@@ -36,7 +36,7 @@ class Mortal:
         process = self._start()
         output, errors = process.communicate(timeout=_HANG)
         assert (process.returncode, errors) == (0, ""), output
-        assert all_end(self.folder)
+        wait_until_all_end(self.folder)
         return output
 
     def die_at(self, point: str) -> None:
@@ -49,7 +49,7 @@ class Mortal:
         output, errors = process.communicate(timeout=_HANG)
         assert not (armed / point).exists(), f"{point} was not reached: {output}{errors}"
         assert process.returncode == -signal.SIGKILL, f"{point}: {output}{errors}"
-        assert all_end(self.folder), f"{point}: Ray's processes outlive the driver"
+        wait_until_all_end(self.folder)
         self.kills += 1
 
     def die_after(self, seconds: float) -> None:
@@ -61,7 +61,7 @@ class Mortal:
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()
             self.kills += process.returncode == -signal.SIGKILL
-        assert all_end(self.folder), "Ray's processes outlive the driver"
+        wait_until_all_end(self.folder)
 
     def _start(self, failpoints: Path | None = None) -> subprocess.Popen[str]:
         return start_search(self.folder, *self.options, space=self.space, failpoints=failpoints)

@@ -43,14 +43,12 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def all_end(folder: Path, seconds: float = 60) -> bool:
-    """Whether no process of a search in a folder is left after at most so long."""
+def wait_until_all_end(folder: Path, seconds: float = 180) -> None:
+    """Wait until no process of a search in a folder is left; the bound only catches what stays for good."""
     deadline = time.monotonic() + seconds
-    while processes_in(folder):
-        if time.monotonic() > deadline:
-            return False
+    while left := processes_in(folder):
+        assert time.monotonic() < deadline, f"these outlive the search: {left}"
         time.sleep(0.1)
-    return True
 
 
 def counted(study: Path) -> list[FrozenTrial]:

@@ -126,7 +126,7 @@ def test_a_trial_behind_a_cut_link_goes_on_on_another_node_and_its_old_worker_en
         "--address",
         f"{head.address}:{PORT}",
         "--set",
-        "stages.finetune.epoch_examples=1000",
+        "stages.finetune.epoch_examples=500",
     )
     process = start_search(tmp_path, *options, space=space, within=head.within())
     trial = folder_of(tmp_path / "results" / "space", 0)

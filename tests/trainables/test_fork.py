@@ -174,6 +174,19 @@ def test_a_trial_that_the_new_space_would_run_just_so_is_told_as_if_it_had_run(
     assert "2 do not: pooling ('cls' there, 'mean' now)" in said
 
 
+def test_stages_are_taken_over_into_the_store_that_the_command_names(
+    trained: Old, old: Path, tmp_path: Path
+) -> None:
+    space, new, store = space_of(tmp_path / "new space", THERE), tmp_path / "new", tmp_path / "store"
+    wanted = Wanted(space, trained.sources, 0, "a command", stages=store)
+    with locked(new):
+        take_over(find_fork(old, new), wanted, Console(file=io.StringIO()))
+    there = sorted(entry.name for entry in (old / "stages").iterdir())
+    assert sorted(entry.name for entry in store.iterdir()) == there != []
+    assert all(LocalStageStore(store).has(name) for name in there)
+    assert not [*new.glob("stages/*")]
+
+
 def test_the_other_study_stays_as_it_was(fork: Forked, old: Path) -> None:
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
     fork(THERE)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainables.commands import SPACE, start_search
-from tests.trainables.studies import all_end, state_names, wait_until
+from tests.trainables.studies import state_names, wait_until, wait_until_all_end
 
 HANG = 30
 """Seconds after which an end counts as a hang: Ray gives up after a minute or more."""
@@ -38,7 +38,7 @@ def test_sigterm_to_all_processes_ends_cleanly_and_names_the_command_that_contin
     assert (running.returncode, errors) == (130, "")
     assert "what was done is kept" in output
     assert CONTINUE in output
-    assert all_end(tmp_path)
+    wait_until_all_end(tmp_path)
     assert set(state_names(tmp_path / "results" / "small_ablation")) == {"RUNNING"}
 
 
@@ -67,7 +67,7 @@ def test_two_signals_end_at_once_and_the_study_goes_on(
     assert (running.returncode, errors) == (130, "")
     assert "ended at once" in output
     assert CONTINUE in output
-    assert all_end(tmp_path)
+    wait_until_all_end(tmp_path)
     epochs = {path: path.read_text() for path in study.glob("trials/*/history.jsonl")}
 
     again = start_search(tmp_path, *LONG)
@@ -86,5 +86,5 @@ def test_a_signal_before_any_trial_runs_ends_with_the_same_code(tmp_path: Path) 
     output, errors = process.communicate(timeout=HANG)
     assert (process.returncode, errors) == (130, "interrupted\n")
     assert CONTINUE in output
-    assert all_end(tmp_path)
+    wait_until_all_end(tmp_path)
     assert not list(tmp_path.glob("results/*/trials/*"))

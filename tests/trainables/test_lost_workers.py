@@ -13,7 +13,15 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.trainables.commands import start_search
-from tests.trainables.studies import all_end, attempts, counted, history, predictions, wait_until, weights
+from tests.trainables.studies import (
+    attempts,
+    counted,
+    history,
+    predictions,
+    wait_until,
+    wait_until_all_end,
+    weights,
+)
 from tests.trainables.test_chaos import folder_of, repeat
 
 # Long enough for a loss in the middle, whatever else the machine does.
@@ -83,7 +91,7 @@ def test_a_killed_workers_trial_goes_on_from_its_last_checkpoint(tmp_path: Path,
     process, trial = start(tmp_path, space)
     os.kill(attempts(trial)[0]["process"], signal.SIGKILL)
     assert_ends_as_if_undisturbed(process, trial, tmp_path)
-    assert all_end(tmp_path)
+    wait_until_all_end(tmp_path)
 
 
 @pytest.mark.chaos
@@ -129,7 +137,7 @@ def test_behind_a_cut_link_a_worker_gives_way_to_its_successor(
 ) -> None:
     """The stopped node agent answers nobody, as behind a cut link, while its worker runs on."""
     process, trial = start(
-        tmp_path, space, "--address", cluster.address, "--set", "stages.finetune.epoch_examples=4000"
+        tmp_path, space, "--address", cluster.address, "--set", "stages.finetune.epoch_examples=2500"
     )
     ghost = psutil.Process(attempts(trial)[0]["process"])
     node = node_of(cluster, ghost.pid)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tests.trainables.commands import SMALL, start_search
-from tests.trainables.studies import all_end, processes_in, wait_until
+from tests.trainables.studies import processes_in, wait_until, wait_until_all_end
 
 
 def listeners(folder: Path) -> dict[str, set[str]]:
@@ -43,4 +43,4 @@ def test_all_processes_of_a_search_listen_on_loopback_only(tmp_path: Path) -> No
     assert any(name.startswith("ray::") and addresses for name, addresses in found.items())  # a worker
     beyond = {address for addresses in found.values() for address in addresses if not is_loopback(address)}
     assert not beyond
-    assert all_end(tmp_path)
+    wait_until_all_end(tmp_path)

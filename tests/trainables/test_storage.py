@@ -13,13 +13,13 @@ import pytest
 from tests.trainables.commands import SMALL, start_search
 from tests.trainables.disks import Disk, call, why_no_disks
 from tests.trainables.studies import (
-    all_end,
     attempts,
     counted,
     history,
     predictions,
     state_names,
     wait_until,
+    wait_until_all_end,
     weights,
 )
 from tests.trainables.test_chaos import folder_of, repeat
@@ -136,7 +136,7 @@ def test_a_search_whose_disk_fails_ends_in_one_line_and_goes_on_once_it_is_back(
     assert process.returncode == 3, output + errors
     assert_one_line(errors)
     assert any(f"{reason}; what was finished is kept" in errors for reason in reasons), errors
-    assert all_end(tmp_path)
+    wait_until_all_end(tmp_path)
     if disk.folder.is_mount():
         disk.unmount()
     assert not list(disk.folder.iterdir()), "something was written below the mount point"
