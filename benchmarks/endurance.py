@@ -22,9 +22,10 @@ import psutil
 from rich.console import Console
 
 from benchmarks.stub_trials import run_stubs
+from trainables.connection import quieten_ray, start_ray
 from trainables.journal import JOURNAL
 from trainables.ledger import build_sampler
-from trainables.resources import TrialResources, quieten_ray, start_ray
+from trainables.placement import Placement, TrialResources
 from trainables.spaces import Space, load_space
 from trainables.study import StudyFolder
 
@@ -135,11 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(study: Path, space: Space, seconds: float) -> Meter:
     """Run a study of stubs and return its meter."""
     quieten_ray()
-    cluster = start_ray(None)
-    meter = Meter(study, slots=int(cluster["CPU"]))
+    placement = Placement(start_ray(None), TrialResources(1, 0.0))
+    meter = Meter(study, slots=placement.slots)
     print(Figures.COLUMNS)
     console = Console(file=meter, width=1000, soft_wrap=True)  # type: ignore[arg-type]
-    run_stubs(study, space, lambda: TrialResources(1, 0.0), console, seconds)
+    run_stubs(study, space, lambda: placement, console, seconds)
     return meter
 
 

@@ -24,9 +24,10 @@ from minbert.durable import read_json_lines
 from minbert.history import cost_paid
 from minbert.interrupts import Interrupts
 from minbert.sources import resolve
+from trainables.connection import quieten_ray, start_ray
 from trainables.driver import Plan, run_study
 from trainables.locks import locked
-from trainables.resources import TrialResources, quieten_ray, start_ray
+from trainables.placement import Placement, TrialResources
 from trainables.spaces import load_space
 
 SLOTS, TARGET, GAP_TARGET = 2, 0.15, 0.5
@@ -53,11 +54,11 @@ class Clock(Console):
             self.first = self.last
 
 
-def stubs(folder: Path, trials: int, seconds: float) -> None:
+def stubs(folder: Path, placement: Placement, trials: int, seconds: float) -> None:
     """Print the time of stubs against the ideal."""
     space = load_space("full_ablation").fix("search.trials", trials)
     clock, begin = Clock(), time.monotonic()
-    run_stubs(folder / "stubs", space, _connect, clock, seconds, SLOTS)
+    run_stubs(folder / "stubs", space, lambda: placement, clock, seconds, SLOTS)
     took, ideal = clock.last - clock.first, trials * seconds / SLOTS
     lost = took / ideal - 1
     print(f"{trials} stubs of {seconds:g} s on {SLOTS} slots: {took:.0f} s, ideal {ideal:.0f} s")
@@ -67,7 +68,7 @@ def stubs(folder: Path, trials: int, seconds: float) -> None:
     )
 
 
-def short_trials(folder: Path) -> None:
+def short_trials(folder: Path, placement: Placement) -> None:
     """Print how long warm workers take from one real trial to the next."""
     file = folder / "short.yaml"
     file.write_text(SHORT, encoding="utf-8")
@@ -76,7 +77,7 @@ def short_trials(folder: Path) -> None:
     study = folder / "short"
     plan = Plan(space, sources, study, 0, "", max_concurrent=SLOTS)
     with locked(study):
-        run_study(plan, _connect, Console(quiet=True), Interrupts(""))
+        run_study(plan, lambda: placement, Console(quiet=True), Interrupts(""))
     gaps = gaps_between(study)
     median = statistics.median(gaps)
     print(f"{len(gaps)} times from a trial's end to the next one's first step on a warm worker:")
@@ -98,10 +99,6 @@ def gaps_between(study: Path) -> list[float]:
     ]
 
 
-def _connect() -> TrialResources:
-    return TrialResources(1, 0.0)
-
-
 def _met(met: bool) -> str:
     return "met" if met else "MISSED"
 
@@ -113,10 +110,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
     quieten_ray()
-    start_ray(None)
+    placement = Placement(start_ray(None), TrialResources(1, 0.0))
     with tempfile.TemporaryDirectory() as folder:
-        stubs(Path(folder), arguments.trials, arguments.seconds)
-        short_trials(Path(folder))
+        stubs(Path(folder), placement, arguments.trials, arguments.seconds)
+        short_trials(Path(folder), placement)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,9 +29,8 @@ from minbert.stage_chain import stage_ends
 from minbert.stages import LocalStageStore, StageState
 from minbert.yaml_reader import dump_yaml
 from trainables.attempts import claim
-from trainables.driver import Ending, Plan, run_study
+from trainables.driver import Connect, Ending, Plan, run_study
 from trainables.locks import locked
-from trainables.resources import TrialResources
 from trainables.spaces import Space
 from trainables.trainable import TrialTrainable
 
@@ -43,7 +42,7 @@ _LEARNED_BY = 0.2
 def run_stubs(
     study: Path,
     space: Space,
-    connect: Callable[[], TrialResources],
+    connect: Connect,
     console: Console,
     seconds: float = 0.0,
     slots: int | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -31,8 +32,8 @@ from trainables.around import Around
 from trainables.journal import JOURNAL, torn
 from trainables.kept_models import KEPT_MODELS, KeptModels
 from trainables.ledger import Issue, Ledger, build_sampler
+from trainables.placement import Placement
 from trainables.progress import Progress
-from trainables.resources import TrialResources
 from trainables.searcher import (
     EndedTrials,
     EndOfSearch,
@@ -55,6 +56,7 @@ from trainables.study import (
 from trainables.study_description import described_plan, described_study
 from trainables.trainable import TrialTrainable
 
+_LOOK_SECONDS = 0.5
 _RESTARTS = 30  # of a trial on spot machines; without an epoch in between it is given up much earlier
 
 
@@ -110,7 +112,7 @@ class StudyStopped(Exception):
     """The study cannot go on for now; its message says what to do."""
 
 
-Connect = Callable[[], TrialResources]
+Connect = Callable[[], Placement]
 """Connects to the cluster, once, and says what a trial gets; a study with nothing to run needs none."""
 
 
@@ -120,11 +122,11 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
     Raises:
         UserError: the folder cannot be used for this study.
     """
-    folder, pinned = _prepare(plan, connect)
+    folder, pinned = _prepare(plan, connect, interrupts)
     return _run(plan, folder, pinned, connect, console, interrupts)
 
 
-def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]:
+def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[StudyFolder, dict[str, Any]]:
     """Open or make the study folder; numerics once pinned stay."""
     check_data(plan.space.representatives, plan.sources)
     wanted = described_study(plan.space, plan.sources, plan.seed, plan.command)
@@ -133,7 +135,7 @@ def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]
         described_plan(
             plan.space, pinned_sources(plan.sources)
         )  # what cannot be planned needs no Ray to be refused
-    numerics = {name: stored[name] for name in NUMERICS} if stored else _probe(plan, connect())
+    numerics = {name: stored[name] for name in NUMERICS} if stored else _probe(plan, connect(), interrupts)
     pinned = {**pinned_sources(plan.sources), **numerics}
     runs = described_plan(plan.space, pinned, plan.around)
     note = plan.note or origin_note(plan.study, stored)
@@ -141,13 +143,16 @@ def _prepare(plan: Plan, connect: Connect) -> tuple[StudyFolder, dict[str, Any]]
     return folder, pinned
 
 
-def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
+def _probe(plan: Plan, placement: Placement, interrupts: Interrupts) -> dict[str, Any]:
     """Resolve device, precision and threads where the trials will run, with a trial's resources."""
-    question = plan.space.example().model_dump(mode="json"), plan.sources.encoder.config, resources.cpus
-    if _alone_with(resources):
+    trial = placement.trial
+    question = plan.space.example().model_dump(mode="json"), plan.sources.encoder.config, trial.cpus
+    if placement.on_one_machine and not trial.gpus and not torch.cuda.is_available():
         return _pinned(*question)  # a worker would take seconds to start
-    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_pinned)
-    promise = remote.remote(*question)
+    promise = ray.remote(num_cpus=trial.cpus, num_gpus=trial.gpus)(_pinned).remote(*question)
+    while not ray.wait([promise], timeout=_LOOK_SECONDS)[0]:  # until a node is there for it
+        if interrupts.asked:
+            raise KeyboardInterrupt
     try:
         pinned: dict[str, Any] = ray.get(promise)
     except ray.exceptions.RayTaskError as error:
@@ -155,15 +160,6 @@ def _probe(plan: Plan, resources: TrialResources) -> dict[str, Any]:
             raise error.cause from None
         raise
     return pinned
-
-
-def _alone_with(resources: TrialResources) -> bool:
-    """Whether trials run on this machine and on no other, without a GPU."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    room = min(node["Resources"].get("CPU", 0) for node in nodes)
-    return (
-        len(nodes) == 1 and resources.gpus == 0 and room >= resources.cpus and not torch.cuda.is_available()
-    )
 
 
 def _pinned(config: dict[str, Any], shape: EncoderConfig, threads: int) -> dict[str, Any]:
@@ -219,15 +215,15 @@ def _run(
         return interrupts.asked or late or bool(ledger.stopped_by)
 
     if not ledger.done:
-        resources = connect()
-        slots = _slots(plan, resources)
+        placement = connect()
+        slots = min(placement.slots, plan.max_concurrent or placement.slots)
         with Progress(ledger, list(tasks), slots, console) as progress, interrupts.heeded():
             watchers = (models, flights, room, progress)
             searcher = LedgerSearcher(
                 ledger, job, *watchers, may_start=flights.may_start, most_waiting=2 * slots
             )
             stopper = EndOfSearch(searcher, due, ending)
-            _tune(plan, folder, ledger, searcher, stopper, progress, resources, slots, start)
+            _tune(plan, folder, ledger, searcher, stopper, progress, placement, slots, start)
         if searcher.storage_failure:
             raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
     if ledger.done and ledger.unfinished > 0:
@@ -267,16 +263,18 @@ def _tune(
     searcher: LedgerSearcher,
     stopper: EndOfSearch,
     progress: Progress,
-    resources: TrialResources,
+    placement: Placement,
     slots: int,
     start: str,
 ) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     stopping = plan.space.settings.early_stopping
+    if slots > placement.slots_now:  # a cluster that grows is told at once of all that it shall grow for
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
     epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
     scheduler = SuccessiveHalving(stopping, epochs, ledger.histories()) if stopping else None
     tune.Tuner(
-        tune.with_resources(plan.trainable, resources.request()),
+        tune.with_resources(plan.trainable, placement.trial.request()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -310,11 +308,3 @@ class _Tick(LeftOutOfSnapshots, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._progress.tick()
-
-
-def _slots(plan: Plan, resources: TrialResources) -> int:
-    cluster = ray.cluster_resources()
-    slots = int(cluster.get("CPU", 1) // resources.cpus)
-    if resources.gpus:
-        slots = min(slots, int(cluster.get("GPU", 0) / resources.gpus))
-    return max(1, min(slots, plan.max_concurrent or slots))

@@ -23,10 +23,11 @@ from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
 from trainables.around import refuse_other_sources
 from trainables.chosen_space import Chosen, Wish, choose
+from trainables.connection import quieten_ray, start_ray
 from trainables.fork import Fork, Wanted, find_fork, show_fork, take_over
 from trainables.kept_models import made_again
 from trainables.locks import locked
-from trainables.resources import TrialResources, quieten_ray, start_ray, trial_resources
+from trainables.placement import Placement, trial_resources
 from trainables.run_checks import coinciding
 from trainables.search_options import gpus_per_trial, search_parser
 from trainables.spaces import Space
@@ -106,11 +107,16 @@ def _search(
         from trainables.driver import Plan, StudyStopped, run_study  # noqa: PLC0415 - imports Ray
 
         @functools.cache
-        def connect() -> TrialResources:
+        def connect() -> Placement:
             console.print("starting Ray …")
-            cluster = start_ray(arguments.address)
+            room = start_ray(arguments.address)
             interrupts.take_signals()
-            return trial_resources(arguments.cpus_per_trial, gpus, cluster)
+            placement = Placement(room, trial_resources(arguments.cpus_per_trial, gpus, room))
+            if not placement.slots_now:
+                console.print(
+                    f"no node is there for a trial yet; up to {placement.slots} trials may run at once"
+                )
+            return placement
 
         plan = Plan(
             chosen.space,

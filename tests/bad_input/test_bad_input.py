@@ -30,6 +30,7 @@ PROGRAMS = {
     "report": "analysis.report",
     "ensemble": "analysis.ensemble",
     "claims": "analysis.claims",
+    "cluster": "trainables.cluster",
 }
 LONG = {"LONGNAME": 300 * "n", "LONGNUMBER": 5000 * "9"}
 """What stands for texts that are too long to be written out."""
@@ -112,6 +113,18 @@ def test_a_command_line_that_cannot_be_followed_is_refused(case: Case, refused: 
     refused(case, *case["run"])
 
 
+@cases("clusters")
+def test_a_malformed_cluster_file_is_refused_with_its_line(
+    case: Case, refused: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_home(tmp_path, monkeypatch)
+    text = changed(case)
+    (tmp_path / "cluster.yaml").write_text(text)
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if case.get("line", "") in line]
+    place = f"error: cluster.yaml:{lines[0] - case.get('above', 0) if 'line' in case else '[0-9]+'}: "
+    refused({**case, "says": [place, *case["says"]]}, "cluster", "check", "cluster.yaml")
+
+
 def fill(path: Path, case: Case) -> None:
     """Write a case's one file."""
     if "repeated" in case:
@@ -120,6 +133,29 @@ def fill(path: Path, case: Case) -> None:
         path.write_bytes(bytes.fromhex(case["bytes"]))
     else:
         path.write_text(case["content"])
+
+
+def changed(case: Case) -> str:
+    """A cluster file of the project's, with a case's changes, each of the first such text."""
+    text = (HERE.parents[1] / case.get("of", "cluster.yaml")).read_text()
+    for old, new in case["change"].items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    return text
+
+
+def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put there what cluster files name: the project's folder, and a home with a token and keys."""
+    for name in (
+        "pyproject.toml",
+        "constraints.txt",
+        "home/.ray/auth_token",
+        "home/.ssh/id_ed25519",
+        "home/.ssh/open",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch(0o644 if name.endswith("open") else 0o600)
+    monkeypatch.setenv("HOME", str(folder / "home"))
 
 
 def spoil(folder: Path, case: Case) -> None:

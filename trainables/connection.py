@@ -1,50 +1,21 @@
-"""What a trial gets of the machine, and Ray's quiet start."""
+"""Ray's quiet start on this machine, or the connection to a cluster."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from minbert.errors import UserError
 from minbert.storage import is_of_storage
-
-
-@dataclass(frozen=True)
-class TrialResources:
-    """CPUs and GPUs of one trial; a GPU share below 1 lets several trials share a GPU."""
-
-    cpus: int
-    gpus: float
-
-    def request(self) -> dict[str, float]:
-        """The form Ray Tune takes."""
-        return {"cpu": self.cpus, "gpu": self.gpus} if self.gpus else {"cpu": self.cpus}
-
-
-def trial_resources(cpus: int | None, gpus: float | None, cluster: dict[str, float]) -> TrialResources:
-    """Resources of a trial; unset: one CPU, or a whole GPU where the cluster has any.
-
-    Raises:
-        UserError: a GPU share that Ray cannot place, or more than the cluster has.
-    """
-    gpus = gpus if gpus is not None else float(cluster.get("GPU", 0) > 0)
-    if not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
-        raise UserError(f"--gpus-per-trial {gpus:g}: a share of at most 1 or a whole number is needed")
-    cpus = cpus if cpus is not None else 1
-    if cpus < 1:
-        raise UserError(f"--cpus-per-trial {cpus}: at least 1 is needed")
-    for name, wanted in (("CPU", cpus), ("GPU", gpus)):
-        if wanted > cluster.get(name, 0):
-            raise UserError(
-                f"--{name.lower()}s-per-trial {wanted:g}: the cluster has {cluster.get(name, 0):g} {name}s"
-            )
-    return TrialResources(cpus, gpus)
+from minbert.yaml_dialect import read_yaml
+from trainables.placement import BOOTSTRAP, Room
 
 
 def quieten_ray() -> None:
@@ -53,11 +24,14 @@ def quieten_ray() -> None:
         os.environ.setdefault(name, value)
 
 
-def start_ray(address: str | None) -> dict[str, float]:
-    """Connect to a cluster, or start a private one on loopback; returns its resources.
+def start_ray(address: str | None, launcher: Path = BOOTSTRAP) -> Room:
+    """Connect to a cluster, or start a private one on loopback; returns its nodes.
+
+    Machines that the launcher's configuration lists by address are given time to join.
 
     Args:
         address: of a running cluster; None: RAY_ADDRESS if set, else a private local cluster.
+        launcher: configuration of the launcher that started a running cluster, where this is its head.
 
     Raises:
         UserError: no cluster answers at the address.
@@ -91,7 +65,13 @@ def start_ray(address: str | None) -> dict[str, float]:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({type(error).__name__})"
         ) from None
-    return dict(ray.cluster_resources())
+    if not address or not launcher.expanduser().is_file():
+        return Room.of(ray.nodes())
+    late = time.monotonic() + _JOINING_SECONDS
+    configuration = read_yaml(launcher.expanduser()).data
+    while (room := Room.of(ray.nodes(), configuration)).is_joined_by_more and time.monotonic() < late:
+        time.sleep(1)
+    return room
 
 
 def _refuse_scratch(error: Exception) -> None:
@@ -138,6 +118,8 @@ def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
         setattr(module, name, original)
 
 
+_JOINING_SECONDS = 90
+"""How long machines that are there anyway take to join, at most: about 25 s after ``ray up``."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

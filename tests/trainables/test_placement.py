@@ -1,0 +1,103 @@
+"""What a trial may ask of a cluster, and how many trials it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from minbert.errors import UserError
+from trainables.placement import Node, Placement, Room, TrialResources, trial_resources
+
+LAPTOP = Room((Node(8),))
+WORKSTATION = Room((Node(16, 2),))
+EMPTY = Room((Node(0),))
+GROWING = yaml.safe_load("""\
+provider: {type: aws}
+max_workers: 5
+head_node_type: head
+available_node_types:
+  head: {resources: {CPU: 0}, max_workers: 0}
+  spot: {resources: {CPU: 4, GPU: 1}, max_workers: 4}
+  on_demand: {resources: {CPU: 8, GPU: 2}, max_workers: 2}
+""")
+
+
+def listed(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
+    """As Ray lists nodes."""
+    return [{"Alive": alive, "Resources": each} for each in resources]
+
+
+def test_a_trial_gets_one_cpu_and_a_gpu_where_there_is_one() -> None:
+    assert trial_resources(None, None, LAPTOP).request() == {"cpu": 1}
+    assert trial_resources(None, None, WORKSTATION).request() == {"cpu": 1, "gpu": 1.0}
+
+
+def test_a_share_of_a_gpu_is_kept() -> None:
+    assert trial_resources(2, 0.25, WORKSTATION).request() == {"cpu": 2, "gpu": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "room", "named"),
+    [
+        (0, None, LAPTOP, "--cpus-per-trial 0"),
+        (9, None, LAPTOP, "--cpus-per-trial 9: no node of the cluster has more than 8 CPUs"),
+        (1, 1.5, WORKSTATION, "--gpus-per-trial 1.5"),
+        (1, float("nan"), WORKSTATION, "--gpus-per-trial nan"),
+        (1, -1, WORKSTATION, "--gpus-per-trial -1"),
+        (1, 1, LAPTOP, "no node of the cluster has more than 0 GPUs"),
+        (1, 4, WORKSTATION, "no node of the cluster has more than 2 GPUs"),
+        (1, None, EMPTY, "no node of the cluster has more than 0 CPUs"),
+        (5, None, Room((Node(4), Node(4))), "no node of the cluster has more than 4 CPUs"),
+        (8, 1, Room((Node(8), Node(4, 1))), "no node of the cluster has both at once"),
+        (9, 1, Room.of(listed({"CPU": 0}), GROWING), "no node of the cluster has more than 8 CPUs"),
+    ],
+)
+def test_what_no_node_can_meet_is_refused(cpus: int, gpus: float | None, room: Room, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        trial_resources(cpus, gpus, room)
+
+
+@pytest.mark.parametrize(
+    ("trial", "node", "held"),
+    [
+        (TrialResources(1, 0), Node(8), 8),
+        (TrialResources(3, 0), Node(8), 2),
+        (TrialResources(1, 1), Node(8, 2), 2),
+        (TrialResources(1, 1 / 3), Node(8, 1), 3),
+        (TrialResources(1, 0.4), Node(8, 2), 4),  # two on each: a share is of one GPU
+        (TrialResources(4, 0.25), Node(8, 2), 2),
+        (TrialResources(1, 2), Node(8, 3), 1),
+        (TrialResources(1, 1), Node(8), 0),
+    ],
+)
+def test_a_node_holds_what_its_cpus_and_its_gpus_do(trial: TrialResources, node: Node, held: int) -> None:
+    assert node.holds(trial) == held
+
+
+def test_nodes_that_may_come_count_up_to_the_most_there_may_be() -> None:
+    room = Room.of(listed({"CPU": 0.0, "memory": 1e9}), GROWING)
+    trial = trial_resources(None, None, room)
+    assert trial.request() == {"cpu": 1, "gpu": 1.0}
+    assert room.slots(trial) == 2 * 2 + 3 * 1  # two of the larger ones first, then three of four
+    assert room.slots_now(trial) == 0
+
+
+def test_nodes_that_died_do_not_count() -> None:
+    room = Room.of([*listed({"CPU": 4}), *listed({"CPU": 4}, alive=False)])
+    assert room.slots(TrialResources(1, 0)) == 4
+
+
+def test_machines_listed_by_address_are_waited_for_until_all_have_joined() -> None:
+    launcher = {"provider": {"type": "local", "head_ip": "a", "worker_ips": ["b", "c"]}}
+    assert Room.of(listed({"CPU": 0}, {"CPU": 8}), launcher).is_joined_by_more
+    assert not Room.of(listed({"CPU": 0}, {"CPU": 8}, {"CPU": 8}), launcher).is_joined_by_more
+    assert not Room.of(listed({"CPU": 8})).is_joined_by_more
+
+
+def test_only_a_single_node_that_nothing_joins_is_one_machine() -> None:
+    trial = TrialResources(1, 0)
+    assert Placement(LAPTOP, trial).on_one_machine
+    assert not Placement(Room((Node(8), Node(8))), trial).on_one_machine
+    assert not Placement(Room.of(listed({"CPU": 0}), GROWING), trial).on_one_machine

@@ -1,0 +1,62 @@
+"""What Ray's launcher would find out late, or never: checks of a cluster file that need no cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from minbert.errors import did_you_mean
+from minbert.yaml_dialect import shorten
+from trainables.cluster_access import check_access, check_ports, check_token
+from trainables.cluster_commands import check_environment, check_mounts, check_starts
+from trainables.cluster_container import check_container
+from trainables.cluster_file import AWS, LOCAL, ClusterFile, Finding, whole
+from trainables.cluster_local import check_machines
+from trainables.cluster_nodes import check_nodes, most_per_hour
+from trainables.cluster_schema import check_schema
+from trainables.instance_types import PRICES_NOTED
+
+_CHECKS: tuple[Callable[[ClusterFile], Iterator[Finding]], ...] = (
+    check_ports,
+    check_access,
+    check_token,
+    check_container,
+    check_starts,
+    check_environment,
+    check_mounts,
+)
+
+
+def findings(file: ClusterFile) -> list[Finding]:
+    """Everything that is wrong, in the order of the file; what Ray's schema refuses is not looked at further."""
+    if file.kind not in (AWS, LOCAL):
+        known = f"aws and local are what is known here{did_you_mean(file.kind, (AWS, LOCAL))}"
+        return [Finding("provider.type", f"{shorten(file.kind)} is not allowed: {known}")]
+    refused = list(check_schema(file))
+    own = [finding for check in _CHECKS for finding in check(file)]
+    own += check_nodes(file) if file.kind == AWS else check_machines(file)
+    refused_paths = {finding.path for finding in refused}
+    refused += [finding for finding in own if finding.path not in refused_paths]
+    return sorted(dict.fromkeys(refused), key=lambda finding: file.document.line(finding.path))
+
+
+def summary(file: ClusterFile) -> str:
+    """One line on what a file without findings starts, and what that costs at most an hour."""
+    provider, path = file.mapping("provider"), file.document.path
+    if file.kind == LOCAL:
+        return (
+            f"{path}: good: head {provider['head_ip']}, {len(provider['worker_ips'])} workers, machines of your own; "
+            f"start them with RAY_UP_enable_autoscaler_v2=0 ray up {path}"
+        )
+    instances = {
+        name: node["node_config"]["InstanceType"]
+        + (" on spot" if "InstanceMarketOptions" in node["node_config"] else "")
+        for name, node in file.node_types.items()
+    }
+    head = instances.pop(file.head_type)
+    workers = ", ".join(f"{name} ({instance})" for name, instance in instances.items())
+    fewest = sum(whole(node.get("min_workers", 0)) or 0 for node in file.node_types.values())
+    return (
+        f"{path}: good: head {head}, {fewest} to {whole(file.data['max_workers'])} workers of {workers}, in "
+        f"{provider['region']}; at most {most_per_hour(file):.2f} dollars an hour, disks and transfers not counted, at "
+        f"list prices on demand of {PRICES_NOTED}: look them up"
+    )

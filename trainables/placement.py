@@ -1,0 +1,165 @@
+"""Where trials can run: on the nodes that a cluster has, and on those that its launcher may start for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minbert.errors import UserError
+
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+"""Where ``ray up`` leaves its configuration on the head."""
+
+_ROUNDING = 1e-9  # three thirds are a GPU
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """CPUs and GPUs of one trial; a GPU share below 1 lets several trials share a GPU."""
+
+    cpus: int
+    gpus: float
+
+    def request(self) -> dict[str, float]:
+        """The form Ray Tune takes."""
+        return {"cpu": self.cpus, "gpu": self.gpus} if self.gpus else {"cpu": self.cpus}
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one node offers to trials."""
+
+    cpus: float
+    gpus: float = 0
+
+    def holds(self, trial: TrialResources) -> int:
+        """How many such trials run here at once; a share of a GPU is of one and the same."""
+        count = self.cpus // trial.cpus
+        if 0 < trial.gpus < 1:
+            count = min(count, int(self.gpus) * math.floor(1 / trial.gpus + _ROUNDING))
+        elif trial.gpus:
+            count = min(count, self.gpus // trial.gpus)
+        return int(count)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Nodes of a cluster.
+
+    Attributes:
+        there: nodes that have joined.
+        kinds: nodes that the launcher may start, each with how many of them there may be at once.
+        most: how many nodes there may be at once, whatever their kind.
+        listed: how many machines the launcher was given by their addresses; they join by themselves.
+    """
+
+    there: tuple[Node, ...]
+    kinds: tuple[tuple[Node, int], ...] = ()
+    most: int = 0
+    listed: int = 0
+
+    @classmethod
+    def of(cls, nodes: Iterable[Mapping[str, Any]], launcher: Mapping[str, Any] | None = None) -> Room:
+        """The nodes that Ray lists, and what the configuration of the launcher says where there is one."""
+        there = tuple(_node(node["Resources"]) for node in nodes if node["Alive"])
+        given = launcher or {}
+        head, most = given.get("head_node_type"), _count(given.get("max_workers"), 2)
+        types = _mapping(given.get("available_node_types"))
+        kinds = tuple(
+            (
+                _node(_mapping(_mapping(kind).get("resources"))),
+                _count(_mapping(kind).get("max_workers"), most),
+            )
+            for name, kind in types.items()
+            if name != head
+        )
+        workers = _mapping(given.get("provider")).get("worker_ips")
+        return cls(there, kinds, most, 1 + len(workers) if isinstance(workers, list) else 0)
+
+    @property
+    def is_joined_by_more(self) -> bool:
+        """Whether listed machines are still on their way."""
+        return len(self.there) < self.listed
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Each kind of node that there is or may be."""
+        return self.there + tuple(node for node, count in self.kinds if count)
+
+    def slots(self, trial: TrialResources) -> int:
+        """How many trials run at once when all nodes are there that may come."""
+        left, held = self.most, 0
+        for node, count in sorted(self.kinds, key=lambda kind: kind[0].holds(trial), reverse=True):
+            taken = min(left, count)
+            left, held = left - taken, held + taken * node.holds(trial)
+        return max(held, self.slots_now(trial))
+
+    def slots_now(self, trial: TrialResources) -> int:
+        """How many trials run at once on the nodes that are there."""
+        return sum(node.holds(trial) for node in self.there)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What each trial gets, and of what."""
+
+    room: Room
+    trial: TrialResources
+
+    @property
+    def slots(self) -> int:
+        """How many trials run at once when all nodes are there that may come."""
+        return self.room.slots(self.trial)
+
+    @property
+    def slots_now(self) -> int:
+        """How many trials run at once on the nodes that are there."""
+        return self.room.slots_now(self.trial)
+
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether trials run where the driver runs, and nowhere else."""
+        return len(self.room.there) == 1 and self.slots == self.slots_now > 0
+
+
+def trial_resources(cpus: int | None, gpus: float | None, room: Room) -> TrialResources:
+    """Resources of a trial; unset: one CPU, or a whole GPU where the cluster has any.
+
+    Raises:
+        UserError: a GPU share that Ray cannot place, or more than any node has.
+    """
+    gpus = gpus if gpus is not None else float(any(node.gpus for node in room.nodes))
+    if not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
+        raise UserError(f"--gpus-per-trial {gpus:g}: a share of at most 1 or a whole number is needed")
+    cpus = cpus if cpus is not None else 1
+    if cpus < 1:
+        raise UserError(f"--cpus-per-trial {cpus}: at least 1 is needed")
+    for name, wanted, offered in (
+        ("cpu", cpus, [node.cpus for node in room.nodes]),
+        ("gpu", gpus, [node.gpus for node in room.nodes]),
+    ):
+        if wanted > max(offered, default=0):
+            most = f"no node of the cluster has more than {max(offered, default=0):g} {name.upper()}s"
+            raise UserError(f"--{name}s-per-trial {wanted:g}: {most}")
+    trial = TrialResources(cpus, gpus)
+    if not any(node.holds(trial) for node in room.nodes):
+        raise UserError(
+            f"--cpus-per-trial {cpus} --gpus-per-trial {gpus:g}: no node of the cluster has both at once"
+        )
+    return trial
+
+
+def _node(resources: Mapping[str, Any]) -> Node:
+    cpus, gpus = (resources.get(name, 0) for name in ("CPU", "GPU"))
+    return Node(float(cpus), float(gpus))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
