@@ -42,6 +42,7 @@ def test_sigterm_to_all_processes_ends_cleanly_and_names_the_command_that_contin
     assert set(state_names(tmp_path / "results" / "small_ablation")) == {"RUNNING"}
 
 
+@pytest.mark.chaos
 def test_ctrl_c_in_a_terminal_keeps_what_was_done_inside_an_epoch(tmp_path: Path) -> None:
     endless = [option.replace("examples=640", "examples=500000") for option in LONG]
     process = start_search(tmp_path, *endless, "--max-concurrent", "1")
@@ -57,6 +58,7 @@ def test_ctrl_c_in_a_terminal_keeps_what_was_done_inside_an_epoch(tmp_path: Path
     assert manifest["unfinished"]["steps"] == manifest["step"]
 
 
+@pytest.mark.chaos
 def test_two_signals_end_at_once_and_the_study_goes_on(
     running: subprocess.Popen[str], tmp_path: Path
 ) -> None:

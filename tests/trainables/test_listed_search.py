@@ -58,6 +58,7 @@ def test_a_dry_run_shows_every_row_its_reported_numbers_and_readings(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["table.yaml"]
 
 
+@pytest.mark.long
 def test_a_listed_search_trains_each_configuration_once_and_ends_with_the_table(
     tmp_path: Path, space: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_trial_whose_worker_dies_again_and_again_within_one_epoch_is_given_up(
     assert trial.user_attrs["message"] == "lost 4 workers without a checkpoint in between"
 
 
+@pytest.mark.chaos
 def test_a_trial_that_a_time_limit_ended_fails_for_that_and_is_not_tried_again(
     tmp_path: Path, space: Path
 ) -> None:
