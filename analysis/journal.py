@@ -13,9 +13,10 @@ from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import UserError
+from minbert.journalled import impossible
 from minbert.sealed import unsealed_line
 
 STUDY_NAME = "study"
@@ -44,7 +45,8 @@ def read_trials(path: Path) -> list[FrozenTrial]:
     Trials that were abandoned while they were being asked are left out.
 
     Raises:
-        UserError: the journal cannot be read or a line before its last one is damaged.
+        UserError: the journal cannot be read, a line before its last one is damaged, or what it says of a trial
+            cannot be.
     """
     if not path.exists():
         return []
@@ -52,11 +54,16 @@ def read_trials(path: Path) -> list[FrozenTrial]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the journal storage is stable; its warnings are noise to a reader
         try:
-            return _trials(JournalStorage(snapshot))
+            trials = _trials(JournalStorage(snapshot))
         except Exception as error:  # the storage checks no record: what lacks a field may raise anything
             raise UserError(
                 f"{path}: line {snapshot.line} is damaged (it lacks what a journal record holds: {error!r})"
             ) from None
+    for trial in trials:
+        complete = trial.state is TrialState.COMPLETE
+        if said := impossible(complete, trial.values, trial.intermediate_values, trial.user_attrs):
+            raise UserError(f"{path}: damaged: of trial {trial.number}: {said}")
+    return trials
 
 
 def _trials(storage: JournalStorage) -> list[FrozenTrial]:
@@ -74,7 +81,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         whole = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = whole.split(b"\n")[:-1]  # what follows the last newline is still being written
+    *lines, rest = whole.split(b"\n")  # what follows the last newline is still being written
     for number, line in enumerate(lines, start=1):
         try:
             record = unsealed_line(line)
@@ -84,3 +91,5 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, record
         elif number < len(lines):
             raise UserError(f"{path}: line {number} is damaged (not a journal record)")
+    if b"\0" in rest and len(rest) > max(map(len, lines), default=0):
+        raise UserError(f"{path}: line {len(lines) + 1} is damaged (zeros in the place of records)")

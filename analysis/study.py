@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.journal import read_trials
-from analysis.trial_files import Damaged, read_epochs, read_outputs
+from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
 from minbert.errors import UserError
 from minbert.strangers import refuse_irregular, refuse_irregular_below
 from minbert.yaml_dialect import read_record
@@ -88,6 +88,7 @@ class Study:
         self.damaged: dict[Path, str] = {}
         """Files of trials that were asked for and cannot be used, with the reason: predictions count as not stored,
         of a history the epochs in question are left out."""
+        self._ends_otherwise = set[int]()  # than the journal says, as far as histories were read
 
     @property
     def name(self) -> str:
@@ -110,9 +111,8 @@ class Study:
             UserError: the journal is damaged.
         """
         journal = self.path / "journal.log"
-        trials = read_trials(journal)
         try:
-            rows = [self._trial_row(trial) for trial in trials]
+            rows = [self._trial_row(trial) for trial in self._told]
             frame = pd.DataFrame(rows, columns=list(self._trial_row(None)))
             frame["seed"] = pd.Series(
                 [row["seed"] for row in rows], dtype=object
@@ -120,6 +120,11 @@ class Study:
             return frame.astype(self._column_types())
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{journal}: damaged: what it says of a trial is no number ({error})") from None
+
+    @cached_property
+    def _told(self) -> list[FrozenTrial]:
+        """What the journal says of the trials."""
+        return read_trials(self.path / "journal.log")
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -183,10 +188,11 @@ class Study:
         if number in self._ended and self._is_gone(number):
             return None
         info = self.tasks[task]
+        sealed = number in self._sealed
         try:
-            table = read_outputs(
-                file, info.kind, info.classes, self._run_names.get(number, ""), number in self._sealed
-            )
+            table = read_outputs(file, info.kind, info.classes, self._run_names.get(number, ""), sealed)
+            if table is not None and number in self._ends_otherwise:
+                raise Damaged("its history does not end as the journal says")
         except Damaged as error:
             # Whoever tells the reason names the file.
             self.damaged[file] = str(error).removeprefix(f"{file.name} ")
@@ -225,11 +231,29 @@ class Study:
         file = self.history_file(number)
         if number in self._ended and not self._is_gone(number) and not file.exists():
             self.damaged[file] = "is gone"
-        for record in read_epochs(file, self._run_names.get(number, "")):
-            if isinstance(record, Damaged):
-                self.damaged[file] = str(record)
-            else:
-                yield {"number": number, **_flat(record)}
+        epochs = list(read_epochs(file, self._run_names.get(number, "")))
+        damaged = [record for record in epochs if isinstance(record, Damaged)]
+        records = [_flat(record) for record in epochs if not isinstance(record, Damaged)]
+        if damaged:
+            self.damaged[file] = str(damaged[-1])
+        elif number in self._ends and file.exists() and not self._ends_as_told(number, records):
+            self._ends_otherwise.add(number)
+            self.damaged[file] = f"does not end as the journal says (epoch {self._ends[number][0]})"
+            return
+        yield from ({"number": number, **record} for record in records)
+
+    def _ends_as_told(self, number: int, records: list[dict[str, Any]]) -> bool:
+        """Whether the history of a trial that ended has the journal's last score; that of an older study may have none."""
+        end = last_scored(records)
+        return end == self._ends[number] or (end is None and bool(records) and "of" not in records[0])
+
+    @cached_property
+    def _ends(self) -> dict[int, tuple[int, float]]:
+        """The last scored epoch of each trial that ended, with its score, as the journal has them."""
+        told = {
+            trial.number: trial.intermediate_values for trial in self._told if trial.number in self._ended
+        }
+        return {number: max(scores.items()) for number, scores in told.items() if scores}
 
     def _trial_row(self, trial: FrozenTrial | None) -> dict[str, Any]:
         """A row of ``trials``; without a trial, an empty one that names the columns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,20 @@ def read_epochs(file: Path, run: str) -> Iterator[dict[str, Any] | Damaged]:
             yield Damaged("an epoch is not what was written")
         else:
             yield record
+
+
+def last_scored(records: Sequence[Mapping[str, Any]]) -> tuple[int, float] | None:
+    """The last epoch of a trial's last stage that was scored, and its score; None where none was.
+
+    Args:
+        records: a whole history, its fields flattened; that of an older study does not say which stage is the last.
+    """
+    final = [record for record in records if record.get("final_stage")]
+    final = final or [record for record in records if record["stage"] == records[-1]["stage"]]
+    scores = {
+        record["epoch"]: record["select/score"] for record in final if record.get("select/score") is not None
+    }
+    return max(scores.items(), default=None)
 
 
 def read_outputs(file: Path, kind: str, classes: int, run: str, sealed: bool) -> pa.Table | None:

@@ -110,6 +110,8 @@ def folder(text: str) -> Path:
 
 def nameable(text: str) -> str:
     """The type of an option that names a file or a folder: no name on the way is longer than file systems take."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
     for name in text.split("/"):
         if len(os.fsencode(name)) > _LONGEST_NAME:
             reason = f"has {len(os.fsencode(name))} bytes, and a file's name has at most {_LONGEST_NAME}"

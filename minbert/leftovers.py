@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _DAY = 86400.0
+_OURS = re.compile(r"\..+\.[A-Za-z0-9-]+\.[0-9]+\.[0-9a-f]{8}\.(tmp|old)", re.DOTALL)
+"""Names that :func:`beside` makes; whatever else is hidden there is somebody's own."""
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 
 
@@ -41,8 +43,13 @@ def clear_abandoned(folder: Path) -> None:
                 _remove(unfinished)
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a name is one of :func:`beside`'s."""
+    return _OURS.fullmatch(path.name) is not None
+
+
 def _unfinished(folder: Path) -> list[Path]:
-    return [*folder.glob(".*.tmp"), *folder.glob(".*.old")]
+    return [path for path in folder.glob(".*") if is_ours(path)]
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -67,13 +67,30 @@ class MemorySplits:
 
     Args:
         folder: the trial's folder.
+        run: names the run (:func:`minbert.canonical.run_name`); what is another's is not used.
         before_writing: is called before a split is noted there.
+
+    Attributes:
+        damaged: whether the file is not what this run noted; none of it is used then.
     """
 
-    def __init__(self, folder: Path | None = None, before_writing: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path | None = None, run: str = "", before_writing: Callable[[], None] = lambda: None
+    ) -> None:
         self._file = None if folder is None else folder / SPLITS
-        self._before_writing = before_writing
-        self._splits = [] if self._file is None else _read(self._file)
+        self._run, self._before_writing = run, before_writing
+        self._splits: list[Split] = []
+        self.damaged = False
+        try:
+            self._splits = [] if self._file is None else _read(self._file, run)
+        except (ValueError, TypeError):
+            self.damaged = True
+
+    def drop_damaged(self) -> None:
+        """Remove a damaged file, once nothing is left that was trained by it."""
+        if self.damaged and self._file is not None:
+            self._file.unlink(missing_ok=True)
+        self.damaged = False
 
     def size(self, kind: Kind, stage: str, epoch: int, step: int = sys.maxsize) -> int | None:
         """What the stage was cut down to by a step, or by the end of an epoch; None: nothing was."""
@@ -85,13 +102,29 @@ class MemorySplits:
         self._splits.append(split)
         if self._file is not None:
             self._before_writing()
-            append_json(self._file, asdict(split))
+            append_json(self._file, {"of": self._run, **asdict(split)})
 
 
-def _read(file: Path) -> list[Split]:
-    """What is noted; a damaged file is dropped, and memory runs out again where it does."""
-    try:
-        return [Split(**line) for line in read_json_lines(file)]
-    except (ValueError, TypeError):
-        file.unlink()
-        return []
+def _read(file: Path, run: str) -> list[Split]:
+    """What is noted.
+
+    Raises:
+        ValueError, TypeError: a line is no split of the run.
+    """
+    lines = read_json_lines(file)
+    if any(line.pop("of", None) != run for line in lines):
+        raise ValueError("of another run")
+    splits = [Split(**line) for line in lines]
+    if not all(map(_is_possible, splits)):
+        raise ValueError("no split")
+    return splits
+
+
+def _is_possible(split: Split) -> bool:
+    least = {"epoch": 0, "step": 0, "size": 1}
+    numbers = all(_is_whole(getattr(split, name), low) for name, low in least.items())
+    return split.kind in get_args(Kind) and isinstance(split.stage, str) and numbers
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return type(value) is int and low <= value <= sys.maxsize

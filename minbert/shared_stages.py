@@ -59,11 +59,13 @@ class SharedStages:
         ends = {
             epochs: stage_key(self._config, name, epochs) for epochs in published_epochs(self._config, name)
         }
-        for failure in filter(None, map(self._store.failure, ends.values())):
-            raise failure
         for epochs, key in reversed(ends.items()):
             state = self._store.get(key)
-            if state is None or (epochs != stage.epochs and not state.moments):  # nothing to go on from
+            if state is None:
+                if failure := self._store.failure(key):
+                    raise failure
+                continue
+            if epochs != stage.epochs and not state.moments:  # nothing to go on from
                 continue
             model.load_state_dict(state.weights, strict=False)
             epoch = math.ceil(epochs)

@@ -24,11 +24,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minbert.durable import publish_folder, read_json_lines, write_text
-from minbert.errors import TrainingFailure
+from minbert.errors import TrainingFailure, UserError
 from minbert.leftovers import beside
-from minbert.sealed import is_intact, sealed_line
+from minbert.sealed import CHECKSUMS, is_intact, sealed_line
 from minbert.storage import failure as storage_failure
 from minbert.storage import is_of_storage
+from minbert.yaml_dialect import shorten
+
+_FAILURE = ".failure.json"
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,13 @@ class LocalStageStore:
     def failure(self, key: str) -> TrainingFailure | None:
         try:
             (told,) = read_json_lines(self._failure_file(key))
-            return TrainingFailure(told["cause"], told["message"])
+            return TrainingFailure(told["cause"], told["message"]) if told["of"] == key else None
         except (ValueError, KeyError, TypeError):
             return None
 
     def put_failure(self, key: str, failure: TrainingFailure) -> None:
         self.folder.mkdir(exist_ok=True)
-        told = sealed_line({"cause": failure.cause, "message": str(failure)})
+        told = sealed_line({"of": key, "cause": failure.cause, "message": str(failure)})
         write_text(self._failure_file(key), told.decode() + "\n")
 
     def collect(self, room: float, needed: Set[str] = frozenset()) -> int:
@@ -138,7 +141,7 @@ class LocalStageStore:
         return removed
 
     def _failure_file(self, key: str) -> Path:
-        return self.folder / f"{key}.failure.json"
+        return self.folder / f"{key}{_FAILURE}"
 
     def _publish(self, key: str, state: StageState) -> None:
         def stays() -> bool:  # the same state, published by somebody else at the same moment
@@ -188,8 +191,31 @@ def _is_stale(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno == errno.ESTALE
 
 
+def refuse_other_folder(folder: Path, said: str) -> None:
+    """Refuse a folder that holds something else than stages, as a store removes what it has no room for.
+
+    Args:
+        folder: that is to be a store; it need not be there.
+        said: the option that names it.
+
+    Raises:
+        UserError: it does.
+    """
+    for entry in sorted(folder.glob("[!.]*")):
+        is_stage = _is_sealed(entry) or (entry / "state.safetensors").exists()
+        if not (is_stage or entry.name.endswith(_FAILURE)):
+            known = "name a new folder, an empty one, or one that only holds stages"
+            raise UserError(f"{said} {folder}: {shorten(entry.name)} is not a stage: {known}")
+
+
+def _is_sealed(entry: Path) -> bool:
+    return (entry / CHECKSUMS).is_file()
+
+
 def _entries(folder: Path) -> Iterator[_Entry]:
     for manifest in folder.glob("[!.]*/manifest.json"):
+        if not _is_sealed(manifest.parent):
+            continue
         with suppress(FileNotFoundError):  # another driver removes it at this moment
             size = sum(file.stat().st_size for file in manifest.parent.iterdir())
             yield _Entry(manifest.parent, size, manifest.stat().st_mtime)

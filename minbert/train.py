@@ -137,6 +137,8 @@ def _text_fingerprints(config: TrainConfig, sources: Sources) -> dict[str, str]:
 
 def _stored(out: Path) -> TrainConfig | None:
     """The configuration of the run that a folder holds."""
+    if _is_a_trials(out):
+        raise UserError(f"--out {out}: is the folder of a study's trial; choose another folder")
     _refuse_other_kinds(out)
     if (out / "config.yaml").is_file():
         refuse_strangers(out)
@@ -149,6 +151,14 @@ def _stored(out: Path) -> TrainConfig | None:
         raise UserError(f"--out {out}: holds {strangers[0]!r} and no run; choose a new or empty folder")
     refuse_strangers(out)
     return None
+
+
+def _is_a_trials(out: Path) -> bool:
+    """Whether a folder is that of a study's trial, whose journal would not know what is trained there."""
+    trials = out.absolute().parent
+    return (out / "attempts").exists() or (
+        trials.name == "trials" and (trials.parent / "study.yaml").exists()
+    )
 
 
 def _is_of_a_start(path: Path) -> bool:
@@ -213,7 +223,10 @@ def _print_result(records: list[Record], out: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m minbert.train", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--config", type=Path, required=True, help="YAML file: a TrainConfig, or a part of one"
+        "--config",
+        type=lambda text: Path(nameable(text)),
+        required=True,
+        help="YAML file: a TrainConfig, or a part of one",
     )
     parser.add_argument(
         "--out",

@@ -103,7 +103,8 @@ class Trial:
             self._log.before_writing = self.before_writing
             self._clock.asked_to_end = self.asked_to_end
             name, stage = self.config.running_stages()[-1]
-            resume = self._log.open(name, stage.last_epoch)
+            resume = self._log.open(name, stage.last_epoch, resumable=not self._splits.damaged)
+            self._splits.drop_damaged()
             self.found = len(self._log.records)
             yield from list(self._log.records)
             if not self.finished:
@@ -113,13 +114,13 @@ class Trial:
         """Whatever stood there was not what this folder trains from now on."""
         file = self._folder / "config.yaml"
         text = dump_yaml(self.config.model_dump(mode="json", exclude_none=True))
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        if not file.is_file() or file.read_bytes() != text.encode():
             write_text(file, text)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         """Watch the clock, and say where memory ran out beside training and scoring that it did."""
-        self._splits = MemorySplits(self._folder, self.before_writing)
+        self._splits = MemorySplits(self._folder, self._run, self.before_writing)
         forget_timeout(self._folder)
         watchdog = Watchdog(self._clock, self._folder)
         try:

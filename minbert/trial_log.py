@@ -63,12 +63,13 @@ class TrialLog:
         self.records: list[Record] = []
         self.before_writing: Callable[[], None] = lambda: None
 
-    def open(self, stage: str, last_epoch: int) -> Checkpoint | None:
+    def open(self, stage: str, last_epoch: int, resumable: bool = True) -> Checkpoint | None:
         """Read what is there, mended where a crash or damage left something half done.
 
         Args:
             stage: the trial's last stage.
             last_epoch: of that stage.
+            resumable: whether what is not finished may go on from what is there.
 
         Returns:
             What to go on from; None where the trial is finished or starts from the beginning.
@@ -83,9 +84,9 @@ class TrialLog:
         if any(record.get("of") != self._run for record in self.records):
             self._start_over()
             return None
-        if not self.has(stage, last_epoch):
+        if not self.has(stage, last_epoch) and resumable:
             return self._checkpoint()
-        if not self._choice.is_intact():
+        if not self.has(stage, last_epoch) or not self._choice.is_intact():
             self._start_over()
         return None
 

@@ -272,7 +272,9 @@ def _tune(
     if slots > placement.slots_now:  # a cluster that grows is told at once of all that it shall grow for
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
     epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
-    scheduler = SuccessiveHalving(stopping, epochs, ledger.histories()) if stopping else None
+    scheduler = None
+    if stopping:
+        scheduler = SuccessiveHalving(stopping, epochs, ledger.histories(), searcher.number_of)
     tune.Tuner(
         tune.with_resources(plan.trainable, placement.trial.request()),
         tune_config=tune.TuneConfig(

@@ -212,7 +212,7 @@ def _drop_uncounted(folder: StudyFolder, count: int) -> None:
     """Remove what a kill left: folders half copied, and one whose trial the journal does not know."""
     clear_unfinished(folder.path / "trials")
     for trial in folder.path.glob("trials/[0-9]*"):
-        if int(trial.name) >= count:
+        if trial.name.isdecimal() and int(trial.name) >= count:
             shutil.rmtree(trial)
 
 

@@ -166,9 +166,9 @@ class Ledger:
         """All trials that count."""
         return [trial for trial in self._study.get_trials(deepcopy=False) if is_counted(trial)]
 
-    def histories(self) -> list[dict[int, float]]:
-        """Scores by epoch of every finished trial that has any; a running one reports its own again."""
-        return [trial.intermediate_values for trial in self.trials() if trial.state.is_finished()]
+    def histories(self) -> dict[int, dict[int, float]]:
+        """Scores by epoch of every trial, by number; those of an unfinished one so far."""
+        return {trial.number: trial.intermediate_values for trial in self.trials()}
 
     def _take_stock(self) -> None:
         """Sort what an earlier driver left: trials to issue again, torn ones to close."""

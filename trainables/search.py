@@ -21,6 +21,7 @@ from minbert.errors import UserError
 from minbert.interrupts import Interrupts
 from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
+from minbert.stages import refuse_other_folder
 from trainables.around import refuse_other_sources
 from trainables.chosen_space import Chosen, Wish, choose
 from trainables.connection import quieten_ray, start_ray
@@ -97,6 +98,8 @@ def _search(
     say = functools.partial(console.print, markup=False, highlight=False)
     interrupts = Interrupts(command, say, console.show_cursor)
     wanted = Wanted(chosen.space, sources, chosen.seed, command, chosen.around, arguments.stages)
+    if arguments.stages:
+        refuse_other_folder(arguments.stages, "--stages")
     with locked(study, "--fork" if fork else "--study"), interrupts.watched():
         note = {}
         if fork:

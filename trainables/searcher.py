@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
 from minbert.config import TrainConfig
+from minbert.history import is_evaluated
 from minbert.storage import told
 from trainables.ledger import Issue, Ledger
 from trainables.settings import EarlyStopping
@@ -92,6 +93,10 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             for watcher in self._watchers:
                 watcher.waits(new)
         return None
+
+    def number_of(self, trial_id: str) -> int:
+        """The number in the study of a trial that was issued and has not ended."""
+        return self._issued[trial_id].number
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the epochs of a result."""
@@ -180,10 +185,17 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
     Args:
         settings: grace period and reduction factor.
         epochs: epochs of the longest trial.
-        histories: scores by epoch of earlier trials.
+        histories: scores by epoch of the study's trials, by number.
+        number_of: which of them a trial of Tune's is, or which new one.
     """
 
-    def __init__(self, settings: EarlyStopping, epochs: int, histories: list[dict[int, float]]) -> None:
+    def __init__(
+        self,
+        settings: EarlyStopping,
+        epochs: int,
+        histories: Mapping[int, Mapping[int, float]],
+        number_of: Callable[[str], int],
+    ) -> None:
         super().__init__(
             time_attr="epoch",
             metric="score",
@@ -193,10 +205,39 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
             reduction_factor=settings.reduction,
             stop_last_trials=False,
         )
-        for number, history in enumerate(histories):
-            past: Any = SimpleNamespace(trial_id=f"earlier-{number}")
+        self._number_of = number_of
+        for number, history in histories.items():
+            past: Any = SimpleNamespace(trial_id=_earlier(number))
             for epoch, score in sorted(history.items()):
                 self._brackets[0].on_result(past, epoch, score)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Give a trial that is continued the places that it has in the rungs."""
+        super().on_trial_add(tune_controller, trial)
+        earlier = _earlier(self._number_of(trial.trial_id))
+        for _, recorded in self._brackets[0]._rungs:
+            if earlier in recorded:
+                recorded[trial.trial_id] = recorded.pop(earlier)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether a trial goes on; of the epochs that it hands over at once, the last one decides."""
+        self._take_in(trial, result)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Note a trial's last epochs."""
+        self._take_in(trial, result)
+        super().on_trial_complete(tune_controller, trial, result)
+
+    def _take_in(self, trial: Any, result: dict[str, Any]) -> None:
+        """Let the epochs before the last one of a result enter their own rungs; they were decided upon before."""
+        for record in result.get("records", []):
+            if is_evaluated(record) and record["epoch"] < result["epoch"]:
+                self._brackets[0].on_result(trial, record["epoch"], record["select"]["score"])
+
+
+def _earlier(number: int) -> str:
+    return f"earlier-{number}"
 
 
 class EndOfSearch(LeftOutOfSnapshots, tune.Stopper):

@@ -23,6 +23,7 @@ from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
 from minbert.errors import Interrupted, TrainingFailure
 from minbert.history import Record, is_evaluated
+from minbert.sealed import damage
 from minbert.stages import LocalStageStore
 from minbert.storage import failure, gone, is_away, told
 from minbert.time_limits import TimeLimits, read_timeout
@@ -92,6 +93,8 @@ class TrialTrainable(tune.Trainable):
             return error.cause, str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return "oom", str(error)
+        if isinstance(error, MaterialsChanged):
+            return STORAGE, str(error)
         if stored := _storage_error(error, Path(self._job["folder"])):
             return STORAGE, told(stored)
         if isinstance(error, TimeoutError):
@@ -118,6 +121,8 @@ class TrialTrainable(tune.Trainable):
             )
         self._open_things.enter_context(self._attempt.guarded())
         materials = _materials(self._job["corpus"], self._job["encoder"], self._job["stages"])
+        if materials.encoder.fingerprint != self._config.encoder.fingerprint:
+            raise MaterialsChanged(f"{self._job['encoder']}: another encoder than the study's lies there now")
         limits = TimeLimits(**self._job["limits"])
         trial = Trial(self._config, materials, folder, limits, self._job["checkpoint_every"])
         trial.asked_to_end = now_and_then(Path(self._job["ending"]).exists)
@@ -174,7 +179,13 @@ def _storage_error(error: BaseException, folder: Path) -> OSError | None:
     return gone(folder.parent.parent) if is_away(folder.parent) else None
 
 
+class MaterialsChanged(Exception):
+    """What the study was begun with is not there any more; that is no trial's failure."""
+
+
 @functools.lru_cache(maxsize=2)
 def _materials(corpus: str, encoder: str, stages: str) -> Materials:
+    if wrong := damage(Path(corpus), of=Path(corpus).name):
+        raise MaterialsChanged(f"{corpus}: the tokenised corpus was changed: {wrong}")
     files = open_encoder(Path(encoder))
     return Materials(open_tokenised(Path(corpus)), files, files.weights(), LocalStageStore(Path(stages)))

@@ -296,7 +296,7 @@ def test_attributes_of_a_trial_that_are_no_numbers_are_damage(written: Path) -> 
     change_journal(
         written, "user_attrs", lambda record: record["user_attrs"]["metrics"].update({"dev/sst": "good"})
     )
-    with pytest.raises(UserError, match=r"journal\.log: damaged: what it says of a trial is no number"):
+    with pytest.raises(UserError, match=r"journal\.log: damaged: of trial \d+: its metrics is "):
         _ = load(written).trials
 
 

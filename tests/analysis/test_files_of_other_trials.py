@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from analysis import report
 from analysis.study import load
-from minbert.sealed import CHECKSUMS, seal_folder, sealed_line
+from minbert.sealed import CHECKSUMS, seal_folder, sealed_line, unsealed_line
 from tests.analysis.conftest import StudyWriter
 
 HEAD = "tasks.sts.head.kind"
@@ -62,6 +63,42 @@ def test_a_history_of_another_trial_is_left_out(study: Path) -> None:
     loaded = load(study)
     assert set(loaded.history["number"]) == {0}
     assert "00001/history.jsonl: an epoch belongs to another run; left out" in loaded.damage[0]
+
+
+def _drop_last_epoch(history: Path) -> None:
+    history.write_bytes(b"".join(history.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def _change_last_score(history: Path) -> None:
+    *others, last = history.read_bytes().splitlines(keepends=True)
+    record = unsealed_line(last.rstrip())
+    record["select"]["score"] += 1e-9
+    history.write_bytes(b"".join([*others, sealed_line(record) + b"\n"]))
+
+
+def _drop_last_stage(history: Path) -> None:
+    history.write_bytes(history.read_bytes().splitlines(keepends=True)[0])
+
+
+def _drop_all(history: Path) -> None:
+    history.write_bytes(b"")
+
+
+@pytest.mark.parametrize("change", [_drop_last_epoch, _change_last_score, _drop_last_stage, _drop_all])
+def test_a_trial_that_was_trained_anew_beside_its_study_is_left_out(
+    change: Callable[[Path], None], study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its history and predictions are then of other epochs than what the journal says of it."""
+    change(study / "trials" / "00001" / "history.jsonl")
+    loaded = load(study)
+    assert set(loaded.predictions("sst")["number"]) == {0}
+    assert set(loaded.history["number"]) == {0}
+    assert loaded.damage == [
+        f"{study}/trials/00001/history.jsonl: does not end as the journal says (epoch 3); left out",
+        f"{study}/trials/00001/predictions/sst.parquet: its history does not end as the journal says; left out",
+    ]
+    report.main([str(study)])
+    assert "00001/history.jsonl: does not end as the journal says" in capsys.readouterr().err
 
 
 def test_two_trials_that_were_exchanged_whole_are_both_left_out(study: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.memory_splits import SPLITS, MemorySplits, Split, is_out_of_memory
 from minbert.model import MultitaskModel, build_model
 from minbert.objectives import build_objective
+from minbert.sealed import sealed_line
 from minbert.steps import Objective
 
 MakeConfig = Callable[..., TrainConfig]
@@ -189,25 +191,45 @@ def test_no_pass_holds_more_than_it_may(
 
 
 def test_splits_are_in_force_from_their_step_to_the_end_of_their_stage(tmp_path: Path) -> None:
-    splits = MemorySplits(tmp_path)
+    splits = MemorySplits(tmp_path, "a run")
     splits.add(Split("micro_batch", "finetune", 2, 3, 8))
     splits.add(Split("micro_batch", "finetune", 3, 1, 4))
     splits.add(Split("evaluation_tokens", "finetune", 2, 0, 512))
-    for read in (splits, MemorySplits(tmp_path)):
+    for read in (splits, MemorySplits(tmp_path, "a run")):
         steps = [(1, 9), (2, 2), (2, 3), (2, 9), (3, 1), (4, 1)]
         sizes = [read.size("micro_batch", "finetune", *step) for step in steps]
         assert sizes == [None, None, 8, 8, 4, 4]
         assert read.size("micro_batch", "finetune", 2) == 8
         assert read.size("micro_batch", "simcse", 9) is None
         assert [read.size("evaluation_tokens", "finetune", epoch) for epoch in (1, 2, 3)] == [None, 512, 512]
+        assert not read.damaged
 
 
-@pytest.mark.parametrize("damage", [b"{]\n", b'{"kind": 1}\n', b"[1]\n", b"\xff\n"])
-def test_damaged_splits_are_dropped(damage: bytes, tmp_path: Path) -> None:
-    MemorySplits(tmp_path).add(Split("micro_batch", "finetune", 1, 1, 8))
+SPLIT: dict[str, Any] = {"of": "a run", **asdict(Split("micro_batch", "finetune", 1, 1, 8))}
+UNSEALED = [b"{]\n", b'{"kind": 1}\n', b"[1]\n", b"\xff\n"]
+IMPOSSIBLE: list[dict[str, Any]] = [
+    *({"of": owner} for owner in ("another run", None)),
+    *({"size": size} for size in (0, -3, "x", None, 2.5, True, 2**63)),
+    *({"epoch": epoch} for epoch in (None, "1", -1)),
+    *({"step": step} for step in (None, -1)),
+    *({"kind": "batch"}, {"kind": ["micro_batch"]}, {"stage": 1}, {"more": 1}),
+]
+
+
+@pytest.mark.parametrize(
+    "damage", [*UNSEALED, *(sealed_line(SPLIT | each) + b"\n" for each in IMPOSSIBLE)], ids=repr
+)
+def test_splits_that_are_damaged_impossible_or_anothers_are_told_and_not_used(
+    damage: bytes, tmp_path: Path
+) -> None:
+    MemorySplits(tmp_path, "a run").add(Split("micro_batch", "finetune", 1, 1, 8))
     file = tmp_path / SPLITS
     file.write_bytes(file.read_bytes() + damage)
-    assert MemorySplits(tmp_path).size("micro_batch", "finetune", 9) is None
+    splits = MemorySplits(tmp_path, "a run")
+    assert splits.damaged
+    assert splits.size("micro_batch", "finetune", 9) is None
+    splits.drop_damaged()
+    assert not splits.damaged
     assert not file.exists()
 
 

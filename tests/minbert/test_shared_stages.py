@@ -44,3 +44,15 @@ def test_only_a_failure_that_every_training_meets_is_told_to_others(
     trainer = StageTrainer(model, config, "simcse", made.corpus, torch.device("cpu"))
     SharedStages(config, made.store).note_failure(trainer, "simcse", TrainingFailure(cause, "it failed"))
     assert (made.store.failure(stage_key(config, "simcse", 1)) is not None) == told
+
+
+def test_an_entry_that_is_whole_counts_more_than_a_failure(
+    configure: MakeConfig, finish: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = configure(stages__simcse__epochs=2, stages__finetune__epochs=1)
+    first, store = finish(config, "first", "store"), LocalStageStore(tmp_path / "store")
+    for epochs in (1, 2):
+        store.put_failure(stage_key(config, "simcse", epochs), TrainingFailure("nan", "the loss is nan"))
+    second = finish(config, "second", "store")
+    assert [record.get("shared", False) for record in history(second)] == [True, False]
+    assert_same_model(first, second)

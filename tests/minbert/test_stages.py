@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from minbert.errors import TrainingFailure
-from minbert.sealed import CHECKSUMS, seal_folder
+from minbert.sealed import CHECKSUMS, seal_folder, sealed_line
 from minbert.stages import LocalStageStore, StageState, prefixed, split_prefixed
 
 STATE = StageState(
@@ -137,6 +137,14 @@ def test_a_failure_is_told_to_whoever_wants_the_key_and_a_damaged_note_to_nobody
     note.write_text("[" * 100_000 + "\n")
     assert store.failure("key") is None
     assert not store.has("key")
+
+
+def test_a_failure_of_another_key_or_of_none_is_told_to_nobody(tmp_path: Path) -> None:
+    store = LocalStageStore(tmp_path)
+    store.put_failure("key", TrainingFailure("nan", "the loss is nan"))
+    (tmp_path / "key.failure.json").rename(tmp_path / "other.failure.json")
+    (tmp_path / "third.failure.json").write_bytes(sealed_line({"cause": "nan", "message": "it is"}) + b"\n")
+    assert [store.failure(key) for key in ("key", "other", "third")] == [None, None, None]
 
 
 def test_storage_that_fails_is_not_an_absent_entry(tmp_path: Path) -> None:

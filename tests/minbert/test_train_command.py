@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,29 @@ def test_a_missing_source_is_one_line_with_exit_code_2(
     code, _, error = called(arguments)
     assert code == 2 and error.count("\n") == 1 and "nowhere" in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("made_by", ["a search", "a fork"])
+def test_a_trials_folder_is_refused_and_nothing_in_it_is_touched(
+    made_by: str,
+    arguments: list[str],
+    called: Callable[[list[str]], tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    """Its study's journal would go on telling of another training."""
+    study = tmp_path / "study"
+    folder = study / "trials" / "00000"
+    folder.mkdir(parents=True)
+    if made_by == "a search":
+        (folder / "attempts").mkdir()
+    else:
+        (study / "study.yaml").touch()
+    shutil.copy(tmp_path / "config.yaml", folder)
+    before = [(path, path.stat().st_mtime_ns) for path in sorted(study.rglob("*"))]
+    code, out, err = called([*arguments, "--out", str(folder)])
+    assert (code, out) == (2, "")
+    assert err == f"error: --out {folder}: is the folder of a study's trial; choose another folder\n"
+    assert [(path, path.stat().st_mtime_ns) for path in sorted(study.rglob("*"))] == before
 
 
 def test_a_missing_option_is_one_line_too(called: Callable[[list[str]], tuple[int, str, str]]) -> None:

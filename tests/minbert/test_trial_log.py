@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from minbert.canonical import run_name
 from minbert.choice import Choice
+from minbert.memory_splits import SPLITS, Split
+from minbert.sealed import sealed_line
 from minbert.trial import Trial
 from minbert.trial_log import TrialLog
 from tests.minbert.test_trial import (
@@ -53,6 +58,41 @@ def test_a_damaged_best_epoch_that_no_later_one_replaces_is_made_again(
     list(trial.run())
     assert trial.found == 0
     assert_same_outcome(finish(trial.config, "whole"), folder)
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00bad", b"\x00", b""])
+def test_a_damaged_configuration_is_written_anew_and_no_epoch_is_trained_again(
+    damage: bytes, begun: tuple[Trial, Path]
+) -> None:
+    trial, folder = begun
+    whole = (folder / "config.yaml").read_bytes()
+    (folder / "config.yaml").write_bytes(damage)
+    assert [record["epoch"] for record in trial.run()] == [1, 2]
+    assert trial.found == 1
+    assert (folder / "config.yaml").read_bytes() == whole
+
+
+@pytest.mark.parametrize("line", [{"of": "another run"}, {"size": -3}])
+def test_a_trial_with_splits_that_are_not_its_own_starts_over(
+    line: dict[str, Any], begun: tuple[Trial, Path], finish: Callable[..., Path]
+) -> None:
+    trial, folder = begun
+    split = {"of": run_name(trial.config), **asdict(Split("micro_batch", "finetune", 2, 1, 2)), **line}
+    (folder / SPLITS).write_bytes(sealed_line(split) + b"\n")
+    list(trial.run())
+    assert trial.found == 0
+    assert not (folder / SPLITS).exists()
+    assert_same_outcome(finish(trial.config, "whole"), folder)
+
+
+def test_splits_that_are_none_change_nothing_of_a_finished_trial(
+    configure: MakeConfig, finish: Callable[..., Path]
+) -> None:
+    folder = finish(configure(), "whole")
+    whole = (folder / "history.jsonl").read_bytes()
+    (folder / SPLITS).write_bytes(b"{]\n")
+    finish(configure(), "whole")
+    assert (folder / "history.jsonl").read_bytes() == whole
 
 
 def test_whoever_may_not_write_any_more_notes_no_epoch(

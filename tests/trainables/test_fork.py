@@ -16,7 +16,9 @@ from analysis.provenance import facts
 from analysis.study import load
 from minbert.bundled import CORPUS, ENCODER
 from minbert.corpora.tokenised import open_tokenised, tokenised
+from minbert.durable import read_json_lines
 from minbert.errors import UserError
+from minbert.sealed import sealed_line
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
@@ -275,6 +277,15 @@ def test_what_is_damaged_is_left_behind_and_counted(fork: Forked, old: Path) -> 
     assert "2 of 3 stages" in said
 
 
+def test_another_runs_history_is_left_behind(fork: Forked, old: Path) -> None:
+    file = old / "trials" / "00000" / "history.jsonl"
+    records = [{**record, "of": "another run"} for record in read_json_lines(file)]
+    file.write_bytes(b"".join(sealed_line(record) + b"\n" for record in records))
+    _, ledger, said = fork(THERE)
+    assert taken(ledger) == [1, 2, 4]
+    assert "00000/history.jsonl belongs to another run" in said
+
+
 def test_a_history_without_its_end_is_damaged(fork: Forked, old: Path) -> None:
     file = old / "trials" / "00000" / "history.jsonl"
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
@@ -359,10 +370,12 @@ def test_a_fork_that_was_killed_doubles_nothing_and_leaves_nothing_that_does_not
     begun = {"study": folder.spec["forked_from"]["study"]}
     make_folder(folder.path, folder.spec | {"forked_from": begun})
     shutil.copytree(folder.trial(0), folder.trial(4))  # its record was not written any more
+    theirs = folder.path / "trials" / "00000.bak"
+    theirs.mkdir()
     again, _, said = fork(THERE)
     assert "4 of 5 finished trials" in said
     assert (folder.path / "journal.log").read_bytes() == journal
-    assert not folder.trial(4).exists()
+    assert not folder.trial(4).exists() and theirs.is_dir()
     assert again.spec == folder.spec
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 from analysis.journal import read_trials
 from minbert.errors import UserError
-from trainables.journal import JOURNAL, good_length, open_journal
+from trainables import journal
+from trainables.journal import CUT, JOURNAL, good_length, open_journal
 
 
 @pytest.fixture
@@ -55,6 +59,64 @@ def test_a_damaged_tail_loses_its_last_record_alone(folder: Path, harm: str) -> 
     assert path.read_bytes() == whole[:last]
     states = [trial.state.name for trial in storage.get_all_trials(0)]
     assert states == ["COMPLETE", "COMPLETE", "RUNNING"]
+
+
+@pytest.mark.parametrize("whole_lines", [0, 1, 5])
+@pytest.mark.parametrize("byte", [b"\0", b"\x9c\x07", b"x"])
+def test_a_block_of_damage_at_the_end_is_refused_and_nothing_is_written(
+    folder: Path, whole_lines: int, byte: bytes
+) -> None:
+    path = folder / JOURNAL
+    lines = path.read_bytes().splitlines(keepends=True)
+    harmed = b"".join(lines[:whole_lines]) + byte * (len(b"".join(lines[whole_lines:])) // len(byte))
+    path.write_bytes(harmed)
+    with pytest.raises(
+        UserError, match=rf"journal\.log:{whole_lines + 1}: damaged .*more than the last record"
+    ):
+        open_journal(folder)
+    assert path.read_bytes() == harmed and [entry.name for entry in folder.iterdir()] == [JOURNAL]
+
+
+@pytest.mark.parametrize("whole_lines", [0, 1, 5])
+def test_a_report_takes_a_block_of_zeros_for_no_record_that_is_being_written(
+    folder: Path, whole_lines: int
+) -> None:
+    path = folder / JOURNAL
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:whole_lines]) + bytes(len(b"".join(lines[whole_lines:]))))
+    with pytest.raises(UserError, match=rf"journal\.log: line {whole_lines + 1} is damaged"):
+        read_trials(path)
+
+
+def test_two_records_that_run_into_one_line_are_not_taken_for_a_last_one(folder: Path) -> None:
+    path = folder / JOURNAL
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:-2], lines[-2].rstrip(b"\n"), lines[-1]]))
+    with pytest.raises(UserError, match=rf"journal\.log:{len(lines) - 1}: damaged"):
+        good_length(folder)
+
+
+def test_zeros_in_the_place_of_one_record_are_cut_and_kept_beside_it(folder: Path) -> None:
+    path, whole = folder / JOURNAL, (folder / JOURNAL).read_bytes()
+    path.write_bytes(whole + bytes(100))
+    for times in (1, 2):
+        assert good_length(folder) == len(whole)
+        open_journal(folder)
+        assert path.read_bytes() == whole
+        assert (folder / CUT).read_bytes() == bytes(100 * times)
+        path.write_bytes(whole + bytes(100))
+
+
+def test_a_first_record_that_is_torn_is_cut_only_where_there_are_no_trials(folder: Path) -> None:
+    path, torn = folder / JOURNAL, (folder / JOURNAL).read_bytes()[:30]
+    path.write_bytes(torn)
+    (folder / "trials" / "00000").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"journal\.log:1: damaged .*no whole record"):
+        open_journal(folder)
+    assert path.read_bytes() == torn
+    (folder / "trials" / "00000").rmdir()
+    open_journal(folder)
+    assert path.read_bytes() == b""
 
 
 def test_every_flipped_byte_before_the_tail_is_refused_or_harmless(folder: Path) -> None:
@@ -104,3 +166,35 @@ def test_a_record_whose_values_are_none_of_optunas_is_refused(folder: Path) -> N
     (folder / JOURNAL).write_bytes(b"".join([lines[0], wrong, *lines[1:]]))
     with pytest.raises(UserError, match=r"journal\.log: damaged: not a journal of Optuna's"):
         open_journal(folder)
+
+
+IMPOSSIBLE = [
+    ({"op_code": 6, "trial_id": 3, "state": 1, "values": []}, "its score is []"),
+    ({"op_code": 6, "trial_id": 3, "state": 1, "values": ["high"]}, "its score is ['high']"),
+    ({"op_code": 6, "trial_id": 3, "state": 1, "values": None}, "its score is None"),
+    ({"op_code": 7, "trial_id": 3, "step": 1, "intermediate_value": "low"}, "its score in epoch 1 is 'low'"),
+    ({"op_code": 7, "trial_id": 3, "step": "one", "intermediate_value": 0.5}, "its score in epoch 'one' is"),
+    ({"op_code": 8, "trial_id": 3, "user_attr": {"metrics": 3.5}}, "its metrics is 3.5"),
+    ({"op_code": 8, "trial_id": 3, "user_attr": {"metrics": {"select/sst": "x"}}}, "its metrics is {"),
+    ({"op_code": 8, "trial_id": 3, "user_attr": {"config_id": ["a"]}}, "its config_id is ['a']"),
+    ({"op_code": 8, "trial_id": 3, "user_attr": {"replicate": {}}}, "its replicate is {}"),
+]
+
+
+@pytest.mark.parametrize(("record", "said"), IMPOSSIBLE)
+def test_a_whole_record_that_says_what_no_search_writes_is_refused_by_every_reader(
+    folder: Path, record: dict[str, Any], said: str
+) -> None:
+    study = optuna.load_study(study_name="study", storage=open_journal(folder))
+    study.ask()
+    more = {"worker_id": "x", "datetime_complete": "2026-01-01T00:00:00.000000", **record}
+    with (folder / JOURNAL).open("ab") as file:
+        file.write(json.dumps(more).encode() + b"\n")
+    readers = (
+        lambda: open_journal(folder),
+        lambda: journal.read_trials(folder),
+        lambda: read_trials(folder / JOURNAL),
+    )
+    for read in readers:
+        with pytest.raises(UserError, match=re.escape("journal.log: damaged: of trial 3: " + said)):
+            read()

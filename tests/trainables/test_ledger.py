@@ -236,3 +236,21 @@ def test_trials_share_their_distributions_and_a_ledger_forgets_what_ended(
         one, other = (trial.distributions for trial in ledger.trials())
         assert all(one[path] is other[path] for path in one.keys() & other.keys())
     assert not (first._open or first._reported or first._in_journal)
+
+
+def test_a_new_driver_knows_the_scores_of_unfinished_trials_too(tmp_path: Path, space: Space) -> None:
+    first = open_ledger(tmp_path, space)
+    complete(first, issue(first), 0.5, 0.6)
+    first.report(issue(first), record(1, 0.3))
+    issue(first)
+    assert open_ledger(tmp_path, space).histories() == {0: {1: 0.5, 2: 0.6}, 1: {1: 0.3}, 2: {}}
+
+
+def test_epochs_that_are_handed_over_once_more_are_counted_once(tmp_path: Path, space: Space) -> None:
+    ledger = open_ledger(tmp_path, space, trials=1)
+    number = issue(ledger)
+    ledger.report(number, record(1, 0.5))
+    complete(ledger, number, 0.5, 0.6)  # its worker was lost, and the next one hands over all it has
+    (trial,) = ledger.trials()
+    assert trial.user_attrs["epochs"] == 2
+    assert trial.user_attrs["cost_paid"] == pytest.approx(5.0)

@@ -76,6 +76,27 @@ def test_a_study_without_its_journal_is_not_begun_anew(study: Path, tmp_path: Pa
 
 
 @pytest.mark.long
+def test_a_journal_of_zeros_and_one_that_says_nonsense_are_refused_and_nothing_is_written(
+    study: Path, tmp_path: Path
+) -> None:
+    whole = (study / JOURNAL).read_bytes()
+    metrics = b'{"op_code": 8, "worker_id": "x", "trial_id": 0, "user_attr": {"metrics": 3.5}}\n'
+    ended = next(line for line in whole.splitlines(keepends=True) if b'"values": [' in line)
+    before = whole[: whole.index(ended)]  # nothing more is said of a trial that has ended
+    for harmed, said in (
+        (bytes(len(whole)), f"{JOURNAL}:1: damaged "),
+        (before + metrics, f"{JOURNAL}: damaged: of trial 0: its metrics is 3.5"),
+    ):
+        (study / JOURNAL).write_bytes(harmed)
+        trials = sorted(path for path in (study / "trials").rglob("*") if path.is_file())
+        code, _, errors = search(tmp_path)
+        assert code == 2, errors
+        assert said in errors and errors.count("\n") == 1
+        assert (study / JOURNAL).read_bytes() == harmed and not (study / "set_aside").exists()
+        assert sorted(path for path in (study / "trials").rglob("*") if path.is_file()) == trials
+
+
+@pytest.mark.long
 def test_trials_are_not_computed_otherwise_than_earlier_ones(study: Path, tmp_path: Path) -> None:
     file = study / "study.yaml"
     file.write_text(file.read_text().replace("\nthreads: 1\n", "\nthreads: 2\n"))

@@ -11,6 +11,7 @@ import pytest
 
 from minbert.errors import UserError
 from minbert.leftovers import beside
+from minbert.stages import LocalStageStore
 from trainables.study import StudyFolder, make_folder, read_spec
 
 
@@ -28,14 +29,13 @@ def test_what_killed_drivers_left_half_done_is_removed_and_the_rest_stays(tmp_pa
     kept = [folder.stages / "key", folder.path / "corpus" / "key", folder.trial(0) / "checkpoint"]
     left = [
         abandoned(folder.stages / "key"),
-        folder.path / "corpus" / ".key.12.old",
+        beside(folder.path / "corpus" / "key", "old"),
         folder.path / "tune" / "1",
     ]
     for path in (*kept, *left):
         path.mkdir(parents=True)
-    (folder.path / ".study.yaml.12.tmp").touch()
-    (folder.stages / ".key.failure.json.12.tmp").touch()
-    os.utime(folder.stages / ".key.failure.json.12.tmp", (0, 0))
+    beside(folder.path / "study.yaml", "tmp").touch()
+    abandoned(folder.stages / "key.failure.json").touch()
     folder.clear_leftovers()
     assert all(path.is_dir() for path in kept)
     assert not any(path.exists() for path in left)
@@ -55,6 +55,19 @@ def test_what_a_living_search_has_half_done_in_a_shared_store_stays(tmp_path: Pa
     os.utime(elsewhere, (0, 0))
     folder.clear_leftovers(store)
     assert not elsewhere.exists()
+
+
+def test_what_is_somebody_elses_stays_however_old_it_is(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    theirs = [store / ".config.old" / "thesis.txt", store / ".notes.tmp", store / "project" / "manifest.json"]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    for path in sorted(store.rglob("*")):
+        os.utime(path, (0, 0))
+    make_folder(tmp_path / "study", {"schema_version": 1}).clear_leftovers(store)
+    assert LocalStageStore(store).collect(0) == 0
+    assert [path.read_text() for path in theirs] == 3 * ["theirs"]
 
 
 def abandoned(target: Path) -> Path:

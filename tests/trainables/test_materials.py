@@ -1,0 +1,70 @@
+"""What a study was begun with and is another thing now: no trial is trained on it, and none is called failed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from minbert.bundled import CORPUS, ENCODER
+from minbert.corpora.tokenised import tokenised
+from minbert.devices import pin
+from minbert.sources import resolve
+from minbert.yaml_reader import load_config
+from trainables.study import pinned_sources
+from trainables.trainable import STORAGE, TrialTrainable, _materials
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> dict[str, Any]:
+    """A trial as the driver hands it out, of an encoder that can be changed."""
+    _materials.cache_clear()
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "config.yaml").write_text("stages: {finetune: {epochs: 1, epoch_examples: 32}}\n")
+    config = load_config(tmp_path / "config.yaml")
+    encoder = shutil.copytree(ENCODER, tmp_path / "encoder")
+    sources = resolve(str(CORPUS), str(encoder), config.tasks)
+    pinned = pin(config.model_copy(update=pinned_sources(sources)), sources.encoder.config, 1)
+    return {
+        "config": pinned.model_dump(mode="json"),
+        "folder": str(tmp_path / "trials" / "00000"),
+        "corpus": str(tokenised(sources.corpus, config.tasks, sources.encoder, tmp_path / "corpus")),
+        "encoder": str(encoder),
+        "stages": str(tmp_path / "stages"),
+        "start": "start",
+        "limits": {"step": None, "epoch": None},
+        "checkpoint_every": None,
+        "ending": str(tmp_path / "ending"),
+    }
+
+
+def result(job: dict[str, Any]) -> tuple[Any, str]:
+    """What the first step of a trial comes to: its cause, and its message."""
+    trainable = TrialTrainable.__new__(TrialTrainable)
+    trainable.setup(job)
+    told = trainable.step()
+    trainable.cleanup()
+    return told.get("cause"), str(told.get("message"))
+
+
+def test_what_is_as_it_was_is_trained_on(job: dict[str, Any]) -> None:
+    assert result(job) == (None, "None")
+
+
+def test_another_encoder_is_not_trained_on(job: dict[str, Any]) -> None:
+    weights = Path(job["encoder"]) / "model.safetensors"
+    save_file({name: tensor / 2 for name, tensor in load_file(weights).items()}, weights)
+    cause, message = result(job)
+    assert (cause, "another encoder than the study's lies there now" in message) == (STORAGE, True)
+
+
+def test_a_changed_corpus_is_not_trained_on(job: dict[str, Any]) -> None:
+    labels = next(Path(job["corpus"]).glob("*labels.npy"))
+    content = bytearray(labels.read_bytes())
+    content[-1] ^= 1
+    labels.write_bytes(content)
+    cause, message = result(job)
+    assert (cause, "the tokenised corpus was changed" in message) == (STORAGE, True)
