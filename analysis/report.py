@@ -91,8 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(arguments)
         study = load(options.study)
-        if options.out == "":
-            raise UserError("--out names no folder")
         for path in write_report(study, Path(options.out or study.path)):
             print(path)
         for line in study.damage:

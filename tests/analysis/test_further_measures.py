@@ -18,7 +18,8 @@ def test_measures_of_the_best_epoch_geometry_of_stage_ends_and_mean_conflicts(
     new_study: Callable[..., StudyWriter],
 ) -> None:
     writer = new_study()
-    number = writer.add(TrialState.COMPLETE, sample_parameters(np.random.default_rng(0)), best_epoch=1)
+    parameters = sample_parameters(np.random.default_rng(0))
+    number = writer.add_curve(TrialState.COMPLETE, parameters, [0.5, 0.5], best_epoch=1)
     file = writer.path / "trials" / f"{number:05d}" / "history.jsonl"
     scored = {"select": {"score": 0.5}, "final_stage": True}
     records = [

@@ -290,7 +290,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2_without_torch_or_ray(tmp_pa
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--out", ""], "--out names no folder"), (["--ou", "x"], "unrecognized arguments: --ou x")],
+    [(["--out", ""], "--out: it is empty"), (["--ou", "x"], "unrecognized arguments: --ou x")],
 )
 def test_an_empty_folder_name_and_abbreviations_are_refused(
     new_study: Callable[..., Any],

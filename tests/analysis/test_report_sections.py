@@ -81,7 +81,7 @@ def test_errors_against_texts_are_told_where_the_data_still_are(new_study: NewSt
 
 def test_what_every_stage_did_to_every_task_stands_with_the_training(new_study: NewStudy) -> None:
     writer = new_study()
-    add_trials(writer, 1)
+    writer.add_curve(TrialState.COMPLETE, sample_parameters(np.random.default_rng(1)), [0.56])
     dev = {"sst": 0.5, "qqp": 0.6, "sts": 0.1, "score": 0.55}
     later = {"sst": 0.4, "qqp": 0.75, "sts": 0.1, "score": 0.56}
     records: list[dict[str, Any]] = [

@@ -47,8 +47,9 @@ def test_trials_start_when_a_node_joins_and_share_its_gpu(
     process = start_search(tmp_path, *options, space=tmp_path / "space.yaml")
     study = tmp_path / "results" / "space"
     assert process.stdout is not None
-    said = [next(process.stdout) for _ in range(4)]
-    assert said[-1] == "no node is there for a trial yet; up to 2 trials may run at once\n", said
+    said = [process.stdout.readline() for _ in range(4)]
+    waiting = "no node is there for a trial yet; up to 2 trials may run at once\n"
+    assert said[-1] == waiting, (said, process.communicate(timeout=_HANG))
     cluster.add_node(num_cpus=4, num_gpus=1, node_ip_address="127.0.0.1")
     trials = [folder_of(study, number) for number in range(2)]
     wait_until(lambda: all(attempts(trial) for trial in trials), process)
