@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from minbert.command_line import EXIT_USER, Parser, nameable, run
-from trainables.cluster_checks import findings, summary
+from trainables.cluster_check.checks import findings, summary
 from trainables.cluster_file import ClusterFile
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from minbert.errors import UserError
 from minbert.yaml_dialect import Document, join, read_yaml
 
 LOCAL, AWS = "local", "aws"
+_RAYS_MOST = 2  # workers, where a file does not say it
 _ASSIGNED = re.compile(
     r"(?<![\w$])(?P<name>(?:MINBERT|RAY|HF)_\w+)=(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\";&|]*)"
 )
@@ -75,6 +76,15 @@ class ClusterFile:
     @cached_property
     def head_type(self) -> str:
         return str(self.data.get("head_node_type"))
+
+    @cached_property
+    def most_workers(self) -> int:
+        """How many workers there may be at once, of whatever type."""
+        return whole(self.data.get("max_workers", _RAYS_MOST)) or 0
+
+    def most_of(self, node: Mapping[str, Any]) -> int:
+        """How many workers of a type there may be at once."""
+        return (whole(node["max_workers"]) or 0) if "max_workers" in node else self.most_workers
 
     def texts(self, *dotted: str) -> Iterator[tuple[str, str]]:
         """The texts of lists such as ``docker.run_options``: path and text."""

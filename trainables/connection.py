@@ -14,8 +14,8 @@ from typing import Any
 
 from minbert.errors import UserError
 from minbert.storage import is_of_storage
-from minbert.yaml_dialect import read_yaml
-from trainables.placement import BOOTSTRAP, Room
+from trainables.cluster_file import ClusterFile
+from trainables.placement import Room
 
 
 def quieten_ray() -> None:
@@ -24,63 +24,71 @@ def quieten_ray() -> None:
         os.environ.setdefault(name, value)
 
 
-def start_ray(address: str | None, launcher: Path = BOOTSTRAP) -> Room:
+def start_ray(address: str | None) -> Room:
     """Connect to a cluster, or start a private one on loopback; returns its nodes.
 
-    Machines that the launcher's configuration lists by address are given time to join.
+    Machines that the launcher's file on this head lists by address are given time to join.
 
     Args:
         address: of a running cluster; None: RAY_ADDRESS if set, else a private local cluster.
-        launcher: configuration of the launcher that started a running cluster, where this is its head.
 
     Raises:
-        UserError: no cluster answers at the address.
+        UserError: no cluster answers at the address, or Ray cannot write where it has to.
     """
-    import ray  # noqa: PLC0415 - reads the environment when imported
-
     address = address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address:
-        options["address"] = address
-    else:
-        for name, value in _ALONE.items():
-            os.environ.setdefault(name, value)
-        cores = len(os.sched_getaffinity(0))
-        options |= {
-            "address": "local",
-            "num_cpus": cores,
-            "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
-            "object_store_memory": 200 * 2**20,
-        }
+    if not address:
+        return _start()
     try:
-        with _private_processes():
-            ray.init(**options)
-    except (OSError, ValueError, RuntimeError) as error:
-        if not address:
-            _refuse_scratch(error)
-            raise
-        if not isinstance(error, (ConnectionError, ValueError, RuntimeError)):
-            raise
+        _init(address=address)
+    except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({type(error).__name__})"
         ) from None
-    if not address or not launcher.expanduser().is_file():
-        return Room.of(ray.nodes())
+    launcher = BOOTSTRAP.expanduser()
+    return _room_of(ClusterFile(launcher) if launcher.is_file() else None)
+
+
+def _start() -> Room:
+    for name, value in _ALONE.items():
+        os.environ.setdefault(name, value)
+    try:
+        _init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            object_store_memory=200 * 2**20,
+        )
+    except OSError as error:
+        _refuse_scratch(error)
+        raise
+    return _room_of(None)
+
+
+def _init(**options: Any) -> None:
+    import ray  # noqa: PLC0415 - reads the environment when imported
+
+    with _private_processes():
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+
+
+def _room_of(launcher: ClusterFile | None) -> Room:
+    """The nodes of the cluster, once all that are listed have joined or had the time to."""
+    import ray  # noqa: PLC0415 - reads the environment when imported
+
     late = time.monotonic() + _JOINING_SECONDS
-    configuration = read_yaml(launcher.expanduser()).data
-    while (room := Room.of(ray.nodes(), configuration)).is_joined_by_more and time.monotonic() < late:
+    while (room := Room.of(ray.nodes(), launcher)).is_joined_by_more and time.monotonic() < late:
         time.sleep(1)
     return room
 
 
-def _refuse_scratch(error: Exception) -> None:
+def _refuse_scratch(error: OSError) -> None:
     """Say of a scratch folder that Ray cannot use that it is so.
 
     Raises:
         UserError: it is.
     """
-    if isinstance(error, OSError) and not is_of_storage(error):
+    if not is_of_storage(error):
         place = os.environ.get("RAY_TMPDIR")
         named = f"RAY_TMPDIR {place}" if place else str(error.filename)
         reason = error.strerror or str(error)
@@ -118,6 +126,8 @@ def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
         setattr(module, name, original)
 
 
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+"""Where ``ray up`` leaves its file on the head."""
 _JOINING_SECONDS = 90
 """How long machines that are there anyway take to join, at most: about 25 s after ``ray up``."""
 _QUIET = {

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import optuna
 import ray
 import torch
 from ray import tune
@@ -29,9 +28,9 @@ from minbert.sources import Sources
 from minbert.stages import LocalStageStore
 from minbert.time_limits import TimeLimits
 from trainables.around import Around
-from trainables.journal import JOURNAL, torn
 from trainables.kept_models import KEPT_MODELS, KeptModels
-from trainables.ledger import Issue, Ledger, build_sampler
+from trainables.ledger import Issue, Ledger
+from trainables.opening import open_ledger
 from trainables.placement import Placement
 from trainables.progress import Progress
 from trainables.searcher import (
@@ -178,16 +177,7 @@ def _run(
     folder.clear_leftovers(plan.stages)
     tasks = plan.space.example().tasks
     corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
-    if lost := torn(folder.path):
-        console.print(lost, markup=False, highlight=False)
-    study = folder.journal(build_sampler(plan.space, plan.seed, 0))
-    _refuse_another_journal(study, folder, pinned)
-    whole = {each.number for each in study.get_trials(deepcopy=False) if "config_id" in each.user_attrs}
-    if moved := folder.set_aside(whole):
-        told = f"{', '.join(moved[:3])}{' …' * (len(moved) > 3)}: not in the journal, which lost its end"
-        console.print(f"trials {told}; moved to {folder.path / 'set_aside'}", markup=False, highlight=False)
-    study.sampler = build_sampler(plan.space, plan.seed, len(study.get_trials(deepcopy=False)))
-    ledger = Ledger(study, plan.space, pinned, plan.seed)
+    ledger = open_ledger(folder, plan.space, plan.seed, pinned, console)
     models = KeptModels(folder, tasks, plan.kept_models)
     models.catch_up(ledger.trials())
     store = LocalStageStore(plan.stages or folder.stages)
@@ -229,31 +219,6 @@ def _run(
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
     return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
-
-
-def _refuse_another_journal(study: optuna.Study, folder: StudyFolder, pinned: dict[str, Any]) -> None:
-    """Note in the journal which study it is of; what study.yaml says alone may be another one's.
-
-    Raises:
-        UserError: the journal is of another study, or its trials were computed otherwise.
-    """
-    spec = folder.spec
-    now = {
-        **{name: pinned[name] for name in NUMERICS},
-        "space": spec["space_fingerprint"],
-        "seed": spec["seed"],
-        "data": spec["data"]["fingerprint"],
-        "encoder": spec["encoder"]["fingerprint"],
-    }
-    known = study.user_attrs.get("of")
-    if known is None:
-        study.set_user_attr("of", now)
-    for name, value in (known or now).items():
-        if now.get(name) != value:
-            raise UserError(
-                f"{folder.path / 'study.yaml'}: {name} is {now.get(name)}, but that of the trials in {JOURNAL} is {value}; "
-                "bring back the file that belongs to this study"
-            )
 
 
 def _tune(

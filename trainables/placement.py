@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from minbert.errors import UserError
-
-BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
-"""Where ``ray up`` leaves its configuration on the head."""
+from trainables.cluster_file import ClusterFile, as_mapping
 
 _ROUNDING = 1e-9  # three thirds are a GPU
 
@@ -62,22 +59,18 @@ class Room:
     listed: int = 0
 
     @classmethod
-    def of(cls, nodes: Iterable[Mapping[str, Any]], launcher: Mapping[str, Any] | None = None) -> Room:
-        """The nodes that Ray lists, and what the configuration of the launcher says where there is one."""
+    def of(cls, nodes: Iterable[Mapping[str, Any]], launcher: ClusterFile | None = None) -> Room:
+        """The nodes that Ray lists, and what the file of the launcher says where there is one."""
         there = tuple(_node(node["Resources"]) for node in nodes if node["Alive"])
-        given = launcher or {}
-        head, most = given.get("head_node_type"), _count(given.get("max_workers"), 2)
-        types = _mapping(given.get("available_node_types"))
+        if launcher is None:
+            return cls(there)
         kinds = tuple(
-            (
-                _node(_mapping(_mapping(kind).get("resources"))),
-                _count(_mapping(kind).get("max_workers"), most),
-            )
-            for name, kind in types.items()
-            if name != head
+            (_node(as_mapping(kind.get("resources"))), launcher.most_of(kind))
+            for name, kind in launcher.node_types.items()
+            if name != launcher.head_type
         )
-        workers = _mapping(given.get("provider")).get("worker_ips")
-        return cls(there, kinds, most, 1 + len(workers) if isinstance(workers, list) else 0)
+        workers = launcher.mapping("provider").get("worker_ips")
+        return cls(there, kinds, launcher.most_workers, 1 + len(workers) if isinstance(workers, list) else 0)
 
     @property
     def is_joined_by_more(self) -> bool:
@@ -153,13 +146,4 @@ def trial_resources(cpus: int | None, gpus: float | None, room: Room) -> TrialRe
 
 
 def _node(resources: Mapping[str, Any]) -> Node:
-    cpus, gpus = (resources.get(name, 0) for name in ("CPU", "GPU"))
-    return Node(float(cpus), float(gpus))
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: object, otherwise: int) -> int:
-    return value if isinstance(value, int) else otherwise
+    return Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))

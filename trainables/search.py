@@ -109,18 +109,6 @@ def _search(
         quieten_ray()
         from trainables.driver import Plan, StudyStopped, run_study  # noqa: PLC0415 - imports Ray
 
-        @functools.cache
-        def connect() -> Placement:
-            console.print("starting Ray …")
-            room = start_ray(arguments.address)
-            interrupts.take_signals()
-            placement = Placement(room, trial_resources(arguments.cpus_per_trial, gpus, room))
-            if not placement.slots_now:
-                console.print(
-                    f"no node is there for a trial yet; up to {placement.slots} trials may run at once"
-                )
-            return placement
-
         plan = Plan(
             chosen.space,
             sources,
@@ -137,6 +125,7 @@ def _search(
             stage_room=arguments.stage_room * 1e9,
             note=note,
         )
+        connect = functools.cache(functools.partial(_connect, arguments, gpus, console, interrupts))
         try:
             ending = run_study(plan, connect, console, interrupts)
         except StudyStopped as stopped:
@@ -152,6 +141,18 @@ def _search(
         console.print(f"stopped: the last trials all failed ({ending.stopped_by})", style="red")
         return EXIT_FAILED
     return EXIT_INTERRUPTED if ending.interrupted else 0
+
+
+def _connect(
+    arguments: argparse.Namespace, gpus: float | None, console: Console, interrupts: Interrupts
+) -> Placement:
+    console.print("starting Ray …")
+    room = start_ray(arguments.address)
+    interrupts.take_signals()
+    placement = Placement(room, trial_resources(arguments.cpus_per_trial, gpus, room))
+    if not placement.slots_now:
+        console.print(f"no node is there for a trial yet; up to {placement.slots} trials may run at once")
+    return placement
 
 
 def print_results(console: Console, study: Path) -> None:

@@ -22,7 +22,7 @@ from minbert import command_line
 from minbert.yaml_dialect import dump_yaml
 from tests.bad_input.test_bad_input import at_home, changed
 from trainables import cluster
-from trainables.instance_types import INSTANCE_TYPES
+from trainables.cluster_check.instance_types import INSTANCE_TYPES
 
 ROOT = Path(__file__).parents[2]
 FILES = ("cluster.yaml", "cluster/on_prem.yaml")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from minbert.errors import UserError
+from trainables.cluster_file import ClusterFile
 from trainables.placement import Node, Placement, Room, TrialResources, trial_resources
 
 LAPTOP = Room((Node(8),))
 WORKSTATION = Room((Node(16, 2),))
 EMPTY = Room((Node(0),))
-GROWING = yaml.safe_load("""\
+GROWING = """\
 provider: {type: aws}
 max_workers: 5
 head_node_type: head
@@ -21,7 +23,18 @@ available_node_types:
   head: {resources: {CPU: 0}, max_workers: 0}
   spot: {resources: {CPU: 4, GPU: 1}, max_workers: 4}
   on_demand: {resources: {CPU: 8, GPU: 2}, max_workers: 2}
-""")
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Callable[[str], ClusterFile]:
+    """The file that ``ray up`` leaves on the head."""
+
+    def call(content: str) -> ClusterFile:
+        (tmp_path / "ray_bootstrap_config.yaml").write_text(content)
+        return ClusterFile(tmp_path / "ray_bootstrap_config.yaml")
+
+    return call
 
 
 def listed(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
@@ -51,7 +64,7 @@ def test_a_share_of_a_gpu_is_kept() -> None:
         (1, None, EMPTY, "no node of the cluster has more than 0 CPUs"),
         (5, None, Room((Node(4), Node(4))), "no node of the cluster has more than 4 CPUs"),
         (8, 1, Room((Node(8), Node(4, 1))), "no node of the cluster has both at once"),
-        (9, 1, Room.of(listed({"CPU": 0}), GROWING), "no node of the cluster has more than 8 CPUs"),
+        (9, 1, Room((Node(0),), ((Node(8, 2), 2),), 2), "no node of the cluster has more than 8 CPUs"),
     ],
 )
 def test_what_no_node_can_meet_is_refused(cpus: int, gpus: float | None, room: Room, named: str) -> None:
@@ -76,8 +89,10 @@ def test_a_node_holds_what_its_cpus_and_its_gpus_do(trial: TrialResources, node:
     assert node.holds(trial) == held
 
 
-def test_nodes_that_may_come_count_up_to_the_most_there_may_be() -> None:
-    room = Room.of(listed({"CPU": 0.0, "memory": 1e9}), GROWING)
+def test_nodes_that_may_come_count_up_to_the_most_there_may_be(
+    launcher: Callable[[str], ClusterFile],
+) -> None:
+    room = Room.of(listed({"CPU": 0.0, "memory": 1e9}), launcher(GROWING))
     trial = trial_resources(None, None, room)
     assert trial.request() == {"cpu": 1, "gpu": 1.0}
     assert room.slots(trial) == 2 * 2 + 3 * 1  # two of the larger ones first, then three of four
@@ -89,15 +104,17 @@ def test_nodes_that_died_do_not_count() -> None:
     assert room.slots(TrialResources(1, 0)) == 4
 
 
-def test_machines_listed_by_address_are_waited_for_until_all_have_joined() -> None:
-    launcher = {"provider": {"type": "local", "head_ip": "a", "worker_ips": ["b", "c"]}}
-    assert Room.of(listed({"CPU": 0}, {"CPU": 8}), launcher).is_joined_by_more
-    assert not Room.of(listed({"CPU": 0}, {"CPU": 8}, {"CPU": 8}), launcher).is_joined_by_more
+def test_machines_listed_by_address_are_waited_for_until_all_have_joined(
+    launcher: Callable[[str], ClusterFile],
+) -> None:
+    file = launcher("provider: {type: local, head_ip: a, worker_ips: [b, c]}\n")
+    assert Room.of(listed({"CPU": 0}, {"CPU": 8}), file).is_joined_by_more
+    assert not Room.of(listed({"CPU": 0}, {"CPU": 8}, {"CPU": 8}), file).is_joined_by_more
     assert not Room.of(listed({"CPU": 8})).is_joined_by_more
 
 
-def test_only_a_single_node_that_nothing_joins_is_one_machine() -> None:
+def test_only_a_single_node_that_nothing_joins_is_one_machine(launcher: Callable[[str], ClusterFile]) -> None:
     trial = TrialResources(1, 0)
     assert Placement(LAPTOP, trial).on_one_machine
     assert not Placement(Room((Node(8), Node(8))), trial).on_one_machine
-    assert not Placement(Room.of(listed({"CPU": 0}), GROWING), trial).on_one_machine
+    assert not Placement(Room.of(listed({"CPU": 0}), launcher(GROWING)), trial).on_one_machine

@@ -9,8 +9,8 @@ from typing import Any
 
 from minbert.errors import did_you_mean
 from minbert.yaml_dialect import shorten
+from trainables.cluster_check.instance_types import INSTANCE_TYPES, InstanceType
 from trainables.cluster_file import ClusterFile, Finding, as_mapping, whole
-from trainables.instance_types import INSTANCE_TYPES, InstanceType
 
 _MARKETS = ("spot", "capacity-block")
 _PINNED = re.compile(r"ami-([0-9a-f]{8}|[0-9a-f]{17})|resolve:ssm:/?[\w./-]+:[0-9]+")
@@ -39,7 +39,7 @@ def check_nodes(file: ClusterFile) -> Iterator[Finding]:
 def most_per_hour(file: ClusterFile) -> float:
     """US dollars an hour with every worker that may be, at list prices on demand."""
     types = known_types(file)
-    left, total = _all_workers(file), 0.0
+    left, total = file.most_workers, 0.0
     priced = [
         (types[as_mapping(node["node_config"])["InstanceType"]].usd_per_hour, name, node)
         for name, node in file.node_types.items()
@@ -48,7 +48,7 @@ def most_per_hour(file: ClusterFile) -> float:
         if name == file.head_type:
             total += price
             continue
-        taken = min(left, _most(file, node))
+        taken = min(left, file.most_of(node))
         left, total = left - taken, total + taken * price
     return total
 
@@ -67,7 +67,7 @@ def most_gpus(file: ClusterFile) -> int:
     offered = [
         whole(as_mapping(node.get("resources")).get("GPU")) or 0
         for name, node in file.node_types.items()
-        if name != file.head_type and _most(file, node) > 0
+        if name != file.head_type and file.most_of(node) > 0
     ]
     return max(offered, default=0)
 
@@ -167,7 +167,7 @@ def _check_counts(file: ClusterFile) -> Iterator[Finding]:
     least = 0
     for name, node in workers.items():
         path = f"available_node_types.{name}"
-        fewest, most = whole(node.get("min_workers", 0)) or 0, _most(file, node)
+        fewest, most = whole(node.get("min_workers", 0)) or 0, file.most_of(node)
         least += max(fewest, 0)
         if fewest < 0 or most < 0:
             key = "min_workers" if fewest < 0 else "max_workers"
@@ -176,21 +176,11 @@ def _check_counts(file: ClusterFile) -> Iterator[Finding]:
             yield Finding(
                 f"{path}.min_workers", f"{fewest} is not allowed: max_workers of the type is {most}"
             )
-        if most > _all_workers(file):
-            text = f"{most} is not allowed: max_workers of the cluster is {_all_workers(file)}"
+        if most > file.most_workers:
+            text = f"{most} is not allowed: max_workers of the cluster is {file.most_workers}"
             yield Finding(f"{path}.max_workers", text)
-    if least > _all_workers(file):
-        text = f"{_all_workers(file)} is not allowed: the node types' min_workers are {least} together"
+    if least > file.most_workers:
+        text = f"{file.most_workers} is not allowed: the node types' min_workers are {least} together"
         yield Finding("max_workers", text)
-    if file.head_type in file.node_types and not any(_most(file, node) > 0 for node in workers.values()):
+    if file.head_type in file.node_types and not any(file.most_of(node) > 0 for node in workers.values()):
         yield Finding("available_node_types", "no type beside the head's may start a worker")
-
-
-def _most(file: ClusterFile, node: dict[str, Any]) -> int:
-    if "max_workers" not in node:
-        return _all_workers(file)
-    return whole(node["max_workers"]) or 0
-
-
-def _all_workers(file: ClusterFile) -> int:
-    return whole(file.data.get("max_workers", 2)) or 0

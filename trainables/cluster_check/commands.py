@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from minbert.yaml_dialect import join, shorten
+from trainables.cluster_check.nodes import most_gpus
 from trainables.cluster_file import AWS, ClusterFile, Finding, Setting
-from trainables.cluster_nodes import most_gpus
 
 _FOLDERS = ("MINBERT_DATA", "MINBERT_RESULTS")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -1,0 +1,1 @@
+"""What is wrong with a file for Ray's cluster launcher, found without starting anything."""
