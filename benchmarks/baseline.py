@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel
 from benchmarks.cases import MAX_LENGTH, Case, Heads, Material
 from minbert.corpora.reader import Examples
 
+LEARNING_RATE = 5e-5
 Encoding = Mapping[str, Tensor]
 """What a tokenizer gives for a padded batch of sequences."""
 
@@ -87,11 +88,13 @@ class Baseline:
 
     name = "baseline"
 
-    def __init__(self, case: Case, material: Material) -> None:
+    def __init__(self, case: Case, material: Material, seed: int = 0) -> None:
         self._case, self._material = case, material
+        torch.manual_seed(seed)
         self._model = plain_model(case, material.weights(case.encoder))
-        self._optimiser = torch.optim.AdamW(self._model.parameters(), lr=5e-5, foreach=False, fused=False)
-        torch.manual_seed(0)
+        self._optimiser = torch.optim.AdamW(
+            self._model.parameters(), lr=LEARNING_RATE, foreach=False, fused=False
+        )
         self._loaders = {task: self._forever(task) for task in material.raw.splits}
 
     def step(self) -> None:
@@ -105,12 +108,18 @@ class Baseline:
         self._optimiser.step()
 
     def evaluate(self, examples: int) -> None:
+        self.outputs(examples)
+
+    def outputs(self, examples: int) -> dict[str, Tensor]:
+        """The model's outputs (see :class:`PlainModel`) for the first dev examples of every task."""
         self._model.eval()
+        found = {}
         with torch.no_grad():
             for task, splits in self._material.raw.splits.items():
                 rows = _rows(splits["dev"])[:examples]
-                for encodings, _ in DataLoader(rows, self._case.batch, collate_fn=self._collate):  # type: ignore[arg-type, var-annotated]
-                    self._model(task, encodings)
+                loader = DataLoader(rows, self._case.batch, collate_fn=self._collate)  # type: ignore[arg-type, var-annotated]
+                found[task] = torch.cat([self._model(task, encodings) for encodings, _ in loader])
+        return found
 
     def _forever(self, task: str) -> Iterator[Any]:
         rows = _rows(self._material.raw.splits[task]["train"])

@@ -88,19 +88,22 @@ class Side(Protocol):
 
 
 class Material:
-    """Texts, vocabulary and random weights.
+    """Texts, vocabulary and weights.
 
     Args:
         data: folder in the course's layout; None: the bundled corpus.
         encoder: checkpoint folder whose vocabulary is used; None: the bundled one.
+        pretrained: whether its weights are used, too; it has the shape of the case then.
     """
 
-    def __init__(self, data: Path | None, encoder: Path | None) -> None:
+    def __init__(self, data: Path | None, encoder: Path | None, pretrained: bool = False) -> None:
         self.files: EncoderFiles = open_encoder(encoder or ENCODER)
         self._tasks = TrainConfig().tasks
         self.raw: Corpus = read_corpus(data or CORPUS, self._tasks)
         self._cache = tempfile.TemporaryDirectory()
         self._weights: dict[EncoderConfig, dict[str, Tensor]] = {}
+        if pretrained:
+            self._weights[self.files.config] = self.files.weights()
 
     @cached_property
     def corpus(self) -> TokenisedCorpus:
@@ -113,7 +116,7 @@ class Material:
         return AutoTokenizer.from_pretrained(self.files.folder)
 
     def weights(self, shape: EncoderConfig) -> dict[str, Tensor]:
-        """Random weights, the same for every side, which copies them."""
+        """Weights, random unless pre-trained ones were asked for; the same for every side, which copies them."""
         if shape not in self._weights:
             self._weights[shape] = _random_weights(shape)
         return self._weights[shape]

@@ -23,7 +23,7 @@ class Ours:
 
     Args:
         case, material: what is trained.
-        precision: as in a configuration; ``auto`` is probed.
+        precision, seed: as in a configuration; ``auto`` is probed.
         stage: leaves of the multitask stage.
     """
 
@@ -32,9 +32,10 @@ class Ours:
         case: Case,
         material: Material,
         precision: Literal["auto", "fp32", "bf16"] = "auto",
+        seed: int = 0,
         **stage: Any,
     ) -> None:
-        config = case.config(**stage).model_copy(update={"precision": precision})
+        config = case.config(**stage).model_copy(update={"precision": precision, "seed": seed})
         self._config = config = pin(config, case.encoder)
         self._case, self._corpus = case, material.corpus
         self.name = f"minbert {config.precision}" + (" (auto)" if precision == "auto" else "")
@@ -52,10 +53,15 @@ class Ours:
         self._steps += 1
 
     def evaluate(self, examples: int) -> None:
+        self.predictions(examples)
+
+    def predictions(self, examples: int) -> dict[str, np.ndarray]:
+        """Predictions, as trials store them, for the first dev examples of every task."""
         evaluator = Evaluator(self._corpus, self._batcher, self._config.tasks, self._config.selection)
-        for task in self._config.tasks:
-            count = min(examples, len(self._corpus.splits[task]["dev"]))
-            evaluator.predict(self._model, task, "dev", np.arange(count))
+        sizes = {task: min(examples, len(self._corpus.splits[task]["dev"])) for task in self._config.tasks}
+        return {
+            task: evaluator.predict(self._model, task, "dev", np.arange(size)) for task, size in sizes.items()
+        }
 
     def flops(self, steps: int) -> list[float]:
         """Operations of each of the first steps, for the tokens that they hold without any filler."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -39,6 +39,7 @@ class Chunk:
         gather: (sequences · length,) token of each padded position; None if nothing is padded.
         scatter: (stop − start,) padded position of each token; None if nothing is padded.
         mask: (sequences, 1, 1, length) added to the scores: 0, or −inf at padding; or None.
+        heads: the same by head, for the heads that were asked for so far.
     """
 
     start: int
@@ -47,6 +48,29 @@ class Chunk:
     length: int
     gather: Tensor | None
     scatter: Tensor | None
+    mask: Tensor | None
+    heads: dict[tuple[int, int], HeadRows] = field(default_factory=dict, compare=False, repr=False)
+
+    def by_head(self, parts: int, heads: int) -> HeadRows:
+        """Where the heads' vectors of (tokens, parts · hidden) stand; worked out once, all layers use it."""
+        if (parts, heads) not in self.heads:
+            self.heads[parts, heads] = _head_rows(self, parts, heads)
+        return self.heads[parts, heads]
+
+
+@dataclass(frozen=True)
+class HeadRows:
+    """How the vectors of a chunk's heads move between the packed and the padded order.
+
+    Attributes:
+        split: (parts · sequences · heads · length,) row of (tokens · parts · heads, width) that stands at each
+            padded place; beyond the last one at padding.
+        join: (tokens · parts · heads,) padded place of each row.
+        mask: (sequences · heads, 1, length) added to the scores, or None.
+    """
+
+    split: Tensor
+    join: Tensor
     mask: Tensor | None
 
 
@@ -82,6 +106,22 @@ def _chunk(lengths: Sequence[int], start: int, device: torch.device) -> Chunk:
         real.flatten().nonzero().squeeze(1).to(device),
         mask[:, None, None, :].to(device),
     )
+
+
+def _head_rows(chunk: Chunk, parts: int, heads: int) -> HeadRows:
+    tokens, length = chunk.stop - chunk.start, chunk.length
+    real = torch.arange(tokens) if chunk.scatter is None else chunk.scatter.cpu()
+    part, head = torch.arange(parts, dtype=torch.int32), torch.arange(heads, dtype=torch.int32)
+    token_at = torch.full((chunk.sequences * length,), tokens, dtype=torch.int32)
+    token_at[real] = torch.arange(tokens, dtype=torch.int32)
+    rows = token_at.view(chunk.sequences, 1, length) * (parts * heads) + head[:, None]
+    split = (rows + part[:, None, None, None] * heads).flatten()
+    first = (real // length * (heads * length) + real % length).int()
+    places = first[:, None, None] + part[:, None] * (chunk.sequences * heads * length) + head * length
+    join = places.flatten()
+    mask = None if chunk.mask is None else chunk.mask.squeeze(1).repeat_interleave(heads, 0)
+    device = None if chunk.mask is None else chunk.mask.device
+    return HeadRows(split.to(device), join.to(device), mask)
 
 
 def attend(
@@ -138,15 +178,17 @@ class _Bmm(torch.autograd.Function):
         kept: list[Tensor] = []
         done = 0
         for chunk in chunks:
-            query, key, value = _split_heads(qkv, chunk, 3, heads)
-            scores = _product(query, key.transpose(1, 2), 1 / math.sqrt(query.shape[2]))
-            if chunk.mask is not None:
-                scores.view(chunk.sequences, heads, chunk.length, chunk.length).add_(chunk.mask)
+            query, key, value = _split_heads(qkv, chunk, 3, heads).unbind(0)
+            root, mask = 1 / math.sqrt(query.shape[2]), chunk.by_head(3, heads).mask
+            if mask is None:
+                scores = _product(query, key.transpose(1, 2), root)
+            else:
+                scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=root)
             shares = torch.softmax(scores, -1)
-            mask = None if masks is None else masks[done : done + shares.numel()].view(shares.shape)
+            drawn = None if masks is None else masks[done : done + shares.numel()].view(shares.shape)
             done += shares.numel()
-            dropped = shares if mask is None else torch.mul(shares, mask.float(), out=scores)
-            _join_heads([_product(dropped, value, scale)], chunk, contexts)
+            dropped = shares if drawn is None else torch.mul(shares, drawn.float(), out=scores)
+            _join_heads(_product(dropped, value, scale)[None], chunk, contexts)
             kept += [query, key, value, shares, dropped]
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(*kept)
@@ -161,44 +203,39 @@ class _Bmm(torch.autograd.Function):
         for number, chunk in enumerate(chunks):
             query, key, value, shares, dropped = ctx.saved_tensors[5 * number : 5 * number + 5]
             (context,) = _split_heads(outputs[0], chunk, 1, heads)
-            of_value = _product(dropped.transpose(1, 2), context, scale)
             of_shares = _product(context, value.transpose(1, 2), scale)
             if masks is not None:
                 of_shares.mul_(masks[done : done + shares.numel()].view(shares.shape).float())
             done += shares.numel()
             of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, torch.float32)
             root = 1 / math.sqrt(query.shape[2])
-            of_query = _product(of_scores, key, root)
-            of_key = _product(of_scores.transpose(1, 2), query, root)
-            _join_heads([of_query, of_key, of_value], chunk, gradient)
+            of_heads = query.new_empty(3, *query.shape)
+            _product(of_scores, key, root, of_heads[0])
+            _product(of_scores.transpose(1, 2), query, root, of_heads[1])
+            _product(dropped.transpose(1, 2), context, scale, of_heads[2])
+            _join_heads(of_heads, chunk, gradient)
         return gradient, None, None, None, None
 
 
-def _product(a: Tensor, b: Tensor, factor: float) -> Tensor:
+def _product(a: Tensor, b: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
     """factor · a @ b of batches of matrices."""
-    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=factor)
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=factor, out=out)
 
 
-def _split_heads(x: Tensor, chunk: Chunk, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """A chunk of (tokens, parts · hidden) as ``parts`` fp32 tensors (sequences · heads, length, width)."""
+def _split_heads(x: Tensor, chunk: Chunk, parts: int, heads: int) -> Tensor:
+    """A chunk of (tokens, parts · hidden), in fp32 by head: (parts, sequences · heads, length, width), 0 at padding."""
     rows = x[chunk.start : chunk.stop]
     if chunk.scatter is not None:  # zeros, not neighbours: a gradient has none at the padding
-        rows = x.new_zeros(chunk.sequences * chunk.length, x.shape[1]).index_copy_(0, chunk.scatter, rows)
+        rows = torch.cat([rows, rows.new_zeros(1, x.shape[1])])
     width = x.shape[1] // (parts * heads)
-    by_head = rows.view(chunk.sequences, chunk.length, parts, heads, width).permute(2, 0, 3, 1, 4)
-    joined = torch.empty(by_head.shape, dtype=torch.float32, device=x.device).copy_(by_head)
-    return joined.view(parts, chunk.sequences * heads, chunk.length, width).unbind(0)
+    found = rows.reshape(-1, width).index_select(0, chunk.by_head(parts, heads).split)
+    return found.float().view(parts, chunk.sequences * heads, chunk.length, width)
 
 
-def _join_heads(parts: Sequence[Tensor], chunk: Chunk, out: Tensor) -> None:
+def _join_heads(by_head: Tensor, chunk: Chunk, out: Tensor) -> None:
     """Write what :func:`_split_heads` split, without the padding, into a chunk's rows of ``out``."""
-    heads, width = len(parts[0]) // chunk.sequences, parts[0].shape[2]
-    joined = out.new_empty(chunk.sequences, chunk.length, len(parts), heads, width)
-    for number, part in enumerate(parts):
-        by_head = part.view(chunk.sequences, heads, chunk.length, width)
-        joined[:, :, number].copy_(by_head.transpose(1, 2))
-    rows = joined.view(chunk.sequences * chunk.length, -1)
-    if chunk.scatter is None:
-        out[chunk.start : chunk.stop] = rows
-    else:
-        torch.index_select(rows, 0, chunk.scatter, out=out[chunk.start : chunk.stop])
+    parts, _, _, width = by_head.shape
+    heads = by_head.shape[1] // chunk.sequences
+    rows = out[chunk.start : chunk.stop].view(-1, width)
+    places = chunk.by_head(parts, heads).join
+    torch.index_select(by_head.to(out.dtype).view(-1, width), 0, places, out=rows)
