@@ -61,7 +61,7 @@ def resolve(
     bundled = folder == CORPUS
     corpus = read_corpus(folder, tasks, texts)
     if encoder == "auto":
-        encoder = str(ENCODER) if bundled else HUB_ENCODER
+        encoder = str(ENCODER) if bundled else _standard_encoder(folder)
     files = open_encoder(_encoder_folder(encoder).absolute())
     return Sources(corpus, files, bundled, files.folder == ENCODER)
 
@@ -73,6 +73,12 @@ def _data_folder(data: str, default: str | None) -> Path:
         return Path(default)
     local = Path("data")
     return local if local.is_dir() else CORPUS
+
+
+def _standard_encoder(data: Path) -> str:
+    """The standard encoder, as ``minbert.fetch`` puts it into a data folder, or its name on the hub."""
+    fetched = data / HUB_ENCODER
+    return str(fetched) if (fetched / "config.json").is_file() else HUB_ENCODER
 
 
 def _encoder_folder(name: str) -> Path:
@@ -119,7 +125,8 @@ def _download(name: str) -> Path:
         cause = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{hub} cannot be reached"
         raise UserError(
             f"--encoder {name}: no such folder, not in the hub's cache {cache}, and {cause}; name a folder "
-            "with config.json, model.safetensors and vocab.txt, or bring that cache from a machine that has it"
+            "with config.json, model.safetensors and vocab.txt (`python -m minbert.fetch` says what goes where), "
+            "or bring that cache from a machine that has it"
         ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(

@@ -34,6 +34,15 @@ def test_auto_prefers_the_environments_folder_then_a_local_one_then_the_bundled(
     assert resolve("auto", str(tiny_encoder), TASKS, str(corpus_folder)).corpus.path == corpus_folder
 
 
+def test_auto_takes_the_standard_encoder_from_the_data_folder_where_it_lies_there(
+    corpus_folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "course"
+    shutil.copytree(corpus_folder, data)
+    shutil.copytree(tiny_encoder, data / "bert-base-uncased")
+    assert resolve(str(data), "auto", TASKS).encoder.folder == data / "bert-base-uncased"
+
+
 def test_an_earlier_run_or_trial_gives_its_encoder(
     corpus_folder: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:
