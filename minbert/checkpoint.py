@@ -27,7 +27,7 @@ from minbert.strangers import refuse_irregular
 from minbert.yaml_dialect import shorten
 
 WEIGHTS = "model.safetensors"
-_FILES = ("config.json", WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json")
+ENCODER_FILES = ("config.json", WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json")
 _LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
 _UNUSED = re.compile(r"(^cls\.|position_ids$|^classifier\.)")
 _MOST_LAYERS, _LARGEST = 1000, 10_000_000
@@ -72,7 +72,7 @@ def open_encoder(folder: Path) -> EncoderFiles:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such encoder folder")
-    for name in _FILES:
+    for name in ENCODER_FILES:
         refuse_irregular(folder / name)
     config = _read_config(folder / "config.json")
     if not (folder / WEIGHTS).is_file():
@@ -268,7 +268,7 @@ def _lowercases(folder: Path) -> bool:
 def _fingerprint(folder: Path) -> str:
     """SHA-256 over what determines results: shape, weights and vocabulary."""
     total = hashlib.sha256()
-    for name in _FILES:
+    for name in ENCODER_FILES:
         path = folder / name
         if path.is_file():
             total.update(name.encode())

@@ -54,6 +54,7 @@ __all__ = [
     "TaskKind",
     "TrainConfig",
     "build_config",
+    "content_of",
     "merge",
     "sentence_tasks",
     "text_of",
@@ -112,6 +113,12 @@ class TrainConfig(Frozen):
                     f"tasks: {name!r} cannot be a task's name: use letters, digits, - and _, "
                     "and neither 'score' nor 'plain'"
                 )
+        folded = [name.lower() for name in self.tasks]
+        if len(set(folded)) < len(folded):
+            twice = [name for name in self.tasks if folded.count(name.lower()) > 1]
+            raise ValueError(
+                f"tasks: {' and '.join(twice)} differ in capitals alone, which file names may not tell"
+            )
         for name in self.stages:
             if not name or re.search(r"[/\\\x00-\x1f\x7f]", name):
                 raise ValueError(
@@ -174,3 +181,12 @@ def build_config(partial: Mapping[str, Any]) -> TrainConfig:
         pydantic.ValidationError: a key or value is not of the schema.
     """
     return TrainConfig.model_validate(merge(TrainConfig().model_dump(exclude_none=True), partial))
+
+
+def content_of(config: TrainConfig) -> dict[str, Any]:
+    """Plain data from which :func:`build_config` makes the configuration again: tasks and stages that are there by
+    default and not in it are null."""
+    content, default = config.model_dump(mode="json"), TrainConfig()
+    for section, names in (("tasks", default.tasks), ("stages", default.stages)):
+        content[section] |= {name: None for name in names if name not in content[section]}
+    return content

@@ -39,7 +39,8 @@ def check_stage(
         for task in config.trained_tasks(stage):
             if stage.sampler.order is not None and task not in stage.sampler.order:
                 raise ValueError(
-                    f"stages.{name}.sampler.order has no turn for {task!r}: name it there, or leave it out of the stage's tasks"
+                    f"stages.{name}.sampler.order has no turn for {task!r}: name it there, write null for a turn of every "
+                    "task, or leave it out of the stage's tasks"
                 )
         _check_every_task_comes(config, name, stage)
         _check_ranking(config, name, stage)

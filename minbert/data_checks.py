@@ -16,7 +16,7 @@ from minbert.config import (
     sentence_tasks,
     text_of,
 )
-from minbert.corpora.halves import holdout
+from minbert.corpora.halves import halves, holdout
 from minbert.corpora.reader import Corpus
 from minbert.devices import check_shape
 from minbert.errors import UserError
@@ -48,6 +48,8 @@ def _settings(
     """What is to be checked: kind, path of the setting, selection, and names."""
     if config.selection == "train_holdout":
         yield from (("holdout", "selection train_holdout", task) for task in config.tasks)
+    if config.selection == "dev_half":
+        yield from (("halves", "selection dev_half", task) for task in config.tasks)
     if isinstance(stage, MultitaskStage):
         if stage.sampler.kind in ("sequential", "round_robin") or stage.warmup_steps:
             plan = stage.model_dump_json(
@@ -79,6 +81,13 @@ def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> Non
         if not holdout(train, config.tasks[names[0]].kind).any():
             raise UserError(
                 f"{where}: the {len(train)} training examples of {names[0]} leave none to hold out"
+            )
+    if kind == "halves":
+        dev = corpus.splits[names[0]]["dev"]
+        if len(set(halves(dev, config.tasks[names[0]].kind).tolist())) < 2:
+            raise UserError(
+                f"{where}: the {len(dev)} dev example(s) of {names[0]} cannot be cut in two halves, one that chooses and "
+                "one that is reported: give it more, or write selection: dev"
             )
     if kind == "positives":
         count = _positives(corpus, names[0], config)

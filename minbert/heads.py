@@ -7,7 +7,7 @@ for classification and binary tasks, label units for regression.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -20,15 +20,6 @@ from minbert.shared_layer import SharedLayer, Sharing
 
 Inputs = Literal["single", "joint", "both_orders", "separate"]
 
-_INPUTS: dict[HeadKind, Inputs] = {
-    "linear": "single",
-    "cross": "joint",
-    "two_order": "both_orders",
-    "concat": "separate",
-    "cosine": "separate",
-    "dot": "separate",
-}
-
 
 class Head(nn.Module):
     """Base of all heads.
@@ -40,7 +31,7 @@ class Head(nn.Module):
 
     def __init__(self, task: TaskConfig) -> None:
         super().__init__()
-        self.inputs = _INPUTS[task.head.kind]
+        self.inputs, _ = _HEADS[task.head.kind]
         self._task = task
 
     def forward(self, *vectors: Tensor, dropout: DropoutStream, shared: SharedLayer | None = None) -> Tensor:
@@ -155,14 +146,15 @@ class DotHead(Head):
         return _in_units(self._task, (u * v).sum(dim=1, keepdim=True), bounded=False)
 
 
-_HEADS: dict[HeadKind, type[LayeredHead | TwoOrderHead | CosineHead | DotHead]] = {
-    "linear": LayeredHead,
-    "cross": LayeredHead,
-    "two_order": TwoOrderHead,
-    "concat": LayeredHead,
-    "cosine": CosineHead,
-    "dot": DotHead,
+_HEADS: dict[HeadKind, tuple[Inputs, Callable[[TaskConfig, int, Sharing], Head]]] = {
+    "linear": ("single", LayeredHead),
+    "cross": ("joint", LayeredHead),
+    "two_order": ("both_orders", TwoOrderHead),
+    "concat": ("separate", LayeredHead),
+    "cosine": ("separate", CosineHead),
+    "dot": ("separate", DotHead),
 }
+"""What every kind of head reads, and its class."""
 
 
 def build_head(task: TaskConfig, hidden: int, sharing: Sharing = "none") -> Head:
@@ -173,12 +165,13 @@ def build_head(task: TaskConfig, hidden: int, sharing: Sharing = "none") -> Head
         hidden: width of the pooled vectors.
         sharing: the shared layer that it will be called with (pairs: the head's first layer is there).
     """
-    return _HEADS[task.head.kind](task, hidden, sharing)
+    _, made = _HEADS[task.head.kind]
+    return made(task, hidden, sharing)
 
 
 def joined_width(task: TaskConfig, hidden: int) -> int:
     """Width of what the layers of a linear, cross or concat head read."""
-    assert _HEADS[task.head.kind] is LayeredHead, task.head.kind
+    assert _HEADS[task.head.kind][1] is LayeredHead, task.head.kind
     if task.head.kind != "concat":
         return hidden
     return 2 * hidden if task.head.compared_by == "none" else 3 * hidden

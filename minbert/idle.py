@@ -5,15 +5,24 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import pydantic
 
 from minbert.canonical import config_id
-from minbert.config import TrainConfig, build_config
+from minbert.config import TrainConfig, build_config, content_of
 from minbert.dotted import get, put
 
-_NOT_TRAINED = {"data", "encoder", "seed", "device", "precision", "threads", "files", "conflict_batches"}
+_NOT_TRAINED = {
+    "data",
+    "encoder",
+    "seed",
+    "device",
+    "precision",
+    "threads",
+    "files",
+    "labels",
+    "conflict_batches",
+}
 """Sources and numerics, which a study pins, and what only looks."""
 _NEEDS = (
     (r"warmup_share", "warmup_steps to be unset"),
@@ -61,7 +70,7 @@ def reason(path: str, configs: Sequence[TrainConfig]) -> str:
 
 
 def _is_idle(path: str, config: TrainConfig) -> bool:
-    content: dict[str, Any] = config.model_dump(mode="json")
+    content = content_of(config)
     try:
         without = build_config(put(content, path, None))
     except pydantic.ValidationError:

@@ -36,7 +36,7 @@ class MultitaskModel(nn.Module):
         hidden = encoder.config.hidden_size
         self.encoder = encoder
         self.shared = _shared_layer(config, hidden)
-        self.heads = nn.ModuleDict(
+        self.heads = ByTask(
             {name: build_head(task, hidden, config.shared_layer) for name, task in config.tasks.items()}
         )
         self.auxiliary = nn.ModuleDict()
@@ -125,6 +125,14 @@ class MultitaskModel(nn.Module):
         self.encoder.clear_gradients()
         if self.shared is not None:
             self.shared.zero_grad()
+
+
+class ByTask(nn.ModuleDict):
+    """Modules by the names of tasks, also by those that torch refuses as it has methods of that name (``type``)."""
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        assert module is not None
+        self._modules[name] = module
 
 
 def build_model(config: TrainConfig, shape: EncoderConfig, weights: dict[str, Tensor]) -> MultitaskModel:

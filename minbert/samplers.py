@@ -12,13 +12,13 @@ cost; without either it is all there is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
-from minbert.config import MultitaskStage, SamplerConfig, TrainConfig
+from minbert.config import MultitaskStage, SamplerConfig, SamplerKind, TrainConfig
 from minbert.seeds import stream
 
 Step = tuple[str, ...]
@@ -141,7 +141,7 @@ def _shrunk(runs: Sequence[int], total: int) -> list[int]:
 
 
 def _until_the_end(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> list[Step]:
-    turns = _turns(sampler, shape, rng)
+    turns = _TURNS[sampler.kind](sampler, shape, rng)
     if shape.steps is not None:
         return list(islice(turns, shape.steps))
     if sampler.end is not None:
@@ -165,20 +165,40 @@ def _steps_to_the_end(sampler: SamplerConfig, shape: EpochShape) -> int:
     return needed if sampler.kind == "concurrent" else needed * len(order)
 
 
-def _turns(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> Iterator[Step]:
-    """Steps without end."""
-    names = tuple(shape.sizes)
-    if sampler.kind == "concurrent":
-        return _repeated([names])
-    if sampler.kind == "round_robin":
-        return _repeated([(task,) for task in sampler.order or names])
-    if sampler.kind == "merged":
-        return _shuffles([(task,) for task in names for _ in range(shape.batches(task))], rng)
-    if sampler.kind == "random":
-        weights = sampler.weights or {}
-        return _draws(names, task_probabilities({task: weights.get(task, 1.0) for task in names}, 1.0), rng)
-    alpha = annealing_exponent(shape.epoch, shape.epochs) if sampler.kind == "annealed" else 1.0
-    return _draws(names, task_probabilities(shape.sizes, alpha), rng)
+def _concurrent(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> Iterator[Step]:
+    return _repeated([tuple(shape.sizes)])
+
+
+def _round_robin(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> Iterator[Step]:
+    return _repeated([(task,) for task in sampler.order or shape.sizes])
+
+
+def _merged(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> Iterator[Step]:
+    return _shuffles([(task,) for task in shape.sizes for _ in range(shape.batches(task))], rng)
+
+
+def _random(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> Iterator[Step]:
+    weights = {task: (sampler.weights or {}).get(task, 1.0) for task in shape.sizes}
+    return _draws(weights, 1.0, rng)
+
+
+def _proportional(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> Iterator[Step]:
+    return _draws(shape.sizes, 1.0, rng)
+
+
+def _annealed(sampler: SamplerConfig, shape: EpochShape, rng: np.random.Generator) -> Iterator[Step]:
+    return _draws(shape.sizes, annealing_exponent(shape.epoch, shape.epochs), rng)
+
+
+_TURNS: dict[SamplerKind, Callable[[SamplerConfig, EpochShape, np.random.Generator], Iterator[Step]]] = {
+    "concurrent": _concurrent,
+    "round_robin": _round_robin,
+    "merged": _merged,
+    "random": _random,
+    "proportional": _proportional,
+    "annealed": _annealed,
+}
+"""Steps without end, of every sampler whose epoch is cut from such."""
 
 
 def _repeated(steps: Sequence[Step]) -> Iterator[Step]:
@@ -191,7 +211,9 @@ def _shuffles(steps: Sequence[Step], rng: np.random.Generator) -> Iterator[Step]
         yield from (steps[index] for index in rng.permutation(len(steps)))
 
 
-def _draws(names: Sequence[str], probabilities: np.ndarray, rng: np.random.Generator) -> Iterator[Step]:
+def _draws(sizes: Mapping[str, float], alpha: float, rng: np.random.Generator) -> Iterator[Step]:
+    """A task a step, drawn with p ∝ size^α."""
+    names, probabilities = tuple(sizes), task_probabilities(sizes, alpha)
     while True:
         yield from ((names[index],) for index in rng.choice(len(names), size=256, p=probabilities))
 

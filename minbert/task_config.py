@@ -20,6 +20,7 @@ def _inside_the_folder(name: str) -> str:
     return name
 
 
+LabelText = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
 FileName = Annotated[str, AfterValidator(_inside_the_folder)]
 
 ONE_VALUE: tuple[HeadKind, ...] = ("cosine", "dot")
@@ -88,6 +89,8 @@ class TaskConfig(Frozen):
     """Name of the label column."""
     classes: int = Field(default=2, ge=2)
     """Number of classes (classification only)."""
+    labels: tuple[LabelText, ...] | None = None
+    """What the label column says for class 0, 1 and so on (binary: for no and yes); unset: their numbers."""
     label_range: tuple[float, float] = (0.0, 5.0)
     """Lowest and highest label (regression only)."""
     targets: Literal["scaled", "raw"] = "scaled"
@@ -102,6 +105,11 @@ class TaskConfig(Frozen):
     dev_examples: int | None = Field(default=None, ge=2)
     """Between epochs only so many first examples of dev are scored, which then choose the best epoch;
     unset: all. The best epoch's predictions cover all of dev."""
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes of a classification or binary task."""
+        return self.classes if self.kind == "classification" else 2
 
     @property
     def positive_from(self) -> float:
@@ -125,6 +133,12 @@ class TaskConfig(Frozen):
         regression = {"targets": "scaled", "label_range": (0.0, 5.0)}
         refuse_unless(self.kind == "regression", self, regression, "a regression task")
         refuse_unless(self.kind == "classification", self, {"classes": 2}, "a classification task")
+        refuse_unless(self.kind != "regression", self, {"labels": None}, "a classification or binary task")
+        if self.labels is not None and not len(self.labels) == len(set(self.labels)) == self.class_count:
+            raise ValueError(
+                f"labels {', '.join(self.labels)} are not {self.class_count} different ones: a {self.kind} task has "
+                f"{self.class_count} classes"
+            )
         if self.label_range[0] >= self.label_range[1]:
             raise ValueError(f"label_range {self.label_range} is empty")
         return self

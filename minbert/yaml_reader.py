@@ -43,13 +43,17 @@ __all__ = [
 def load_config(path: Path) -> TrainConfig:
     """Read a YAML file with a partial configuration and lay it over the defaults.
 
+    The record of a run, which holds every section, stands for itself: what a default has and it lacks was left out.
+
     Raises:
         UserError: as :func:`read_yaml`, or a key or value is not of the schema.
     """
     document = read_yaml(path)
     check_nulls(document, document.data)
     try:
-        return build_config(document.data)
+        return (
+            TrainConfig.model_validate(document.data) if _is_record(document) else build_config(document.data)
+        )
     except pydantic.ValidationError as error:
         raise config_error(document, error) from None
 
@@ -127,6 +131,12 @@ def check_nulls(
         below = [_below(model, key)[0] for model in models] or [_below(schema, key)[0]]
         if isinstance(value, Mapping):
             check_nulls(document, value, path, next((each for each in below if each is not None), None))
+
+
+def _is_record(document: Document) -> bool:
+    """Whether a file is what a run wrote of its configuration."""
+    pinned = isinstance(document.data.get("data"), Mapping) and document.data["data"].get("fingerprint")
+    return bool(pinned) and document.data.keys() >= TrainConfig.model_fields.keys()
 
 
 def _problem(entry: Any, schema: type[pydantic.BaseModel]) -> Problem:

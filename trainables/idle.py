@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from minbert.canonical import config_id
-from minbert.config import TrainConfig, build_config
+from minbert.config import TrainConfig, build_config, content_of
 from minbert.dotted import get, leaves, put
 from minbert.errors import UserError
 from minbert.idle import idle_leaves, is_trained, reason
@@ -36,7 +36,7 @@ def is_idle(path: str, value: Any, pairs: Iterable[tuple[TrainConfig, Mapping[st
         return False
     changed = value is None or value == {}
     for config, before in pairs:
-        content = config.model_dump(mode="json")
+        content = content_of(config)
         old = get(before, path, None)
         changed = changed or not same(get(content, path, None), old)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,13 @@ from minbert.config import TaskConfig
 from minbert.corpora.cs224n import (
     SPLITS,
     Split,
-    Table,
-    counted,
     labels_fit,
     parse_label,
-    peek_columns,
-    read_table,
     recognise,
     speaks_of,
+    split_in_name,
 )
+from minbert.corpora.tables import Table, counted, peek_columns, read_table
 from minbert.corpora.texts import Role, Text, read_text, role_of
 from minbert.errors import UserError, did_you_mean
 
@@ -174,8 +173,9 @@ def _settle(
         best = [file for file in files if labels_fit(read_table(file), tasks[name], every_class=True)]
         reason = f"it has not all the classes of {name}"
     else:
-        best = [file for file in files if speaks_of(file, name, tasks)]
-        reason = f"its name does not speak of {name}"
+        plainest = max(speaks_of(file, name, tasks) for file in files)
+        best = [file for file in files if speaks_of(file, name, tasks) == plainest]
+        reason = f"its name does not speak of {name}" + (" as plainly" if plainest == 2 else "")
     if len(best) != 1:
         both = " and ".join(str(file) for file in files)
         raise UserError(
@@ -199,13 +199,18 @@ def _demand_train_and_dev(
         for split in ("train", "dev"):
             if (name, split) not in found:
                 have = [f"{file.name} is {task_name} {its}" for (task_name, its), file in found.items()]
-                own = [note for note in ignored if speaks_of(Path(note.split(" ", 1)[0]), name, tasks)]
-                listed = "; ".join((own or [*ignored, *have])[:4]) or "only folders or hidden files"
+                near = sorted(ignored, key=lambda note: split_in_name(_file_of(note).name) != split)
+                own = [note for note in near if speaks_of(_file_of(note), name, tasks)]
+                listed = "; ".join((own or [*near, *have])[:4]) or "only folders or hidden files"
                 header = ", ".join([*task.text, task.label])
                 raise UserError(
-                    f"{path}: no {split} file for task {name!r}: expected a tab-separated file with the columns "
+                    f"{path}: no {split} file for task {name!r}: expected a tab- or comma-separated file with the columns "
                     f"{header} in its header and {split!r} in its name; found: {listed}"
                 )
+
+
+def _file_of(note: str) -> Path:
+    return Path(re.split(r" ignored: | is not read: ", note)[0])
 
 
 def _read_examples(table: Table, task: TaskConfig, split: Split) -> tuple[Examples, list[str]]:

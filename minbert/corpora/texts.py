@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from minbert.config import TrainConfig, text_of
-from minbert.corpora.cs224n import Table, counted, peek_columns, read_table, read_utf8, shown_columns
+from minbert.corpora.tables import Table, counted, peek_columns, read_table, read_utf8, shown_columns
 from minbert.errors import UserError, did_you_mean
 
 Role = Literal["sentences", "triplets"]
@@ -86,12 +84,12 @@ def role_of(path: Path) -> Role | None:
     if hidden or suffix not in (".txt", ".csv", ".tsv") or not path.is_file():
         return None
     try:
-        first, *rest = peek_columns(path)
+        columns = peek_columns(path)
     except OSError:
         return None
-    if _layout((first, *rest)) or (suffix == ".csv" and _layout(_comma_cells(first))):
+    if _layout(columns):
         return "triplets"
-    return "sentences" if suffix == ".txt" and not rest else None
+    return "sentences" if suffix == ".txt" and len(columns) == 1 else None
 
 
 def read_sentences(path: Path) -> Text:
@@ -118,9 +116,14 @@ def read_triplets(path: Path) -> Text:
     Raises:
         UserError: the file can't be read, has none of the layouts, or yields no triplet.
     """
-    table = _table(path)
+    table = read_table(path)
     layout = _layout(table.columns)
-    assert layout is not None
+    if layout is None:
+        hints = (did_you_mean(column, table.columns) for column in TRIPLETS if column not in table.columns)
+        raise UserError(
+            f"{path}, line 1: the header is {shown_columns(table.columns)}; needed are the columns {_allowed()}"
+            f"{next(filter(None, hints), '')}"
+        )
     rows, notes = _whole_rows(table, layout)
     if layout != TRIPLETS:
         rows, remarks = _from_labelled(path, rows, layout[2])
@@ -183,56 +186,6 @@ def _layout(columns: Iterable[str]) -> tuple[str, str, str] | None:
 
 def _allowed() -> str:
     return ", or ".join(", ".join(layout) for layout in (TRIPLETS, *LABELLED_PAIRS))
-
-
-def _table(path: Path) -> Table:
-    """The rows of a tab- or comma-separated file, whichever its header is."""
-    text = read_utf8(path)
-    header = text.split("\n", 1)[0]
-    cells = _comma_cells(header)
-    if _layout(cells):
-        rows, lines = _comma_rows(path, text, len(cells))
-        return Table(path, cells, rows, lines, ())
-    tabbed = tuple(cell.strip().strip('"') for cell in header.split("\t"))
-    if _layout(tabbed):
-        return read_table(path)
-    found = tabbed if len(tabbed) > len(cells) else cells
-    hints = (did_you_mean(column, found) for column in TRIPLETS if column not in found)
-    raise UserError(
-        f"{path}, line 1: the header is {shown_columns(found)}; needed are the columns {_allowed()}"
-        f"{next(filter(None, hints), '')}"
-    )
-
-
-def _comma_cells(line: str) -> tuple[str, ...]:
-    try:
-        return tuple(cell.strip() for cell in next(csv.reader([line]), []))
-    except csv.Error:
-        return ()
-
-
-def _comma_rows(path: Path, text: str, width: int) -> tuple[list[list[str]], list[int]]:
-    """Rows after the header, and the line that each begins on."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    start = 1
-    try:
-        for cells in reader:
-            if cells and len(cells) != width:
-                raise UserError(
-                    f"{path}, line {start}: {len(cells)} comma-separated field(s), but the header has {width}; "
-                    "a text with a comma needs double quotes around it"
-                )
-            if cells:
-                rows.append(cells)
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {start}: its quotes do not pair up ({error}); double a quote inside a quoted text"
-        ) from None
-    return rows[1:], lines[1:]
 
 
 def _whole_rows(table: Table, layout: tuple[str, str, str]) -> tuple[list[_Row], list[str]]:

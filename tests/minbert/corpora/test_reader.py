@@ -274,9 +274,9 @@ def test_other_files_are_ignored_and_noted(folder: Path) -> None:
     (folder / "model.bin").write_bytes(bytes(range(256)) * 1000)
     (folder / "empty").touch()
     (folder / "sub").mkdir()
-    write(folder / "commas-train.csv", [",id,sentence,sentiment"], [])
+    write(folder / "semicolons-train.csv", [";id;sentence;sentiment"], [])
     notes = read_corpus(folder, TASKS).notes
-    assert [note.split()[0] for note in notes] == ["commas-train.csv", "empty", "model.bin"]
+    assert [note.split()[0] for note in notes] == ["empty", "model.bin", "semicolons-train.csv"]
 
 
 def test_overlap_counts_dev_pairs_that_stand_in_train_in_either_order(folder: Path) -> None:

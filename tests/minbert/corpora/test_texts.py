@@ -150,7 +150,7 @@ def test_snlis_own_columns_are_labelled_pairs_too(tmp_path: Path) -> None:
         ('sent0,sent1,hard_neg\na,b,c\na,"b" c,d\n', "t.csv, line 3: its quotes do not pair up"),
         ("sent0,sent1,hard_negs\na,b,c\n", "did you mean 'hard_negs'?"),
         ("sent0\tsent1\nx\ty\n", "t.csv, line 1: the header is 'sent0', 'sent1'; needed are the columns"),
-        ("", "line 1: the header is ''"),
+        ("", "t.csv: no header line; the file is empty"),
         ("sent0,sent1,hard_neg\n", "holds no triplet"),
         ("sent0,sent1,hard_neg\na,b,\n", "holds no triplet; t.csv: 1 row with an empty text"),
         ("premise,hypothesis,label\na,b,entailment\n", "holds no triplet; t.csv: 1 of 1 premises left out"),

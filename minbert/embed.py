@@ -1,0 +1,149 @@
+"""Sentence vectors of an exported model: ``python -m minbert.embed DIR --file SENTENCES --out VECTORS.npy``.
+
+``--nearest K --corpus FILE`` prints the sentences of a file that are nearest to each one given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from minbert.command_line import Parser, nameable, run, whole_number
+from minbert.errors import UserError
+from minbert.exported import open_exported
+from minbert.given_texts import check_texts, read_lines
+from minbert.leftovers import beside
+from minbert.nearest import nearest
+from minbert.storage import is_of_storage
+from minbert.waiting import progress_bar
+
+_KINDS = (".npy", ".safetensors")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Raises:
+        UserError: the folder, the sentences or ``--out`` cannot be used.
+    """
+    options = _parser().parse_intermixed_args(arguments)
+    _check(options)
+    model = open_exported(options.folder)
+    model.only_folder()
+    corpus = read_lines(options.corpus) if options.corpus is not None else []
+    sentences = _sentences(options.texts, options.file)
+    with progress_bar(len(sentences) + len(corpus), "sentences") as progress:
+        vectors = model.embed(sentences, progress)
+        against = model.embed(corpus, progress)
+    if options.out is not None:
+        write_vectors(options.out, vectors)
+        print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers: {options.out}")
+        return 0
+    _print_nearest(sentences, vectors, corpus, against, options.nearest, options.json)
+    return 0
+
+
+def write_vectors(file: Path, vectors: np.ndarray) -> None:
+    """Write (n, hidden) vectors as .npy, or as the tensor ``vectors`` of a .safetensors file, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    temporary = beside(file, "tmp")
+    try:
+        if file.suffix == ".npy":
+            with temporary.open("wb") as stream:
+                np.save(stream, vectors)
+        else:
+            save_file({"vectors": vectors}, temporary)
+        temporary.rename(file)
+    except OSError as error:
+        if is_of_storage(error):
+            raise
+        raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _print_nearest(
+    sentences: Sequence[str],
+    vectors: np.ndarray,
+    corpus: Sequence[str],
+    against: np.ndarray,
+    count: int,
+    as_json: bool,
+) -> None:
+    places, cosines = nearest(vectors, against, count)
+    for sentence, own, near in zip(sentences, places.tolist(), cosines.tolist(), strict=True):
+        found = [
+            {"sentence": corpus[place], "line": place + 1, "cosine": cosine}
+            for place, cosine in zip(own, near, strict=True)
+        ]
+        if as_json:
+            print(json.dumps({"query": sentence, "nearest": found}, ensure_ascii=False))
+            continue
+        for one in found:
+            print(f"{sentence}\t{one['cosine']:.4f}\t{one['sentence']}")
+
+
+def _sentences(texts: Sequence[str], file: Path | None) -> list[str]:
+    check_texts(texts)
+    return list(texts) if texts else read_lines(file)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.texts and options.file is not None:
+        raise UserError("sentences are given as arguments and by --file: give them once")
+    if (options.nearest is None) != (options.corpus is None):
+        raise UserError("--nearest K and --corpus FILE go together")
+    if (options.out is None) == (options.nearest is None):
+        raise UserError("say what is wanted: --out FILE, or --nearest K --corpus FILE")
+    if options.json and options.nearest is None:
+        raise UserError("--json goes with --nearest")
+    out: Path | None = options.out
+    if out is None:
+        return
+    if out.suffix not in _KINDS:
+        raise UserError(f"--out {out}: name a file that ends with {' or '.join(_KINDS)}")
+    if out.exists():
+        raise UserError(f"--out {out}: there is something already; name a new file")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"--out {out}: {out.absolute().parent} is no folder")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m minbert.embed",
+        description="Sentence vectors of an exported model, or the nearest sentences by them. Sentences come from "
+        "arguments, from --file, or else from standard input, a sentence a line.",
+        allow_abbrev=False,
+    )
+
+    def path(text: str) -> Path:
+        return Path(nameable(text))
+
+    parser.add_argument("folder", metavar="DIR", type=path, help="what python -m trainables.export wrote")
+    parser.add_argument("texts", metavar="SENTENCE", nargs="*")
+    parser.add_argument("--file", type=path, help="a sentence a line")
+    parser.add_argument(
+        "--out", type=path, metavar="FILE", help="a new .npy or .safetensors: a row a sentence, in order"
+    )
+    parser.add_argument(
+        "--nearest",
+        type=whole_number(1),
+        metavar="K",
+        help="print the K nearest sentences of --corpus, by cosine",
+    )
+    parser.add_argument("--corpus", type=path, metavar="FILE", help="a sentence a line")
+    parser.add_argument("--json", action="store_true", help="a line of JSON a sentence (with --nearest)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

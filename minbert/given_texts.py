@@ -1,0 +1,150 @@
+"""Texts that a command line is given: as arguments, in a file, or on its standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from minbert.config import TaskConfig
+from minbert.corpora.tables import Table, peek_columns, read_table, read_utf8, shown_columns
+from minbert.errors import UserError, did_you_mean
+from minbert.strangers import refuse_irregular
+
+_STDIN = "standard input"
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Examples in the order they were given.
+
+    Attributes:
+        examples: their texts, one or two each.
+        ids: their names, where a file has a column ``id``.
+    """
+
+    examples: list[tuple[str, ...]]
+    ids: list[str] | None = None
+
+
+def read_arguments(texts: Sequence[str], task: TaskConfig) -> Given:
+    """Examples that follow one another on the command line.
+
+    Raises:
+        UserError: a pair lacks its second sentence, or a text is empty or not UTF-8.
+    """
+    size = len(task.text)
+    check_texts(texts)
+    if len(texts) % size:
+        raise UserError(f"{len(texts)} sentences are no whole pairs: give two for each example, in quotes")
+    return Given([tuple(texts[at : at + size]) for at in range(0, len(texts), size)])
+
+
+def read_file(file: Path | None, task: TaskConfig) -> Given:
+    """Examples of a tab- or comma-separated file, or of standard input where ``file`` is None.
+
+    Columns are found by a header line that names the task's text columns, in any order and among others. Without
+    such a line a pair task takes the only two columns, and a sentence task a sentence a line.
+
+    Raises:
+        UserError: the file can't be read, its columns don't tell, or a text is empty.
+    """
+    if file is not None:
+        refuse_irregular(file)
+        return _read(file, task)
+    return _from_stdin(lambda path: _read(path, task))
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse arguments that are no texts.
+
+    Raises:
+        UserError: one is empty or not UTF-8.
+    """
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise UserError(f"sentence {number} is empty")
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise UserError(f"sentence {number} is not UTF-8 text")
+
+
+def read_lines(file: Path | None) -> list[str]:
+    """A sentence a line, of a file, or of standard input where ``file`` is None.
+
+    Raises:
+        UserError: it can't be read, or a line between others is empty or has a tab, as tables have.
+    """
+    if file is not None:
+        refuse_irregular(file)
+        return _lines(file)
+    return _from_stdin(_lines)
+
+
+def _from_stdin(read: Callable[[Path], _Read]) -> _Read:
+    """Read standard input whole: what reads files looks at them more than once."""
+    if sys.stdin.isatty():
+        print("reading from the terminal; end with Ctrl-D", file=sys.stderr)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "given"
+        path.write_bytes(sys.stdin.buffer.read())
+        try:
+            return read(path)
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), _STDIN)) from None
+
+
+def _read(path: Path, task: TaskConfig) -> Given:
+    try:
+        columns = peek_columns(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    if set(task.text) <= set(columns):
+        table = read_table(path)
+        places = [table.column(name) for name in task.text]
+        examples = _checked(table, places, task.text)
+        ids = [row[columns.index("id")].strip() for row in table.rows] if "id" in columns else None
+        return Given(examples, ids)
+    if len(task.text) == 1:
+        return Given([(line,) for line in _lines(path, f", or a table whose header has {task.text[0]!r}")])
+    if not any(columns):
+        raise UserError(f"{path}: empty; a pair a line is read")
+    if len(columns) != len(task.text):
+        missing = next(name for name in task.text if name not in columns)
+        raise UserError(
+            f"{path}, line 1: {missing!r} is not among the columns {shown_columns(columns)}"
+            f"{did_you_mean(missing, columns)}; without a header, just the two columns of a pair are read"
+        )
+    table = read_table(path)
+    whole = Table(path, task.text, [list(table.columns), *table.rows], [1, *table.lines], ())
+    return Given(_checked(whole, range(len(task.text)), task.text))
+
+
+def _checked(table: Table, places: Sequence[int], names: Sequence[str]) -> list[tuple[str, ...]]:
+    found = []
+    for line, row in zip(table.lines, table.rows, strict=True):
+        texts = tuple(row[place].strip() for place in places)
+        for name, text in zip(names, texts, strict=True):
+            if not text:
+                raise UserError(f"{table.path}, line {line}: {name} is empty; every row needs its text")
+        found.append(texts)
+    if not found:
+        raise UserError(f"{table.path}: no row after the header")
+    return found
+
+
+def _lines(path: Path, otherwise: str = "") -> list[str]:
+    lines = [line.strip() for line in read_utf8(path).rstrip().split("\n")]
+    if lines == [""]:
+        raise UserError(f"{path}: empty; a sentence a line is read")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            raise UserError(f"{path}, line {number}: empty; a sentence a line is read, without gaps")
+        if "\t" in line:
+            raise UserError(
+                f"{path}, line {number}: has a tab, as tables have; a sentence a line is read{otherwise}"
+            )
+    return lines

@@ -1,0 +1,357 @@
+"""Models taken out of a study: what others load, what they predict, what their card says."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import BertModel, BertTokenizer
+
+from analysis.scoring import metric
+from analysis.study import load
+from analysis.tables import compute_tables
+from minbert import command_line, failpoints
+from minbert.bundled import CORPUS, ENCODER
+from minbert.corpora.tokenised import open_tokenised, tokenised
+from minbert.errors import UserError
+from minbert.exported import open_exported
+from minbert.sources import resolve
+from minbert.stages import LocalStageStore
+from minbert.trial import Materials, Trial
+from minbert.yaml_reader import load_config
+from trainables.export import main
+from trainables.ledger import Ledger, build_sampler
+from trainables.spaces import load_space
+from trainables.study import make_folder, pinned_sources
+from trainables.study_description import described_plan, described_study
+
+NUMERICS = {"device": "cpu", "precision": "fp32", "threads": 1}
+SPACE = """
+description: A study whose models are taken out
+search: {sampler: random, trials: 4}
+max_length: 16
+pooling: {choice: [mean, cls, pooler]}
+shared_layer: {choice: [none, all]}
+checkpoint: {choice: [score, task]}
+tasks: {sts: {head: {kind: cosine}}}
+stages:
+  simcse: {epochs: 0}
+  supervised: {epochs: 0}
+  finetune: {epochs: 2, epoch_examples: 48, learning_rate: 0.001}
+"""
+MEAN, POOLER, EACH_TASKS_OWN, FAILED = range(4)
+SENTENCES = ["The pacing is usual .", "café ÉCOLE 北京 !!", "The " + "soundtrack " * 60 + ".", "x"]
+SIZES = {"train": 40, "dev": 30, "test": 9}
+Export = Callable[..., Path]
+Exported = Callable[[str | int], Path]
+
+
+def small_data(folder: Path) -> Path:
+    """The first lines of the bundled corpus."""
+    folder.mkdir()
+    for file in CORPUS.glob("*-*.csv"):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        count = next(size for split, size in SIZES.items() if split in file.name)
+        (folder / file.name).write_text("\n".join(lines[: count + 1]) + "\n", encoding="utf-8")
+    return folder
+
+
+class Trained:
+    """A study of three complete trials and a failed one, trained without Ray."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "space.yaml").write_text(SPACE)
+        space = load_space(str(folder / "space.yaml"))
+        sources = resolve(str(small_data(folder / "data")), str(ENCODER), space.example().tasks)
+        self.path, self.sources = folder / "study", sources
+        pinned = {**pinned_sources(sources), **NUMERICS}
+        described = {**described_study(space, sources, 0, "a command"), **NUMERICS}
+        study = make_folder(self.path, {**described, **described_plan(space, pinned)})
+        corpus = tokenised(sources.corpus, space.example().tasks, sources.encoder, self.path / "corpus")
+        store = LocalStageStore(self.path / "stages")
+        self.materials = Materials(open_tokenised(corpus), sources.encoder, sources.encoder.weights(), store)
+        ledger = Ledger(study.journal(build_sampler(space, 0, 0)), space, pinned, 0)
+        for pooling, shared, checkpoint in (
+            ("mean", "none", "score"), ("pooler", "all", "score"), ("cls", "none", "task"), ("cls", "all", "score"),
+        ):  # fmt: skip
+            ledger._study.enqueue_trial(
+                {"pooling": pooling, "shared_layer": shared, "checkpoint": checkpoint}
+            )
+            issue = ledger.next()
+            assert issue is not None
+            if issue.number == FAILED:
+                ledger.finish(issue.number, "failed", "nan", "the loss is nan")
+                continue
+            for record in Trial(issue.config, self.materials, study.trial(issue.number)).run():
+                ledger.report(issue.number, record)
+            ledger.finish(issue.number, "complete")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    torch.set_num_threads(1)
+    return Trained(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def export(trained: Trained, tmp_path: Path) -> Export:
+    """Export from the study, or from the one named, into a new folder."""
+
+    def call(trial: str | int, *more: str, study: Path | None = None, to: str = "out") -> Path:
+        main([str(study or trained.path), "--trial", str(trial), "--to", str(tmp_path / to), *more])
+        return tmp_path / to
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """What was exported, for tests that only read it."""
+
+    @functools.cache
+    def call(trial: str | int) -> Path:
+        folder = tmp_path_factory.mktemp("exported") / "out"
+        main([str(trained.path), "--trial", str(trial), "--to", str(folder)])
+        return folder
+
+    return call
+
+
+@pytest.fixture
+def copied(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of the study, to be damaged."""
+    return shutil.copytree(trained.path, tmp_path / "study")
+
+
+def stored(study: Path, number: int, task: str) -> pd.DataFrame:
+    return pd.read_parquet(study / "trials" / f"{number:05d}" / "predictions" / f"{task}.parquet")
+
+
+def outputs(frame: pd.DataFrame) -> np.ndarray:
+    return frame[[name for name in frame if str(name).startswith("output_")]].to_numpy(np.float64)
+
+
+def examples(trained: Trained, task: str) -> list[tuple[str, ...]]:
+    """Texts of dev and test, in the order of the stored predictions."""
+    splits = trained.sources.corpus.splits[task]
+    return [row for split in ("dev", "test") for row in zip(*splits[split].texts, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("number", "inner"), [(MEAN, "."), (POOLER, "."), (EACH_TASKS_OWN, f"members/0000{EACH_TASKS_OWN}-sts")]
+)
+def test_others_load_the_folder_and_give_the_same_vectors(
+    exported: Exported, number: int, inner: str
+) -> None:
+    folder = exported(number) / inner
+    ours = open_exported(folder).embed(SENTENCES)
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(SENTENCES)
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+    tokens = BertTokenizer.from_pretrained(folder)(SENTENCES[:2], padding=True, return_tensors="pt")
+    states = BertModel.from_pretrained(folder)(**tokens)
+    pooled = {
+        MEAN: (states.last_hidden_state * tokens["attention_mask"][..., None]).sum(1)
+        / tokens["attention_mask"].sum(1)[:, None],
+        EACH_TASKS_OWN: states.last_hidden_state[:, 0],
+    }
+    if number in pooled:
+        np.testing.assert_allclose(ours[:2], pooled[number].detach().numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("number", [MEAN, POOLER, EACH_TASKS_OWN])
+def test_predictions_are_those_that_the_trial_stored(
+    trained: Trained, exported: Exported, number: int
+) -> None:
+    model = open_exported(exported(number))
+    for task in ("sst", "qqp", "sts"):
+        found = model.predict(task, examples(trained, task))
+        np.testing.assert_allclose(found, outputs(stored(trained.path, number, task)), atol=1e-5)
+
+
+def test_the_ensemble_is_the_reports_and_averages_what_its_members_stored(
+    trained: Trained, exported: Exported
+) -> None:
+    model = open_exported(exported("ensemble"))
+    ensembles = compute_tables(load(trained.path)).ensembles
+    assert len({number for one in ensembles.values() for number in one.members}) > 1
+    for task, one in ensembles.items():
+        expected = sum(
+            weight * outputs(stored(trained.path, number, task)) for number, weight in one.members.items()
+        )
+        np.testing.assert_allclose(model.predict(task, examples(trained, task)), expected, atol=1e-5)
+    with pytest.raises(UserError, match=r"holds \d models, each with vectors of its own; name one"):
+        model.embed(SENTENCES)
+
+
+def test_the_best_trial_is_exported_and_its_card_has_the_report_scores(
+    trained: Trained, exported: Exported
+) -> None:
+    folder = exported("best")
+    trials = load(trained.path).trials
+    best = trials.sort_values("score", ascending=False).iloc[0]
+    manifest = json.loads((folder / "minbert.json").read_text())
+    assert manifest["trials"] == [best["number"]]
+    assert {task: one["threshold"] for task, one in manifest["tasks"].items()} == {
+        "sst": None, "qqp": 0.5, "sts": None,
+    }  # fmt: skip
+    card = (folder / "README.md").read_text()
+    for task, kind in (("sst", "classification"), ("qqp", "binary"), ("sts", "regression")):
+        frame = stored(trained.path, int(best["number"]), task)
+        dev = {
+            half: frame[(frame["split"] == "dev") & (frame["half"] == half)] for half in ("select", "report")
+        }
+        values = [
+            float(metric(kind, outputs(rows), rows["label"].to_numpy(np.float64))) for rows in dev.values()
+        ]
+        (row,) = re.findall(rf"^\| {task} \|.*", card, re.MULTILINE)
+        assert f"| {values[0]:.3f} | {values[1]:.3f} | " in row
+        low, high = map(float, re.findall(r"(-?[\d.]+) to (-?[\d.]+)", row)[0])
+        assert low < values[1] < high
+    assert f"best select score {best['score']:.3f} of 3 complete trials (4 in all)" in card
+    assert "the bundled miniature" in card  # the encoder is
+    assert trained.sources.corpus.fingerprint in card
+    assert trained.sources.encoder.fingerprint in card
+    assert "Overlap of train, dev and test: sst" in card
+
+
+@pytest.mark.parametrize("trial", ["best", "ensemble"])
+def test_no_path_of_this_machine_leaves_it(trained: Trained, exported: Exported, trial: str) -> None:
+    texts = [file.read_bytes() for file in exported(trial).rglob("*") if file.is_file()]
+    assert not any(
+        str(trained.path.parent).encode() in text or str(CORPUS.parent).encode() in text for text in texts
+    )
+
+
+def test_the_configuration_in_the_folder_is_the_trials(trained: Trained, exported: Exported) -> None:
+    ours = load_config(exported(MEAN) / "config.yaml").model_dump(
+        exclude={"data": {"path"}, "encoder": {"path"}}
+    )
+    theirs = load_config(trained.path / "trials" / "00000" / "config.yaml")
+    assert ours == theirs.model_dump(exclude={"data": {"path"}, "encoder": {"path"}})
+
+
+def test_a_model_that_was_dropped_is_named_with_the_command_that_makes_it_again(
+    trained: Trained, copied: Path, export: Export, tmp_path: Path
+) -> None:
+    shutil.rmtree(copied / "trials" / "00000" / "best")
+    with pytest.raises(UserError) as refused:
+        export(MEAN, study=copied)
+    command = f"python -m minbert.train --config {copied}/trials/00000/config.yaml --out DIR"
+    assert f"0; make one again: {command} and name it with --made-again DIR" in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+    with pytest.raises(UserError, match="of another configuration or seed than trial 0"):
+        export(MEAN, "--made-again", str(trained.path / "trials" / "00001"), study=copied)
+    # The same run in the same folder layout; that training it again gives the same is tested where it is trained.
+    again = shutil.copytree(trained.path / "trials" / "00000", tmp_path / "again")
+    model = open_exported(export(MEAN, "--made-again", str(again), study=copied))
+    found = model.predict("sts", examples(trained, "sts"))
+    np.testing.assert_allclose(found, outputs(stored(copied, MEAN, "sts")), atol=1e-5)
+
+
+def spoil(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("trial", "damage", "says"),
+    [
+        (MEAN, lambda study: spoil(study / "trials/00000/best/heads.safetensors"), "damaged: heads.safetensors is not"),
+        (MEAN, lambda study: spoil(study / "trials/00000/best/encoder/model.safetensors"), "make it again: python"),
+        (EACH_TASKS_OWN, lambda study: (study / "trials/00002/best/qqp/checksums.json").unlink(), "is missing"),
+        (MEAN, lambda study: (study / "trials/00000/config.yaml").write_text("tasks: 3\n"), "config.yaml:1: tasks"),
+        (FAILED, lambda study: None, r"trial 3 is failed \(nan\): only trials that came to an end have a model"),
+        (17, lambda study: None, "no trial 17; its trials are 0 to 3"),
+        ("ensemble", lambda study: shutil.rmtree(study / "trials"), "no complete trial has stored predictions"),
+        ("best", lambda study: (study / "journal.log").unlink(), "trial folders are there, but journal.log is gone"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_exported_is_told_and_nothing_is_written(
+    copied: Path, export: Export, tmp_path: Path, trial: Any, damage: Callable[[Path], object], says: str
+) -> None:
+    damage(copied)
+    with pytest.raises(UserError, match=says):
+        export(trial, study=copied)
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--trial", "wurst", "--to", "new"), "--trial: 'wurst': best, ensemble or the number of a trial is needed"),
+        (("--trial", "99999999999", "--to", "new"), "best, ensemble or the number of a trial"),
+        (("--to", "full"), "--to full: there is something already; name a new or an empty folder"),
+        (("--to", "study/trials/00009"), "study/trials holds what the search writes"),
+        (("--to", "full/file"), "--to: 'full/file' is not a folder"),
+        (("--to", ""), "--to: it is empty"),
+        ((), "the following arguments are required: --to"),
+        (("--to", "new", "--made-again", "full"), "--made-again full: no run with a model"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...], says: str,
+) -> None:  # fmt: skip
+    (tmp_path / "study").symlink_to(trained.path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert command_line.run(lambda: main(["study", *arguments])) == 2
+    errors = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+\n", errors)
+    assert says in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "study"]
+    assert not (trained.path / "trials" / "00009").exists()
+
+
+@pytest.mark.parametrize("point", ["out.filled", "README.written"])
+def test_an_export_that_is_killed_leaves_nothing_that_looks_whole(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    (tmp_path / point).write_text("")
+    monkeypatch.setattr(failpoints, "_ARMED", str(tmp_path))
+    child = os.fork()
+    if not child:
+        export(MEAN)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert open_exported(export(MEAN)).tasks
+
+
+def test_what_somebody_else_puts_there_meanwhile_stays(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(content: object) -> str:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").write_text("theirs")
+        return "a card"
+
+    monkeypatch.setattr("trainables.export.card_text", meanwhile)
+    with pytest.raises(UserError, match="there is something already"):
+        export(MEAN)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs"]
+
+
+def test_a_changed_card_is_no_damage_but_a_changed_weight_is(export: Export) -> None:
+    folder = export(MEAN)
+    (folder / "README.md").write_text("My own words")
+    assert open_exported(folder).embed(SENTENCES).shape == (4, 96)
+    spoil(folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"damaged: model.safetensors is not what was written"):
+        open_exported(folder)
