@@ -1,7 +1,7 @@
 """The trials of an Optuna journal, read without a lock and without ever writing.
 
 A driver may be appending while we read, so the file is taken once as it stands and a
-torn last line is left out; Optuna's own file backend would create and lock files.
+torn last record is left out; Optuna's own file backend would create and lock files.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import UserError
-from minbert.journalled import impossible
-from minbert.sealed import unsealed_line
+from minbert.journalled import Damaged, impossible, records
 
 STUDY_NAME = "study"
 
@@ -26,12 +25,12 @@ class _Snapshot(BaseJournalBackend):
     """The records of a journal file as it stood at one moment."""
 
     def __init__(self, path: Path) -> None:
-        self._records = list(_records(path))
+        self._records = [record for _, record in records(path)]
         self.line = 0
         """Number of the line that was handed out last."""
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        for line, record in self._records[log_number_from:]:
+        for line, record in enumerate(self._records[log_number_from:], start=log_number_from + 1):
             self.line = line
             yield record
 
@@ -45,19 +44,23 @@ def read_trials(path: Path) -> list[FrozenTrial]:
     Trials that were abandoned while they were being asked are left out.
 
     Raises:
-        UserError: the journal cannot be read, a line before its last one is damaged, or what it says of a trial
+        UserError: the journal cannot be read, more than its last record is damaged, or what it says of a trial
             cannot be.
     """
-    if not path.exists():
-        return []
-    snapshot = _Snapshot(path)
+    try:
+        snapshot = _Snapshot(path)
+    except Damaged as damaged:
+        raise UserError(
+            f"{damaged}, and nothing after it can be relied on; bring the file back from a copy, or take over what "
+            "stands before it: python -m trainables.search --fork NEW"
+        ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the journal storage is stable; its warnings are noise to a reader
         try:
             trials = _trials(JournalStorage(snapshot))
         except Exception as error:  # the storage checks no record: what lacks a field may raise anything
             raise UserError(
-                f"{path}: line {snapshot.line} is damaged (it lacks what a journal record holds: {error!r})"
+                f"{path}:{snapshot.line}: damaged (not a record of Optuna's: {error!r})"
             ) from None
     for trial in trials:
         complete = trial.state is TrialState.COMPLETE
@@ -73,23 +76,3 @@ def _trials(storage: JournalStorage) -> list[FrozenTrial]:
             kept = [trial for trial in found if not trial.user_attrs.get("abandoned")]
             return sorted(kept, key=lambda trial: trial.number)
     return []
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The whole records with the numbers of their lines."""
-    try:
-        whole = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    *lines, rest = whole.split(b"\n")  # what follows the last newline is still being written
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = unsealed_line(line)
-        except ValueError:
-            record = None
-        if record is not None and "op_code" in record:
-            yield number, record
-        elif number < len(lines):
-            raise UserError(f"{path}: line {number} is damaged (not a journal record)")
-    if b"\0" in rest and len(rest) > max(map(len, lines), default=0):
-        raise UserError(f"{path}: line {len(lines) + 1} is damaged (zeros in the place of records)")

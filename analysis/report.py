@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +22,13 @@ from analysis.provenance import bundled_warning, lost_journal
 from analysis.sections import report_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, markdown_table, summary_tables
-from minbert.command_line import EXIT_USER, Parser, nameable, run
+from minbert.command_line import EXIT_USER, Parser, nameable, refuse_unwritable, run
 from minbert.durable import publish_folder, settle_folder, write_text
 from minbert.errors import UserError
+from minbert.leftovers import clear_abandoned_of
 from minbert.strangers import refuse_link_out
 
-__all__ = ["main", "summary_tables", "write_report"]
+__all__ = ["main", "place_report", "summary_tables", "write_report"]
 
 PICTURES = "report_pictures"
 _TEXTS = ("report.md", "report.html")
@@ -40,6 +41,7 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     Raises:
         UserError: the study is damaged or ``out`` cannot be written.
     """
+    refuse_unwritable(out, str(out))
     for name in (*_TEXTS, PICTURES):
         refuse_link_out(out / name, out)
     tables = compute_tables(study)
@@ -57,21 +59,31 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
         "report.md": _template("report.md.j2", autoescape=False).render(context),
         "report.html": _template("report.html.j2", autoescape=True).render(context),
     }
+    place_report(out, texts, {f"{each.name}.png": each.data for one in sections for each in one.pictures})
+    markdown, page = (out / name for name in texts)
+    return markdown, page
+
+
+def place_report(out: Path, texts: Mapping[str, str], pictures: Mapping[str, bytes]) -> None:
+    """Put the files of a report in place of an earlier one's, and clear what a killed command left of them.
+
+    Raises:
+        UserError: ``out`` cannot be written.
+    """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         settle_folder(out / PICTURES)
         with publish_folder(out / PICTURES, sealed=False) as folder:
-            for picture in (picture for section in sections for picture in section.pictures):
-                (folder / f"{picture.name}.png").write_bytes(picture.data)
+            for name, data in pictures.items():
+                (folder / name).write_bytes(data)
         for name, text in texts.items():
+            clear_abandoned_of(out / name)
             write_text(out / name, text)
     except OSError as error:
         if made:
             _leave_no_trace(out, made)
         raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}") from None
-    markdown, page = (out / name for name in texts)
-    return markdown, page
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,8 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.journal import read_trials
+from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
 from minbert.errors import UserError
+from minbert.object_store import is_url
 from minbert.strangers import refuse_irregular, refuse_irregular_below
 from minbert.yaml_dialect import read_record
 
@@ -88,6 +90,7 @@ class Study:
         self.damaged: dict[Path, str] = {}
         """Files of trials that were asked for and cannot be used, with the reason: predictions count as not stored,
         of a history the epochs in question are left out."""
+        self._unknown: list[str] = []  # folders of trials that the journal does not know, or not whole
         self._ends_otherwise = set[int]()  # than the journal says, as far as histories were read
 
     @property
@@ -124,7 +127,11 @@ class Study:
     @cached_property
     def _told(self) -> list[FrozenTrial]:
         """What the journal says of the trials."""
-        return read_trials(self.path / "journal.log")
+        folders = {folder.name for folder in self.path.glob("trials/[0-9]*") if folder.name.isdigit()}
+        told = read_trials(self.path / "journal.log")  # after its folders: a trial is noted before it has one
+        known = {trial.number for trial in told if trial.user_attrs.get("config_id")}
+        self._unknown = sorted(name for name in folders if told and int(name) not in known)
+        return told
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -171,8 +178,12 @@ class Study:
 
     @property
     def damage(self) -> list[str]:
-        """One line a damaged file that was met."""
-        return [f"{file}: {reason}; left out" for file, reason in sorted(self.damaged.items())]
+        """One line a damaged file that was met, and one for all trials whose account is lost."""
+        lines = [f"{file}: {reason}; left out" for file, reason in sorted(self.damaged.items())]
+        if self._unknown:
+            named = f"{', '.join(self._unknown[:3])}{' …' * (len(self._unknown) > 3)}"
+            lines.append(f"{self.path / 'trials'}: {named}: not in journal.log, which lost its end; left out")
+        return lines
 
     def trial_folder(self, number: int) -> Path:
         return self.path / "trials" / f"{number:05d}"
@@ -229,6 +240,8 @@ class Study:
 
     def _epochs(self, number: int) -> Iterator[dict[str, Any]]:
         file = self.history_file(number)
+        if f"{number:05d}" in self._unknown:
+            return
         if number in self._ended and not self._is_gone(number) and not file.exists():
             self.damaged[file] = "is gone"
         epochs = list(read_epochs(file, self._run_names.get(number, "")))
@@ -293,12 +306,13 @@ class Study:
 
 
 def load(path: str | Path) -> Study:
-    """Open the study folder at ``path``.
+    """Open the study folder at ``path``, or the copy of a study in an object store that a URL names.
 
     Raises:
         UserError: no such folder, not a study folder, made by a newer version, or damaged.
+        OSError: the object store is away.
     """
-    folder = Path(path)
+    folder = fetch_study(str(path)) if is_url(str(path)) else Path(path)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     file = folder / "study.yaml"

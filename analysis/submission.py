@@ -12,8 +12,10 @@ import yaml
 
 from analysis.scoring import Floats
 from analysis.study import Study, TaskInfo
+from minbert.command_line import refuse_unwritable
 from minbert.durable import publish_folder
 from minbert.errors import UserError
+from minbert.leftovers import clear_abandoned_of
 from minbert.measures import predicted_classes
 
 _NAMES = {
@@ -110,7 +112,7 @@ def refuse_used(out: Path) -> None:
     """Refuse a folder that holds something.
 
     Raises:
-        UserError: ``out`` is a file or a folder that is not empty.
+        UserError: ``out`` is a file, a folder that is not empty, or one that cannot be made or written.
     """
     try:
         used = out.exists() and (not out.is_dir() or any(out.iterdir()))
@@ -118,6 +120,7 @@ def refuse_used(out: Path) -> None:
         raise UserError(f"--out {out}: {error.strerror}") from None
     if used:
         raise UserError(f"--out {out}: there is something already; name a new or an empty folder")
+    refuse_unwritable(out, f"--out {out}")
 
 
 def publish(out: Path, files: Mapping[str, str]) -> None:
@@ -128,6 +131,7 @@ def publish(out: Path, files: Mapping[str, str]) -> None:
     """
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned_of(out.absolute())
         with publish_folder(out.absolute(), sealed=False) as folder:
             for name, text in files.items():
                 (folder / name).parent.mkdir(exist_ok=True)

@@ -13,7 +13,8 @@ import functools
 import io
 import tempfile
 import time
-from collections import Counter, deque
+import warnings
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ from trainables.study import make_folder, pinned_sources
 from trainables.study_description import described_plan, described_study
 
 _PINNED = {"device": "cpu", "precision": "fp32", "threads": 1}
-_HEAD = "trials  ask ms  result ms  tell ms  journal ms  models ms  progress ms  sum ms  trials/s  MB"
+_HEAD = "trials  ask ms  result ms  tell ms  journal ms  models ms  progress ms  sum ms  CPU ms  trials/s  MB"
 _TARGET = 1.25
 """A last window that costs so much more than the first full one is growing."""
 
@@ -47,7 +48,7 @@ _TARGET = 1.25
 class Stopwatch:
     """Seconds by what they went to; of what is inside another, such as the journal, both are counted."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def counting(self, what: str) -> Iterator[None]:
@@ -76,10 +77,11 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Window:
-    """Milliseconds of the driver a trial, between two marks."""
+    """Milliseconds of the driver a trial, between two marks; ``cpu`` of them it computed, which other work changes little."""
 
     trials: int
     by_part: dict[str, float]
+    cpu: float
 
     @property
     def total(self) -> float:
@@ -92,7 +94,14 @@ class Window:
         widths = (6, 9, 7, 10, 9, 11)
         cells = [f"{self.by_part.get(part, 0):{width}.1f}" for part, width in zip(parts, widths, strict=True)]
         return "  ".join(
-            [f"{self.trials:6}", *cells, f"{self.total:6.1f}", f"{1000 / self.total:8.1f}", f"{memory:.0f}"]
+            [
+                f"{self.trials:6}",
+                *cells,
+                f"{self.total:6.1f}",
+                f"{self.cpu:6.1f}",
+                f"{1000 / self.total:8.1f}",
+                f"{memory:.0f}",
+            ]
         )
 
 
@@ -105,19 +114,20 @@ def account(study: Path, space: Space, slots: int, marks: Sequence[int] = MARKS)
         slots: trials that are open at a time.
         marks: numbers of ended trials.
     """
-    watch, windows, before = Stopwatch(), list[Window](), Counter[str]()
+    watch, windows, before = Stopwatch(), list[Window](), dict[str, float]()
     with ExitStack() as stack:
         for what, method in (("ask", "next"), ("result", "report"), ("tell", "finish")):
             stack.enter_context(watch.watching(Ledger, method, what))
         stack.enter_context(watch.watching(journal._SealedBackend, "append_logs", "journal"))
         ledger, models, progress = _open(study, space)
         stack.enter_context(progress)
+        cpu = time.process_time()
         for ended in _trials(ledger, models, progress, watch, slots):
             if ended in marks or ended == ledger.target:
                 since = ended - (windows[-1].trials if windows else 0)
-                spent = {what: 1000 * (s - before[what]) / since for what, s in watch.seconds.items()}
-                windows.append(Window(ended, spent))
-                before = Counter(watch.seconds)
+                spent = {what: 1000 * (s - before.get(what, 0)) / since for what, s in watch.seconds.items()}
+                windows.append(Window(ended, spent, 1000 * (time.process_time() - cpu) / since))
+                before, cpu = dict(watch.seconds), time.process_time()
                 print(windows[-1].row(_memory()), flush=True)
     return windows
 
@@ -215,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     space = load_space(options.space).fix("search.trials", options.trials)
     space = space.fix("search.sampler", options.sampler)
+    warnings.filterwarnings("ignore")  # as the search's command line does
     with tempfile.TemporaryDirectory() as folder:
         if options.part == "slots":
             print(

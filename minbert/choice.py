@@ -24,10 +24,14 @@ from minbert.config import TrainConfig
 from minbert.durable import publish_folder, settle_folder, write_text
 from minbert.evaluation import PARTS, Evaluation, Evaluator, score
 from minbert.model import MultitaskModel
-from minbert.sealed import is_intact
+from minbert.sealed import damage, is_intact
 
 Chosen = dict[str, Any]
 """``epoch``, ``select``, ``report``, ``dev``, ``measures``, ``constant``; with a choice by task ``epochs`` too."""
+
+
+class Damaged(Exception):
+    """What was kept of an earlier epoch is not what was written."""
 
 
 class Choice:
@@ -52,8 +56,7 @@ class Choice:
 
     def is_intact(self) -> bool:
         """Whether what is kept is what was written."""
-        kept = {self._model_folder(task) for task in self._config.tasks} | {self._folder / "predictions"}
-        return all(is_intact(folder, self._run) for folder in kept)
+        return all(is_intact(folder, self._run) for folder in self._kept())
 
     def evaluate(
         self, model: MultitaskModel, evaluator: Evaluator, epoch: int, earlier: Chosen | None
@@ -64,6 +67,9 @@ class Choice:
             model, evaluator: what is scored, and on what.
             epoch: its number, from 1.
             earlier: what counted before it.
+
+        Raises:
+            Damaged: what goes on to count for other tasks is.
         """
         evaluation = evaluator.between_epochs(model) if evaluator.partial else evaluator.evaluate(model)
         better = self._better(evaluation.parts["select"], earlier)
@@ -80,7 +86,13 @@ class Choice:
         return evaluation, chosen
 
     def predict_test(self, model: MultitaskModel, evaluator: Evaluator) -> None:
-        """Add predictions for the test splits to the stored ones; leaves the chosen weights in the model."""
+        """Add predictions for the test splits to the stored ones; leaves the chosen weights in the model.
+
+        Raises:
+            Damaged: what is kept is.
+        """
+        for folder in self._kept():
+            self._check(folder)
         frames: dict[str, pd.DataFrame] = {}
         for task in self._config.tasks:
             if self._config.checkpoint == "task" or not frames:
@@ -133,6 +145,8 @@ class Choice:
 
     def _save_predictions(self, evaluator: Evaluator, evaluation: Evaluation, better: list[str]) -> None:
         stored = self._folder / "predictions"
+        if len(better) < len(evaluation.predictions):
+            self._check(stored)
         with publish_folder(stored, of=self._run) as temporary:
             for task, values in evaluation.predictions.items():
                 name = f"{task}.parquet"
@@ -140,6 +154,14 @@ class Choice:
                     _store(evaluator.frame(task, "dev", values), temporary / name)
                 else:
                     shutil.copyfile(stored / name, temporary / name)
+
+    def _check(self, folder: Path) -> None:
+        if wrong := damage(folder, of=self._run):
+            raise Damaged(f"{folder}: {wrong}")
+
+    def _kept(self) -> list[Path]:
+        models = {self._model_folder(task) for task in self._config.tasks}
+        return [*sorted(models), self._folder / "predictions"]
 
     def _model_folder(self, task: str) -> Path:
         best = self._folder / "best"

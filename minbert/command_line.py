@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import math
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from minbert.errors import UserError
-from minbert.storage import failure, told
+from minbert.errors import UserError, cut
+from minbert.storage import failure, forbidden, told
 
 STORAGE_ADVICE = (
     "what was finished is kept; bring the storage back or make room, and give the same command again"
@@ -24,11 +26,14 @@ _MOST = 10**9
 _LONGEST_NAME = 255
 """Bytes of a file's name that every file system takes."""
 _SHOWN = 60
+_LONGEST_MESSAGE = 500
+"""Characters of what argparse says, which repeats the argument."""
 
 
 def run(main: Callable[[], int]) -> int:
     """Run a command line; a user's mistake becomes ``error: …`` on stderr and exit code 2."""
     warnings.filterwarnings("ignore")
+    _print_whatever_comes()
     try:
         code = main()
         sys.stdout.flush()
@@ -51,6 +56,9 @@ def run(main: Callable[[], int]) -> int:
             return EXIT_USER
         stored = failure(error)
         if stored is None:
+            if refused := forbidden(error):
+                print(f"error: {told(refused)}", file=sys.stderr)
+                return EXIT_USER
             raise
         print(f"error: {told(stored)}; {STORAGE_ADVICE}", file=sys.stderr)
         _discard_output()
@@ -61,7 +69,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, as everywhere here."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")
+        raise UserError(f"{cut(message, _LONGEST_MESSAGE)} (see --help)")
 
 
 def whole_number(least: int, most: int = _MOST) -> Callable[[str], int]:
@@ -108,6 +116,26 @@ def folder(text: str) -> Path:
     return path
 
 
+def refuse_unwritable(out: Path, said: str) -> None:
+    """Refuse a place for results in which nothing can be made, before any work is done for them.
+
+    Args:
+        out: a folder, which need not exist yet.
+        said: how to call it.
+
+    Raises:
+        UserError: it is no folder, lies below a file, or may not be written.
+    """
+    there = next(each for each in (out.absolute(), *out.absolute().parents) if os.path.lexists(each))
+    if not there.is_dir():
+        which = "not a folder" if there == out.absolute() else f"cannot be written: {there} is not a folder"
+        raise UserError(f"{said}: {which}")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise UserError(f"{said}: cannot be written: {error.strerror}") from None
+
+
 def nameable(text: str) -> str:
     """The type of an option that names a file or a folder: no name on the way is longer than file systems take."""
     if not text:
@@ -117,6 +145,13 @@ def nameable(text: str) -> str:
             reason = f"has {len(os.fsencode(name))} bytes, and a file's name has at most {_LONGEST_NAME}"
             raise argparse.ArgumentTypeError(f"{_cut(name)} {reason}")
     return text
+
+
+def _print_whatever_comes() -> None:
+    """Let a terminal that knows few characters show ``?`` for the others."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # tests put others in their place
+            stream.reconfigure(errors="replace")
 
 
 def _cut(text: str) -> str:

@@ -19,6 +19,11 @@ def did_you_mean(value: object, allowed: Iterable[object]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
+def cut(text: str, longest: int = 80) -> str:
+    """A text of the user's, cut to fit a message."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 class Interrupted(Exception):
     """A trial was asked to end; it goes on from what it kept."""
 

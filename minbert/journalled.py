@@ -1,15 +1,86 @@
-"""What a study's journal can say of a trial: whole records of it may still hold what no search has written."""
+"""What all readers of a study's journal refuse: records that are damaged, and whole ones that no search has written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from minbert.errors import UserError
+from minbert.sealed import unsealed_line
+
 _SHOWN = 60
+_LONGEST = 2**20
+"""Bytes that no record comes near."""
+_FIELDS = (
+    ("study_name", "directions"),
+    ("study_id",),
+    ("study_id", "user_attr"),
+    ("study_id", "system_attr"),
+    ("study_id", "datetime_start"),
+    ("trial_id", "param_name", "param_value_internal", "distribution"),
+    ("trial_id", "state", "values"),
+    ("trial_id", "step", "intermediate_value"),
+    ("trial_id", "user_attr"),
+    ("trial_id", "system_attr"),
+    (),
+)
+"""What Optuna's records hold, by their op_code."""
 _TEXTS = ("config_id", "cause", "message")
-_WHOLE = ("replicate", "seed", "best_epoch", "epochs", "attempts", "forked_from", "copied_from")
+_WHOLE = (
+    "replicate",
+    "seed",
+    "best_epoch",
+    "epochs",
+    "attempts",
+    "forked_from",
+    "copied_from",
+    "stops_after",
+)
 _NUMBERS = ("cost_paid", "cost_alone")
 _MAYBE_NONE = ("cause", "message", "best_epoch")
+
+
+class Damaged(Exception):
+    """More of a journal is damaged than its last record; which line, and how."""
+
+
+def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a journal and their lengths in bytes, without a last one that is torn or damaged.
+
+    A search may be writing that one just now. A journal that is not there has none.
+
+    Raises:
+        UserError: the journal cannot be read.
+        Damaged: another record is damaged, what is damaged at the end may have been more than one, or nothing whole
+            is left beside trials.
+    """
+    longest, lines = 0, _lines(path)
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _record(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise Damaged(f"{path}:{number}: damaged ({error})") from None
+            if not begins_a_record(line) and len(line) > longest:
+                raise Damaged(f"{path}:{number}: damaged (more than the last record)") from None
+            if number == 1 and any(path.parent.glob("trials/[0-9]*")):
+                raise Damaged(f"{path}:1: damaged (no whole record is left)") from None
+            return
+        longest = max(longest, len(line))
+        yield len(line), record
+
+
+def begins_a_record(line: bytes) -> bool:
+    """Whether a damaged last line can be one record, torn or changed: it is text, and no second one begins in it."""
+    text = line.rstrip(b"\n")
+    return (
+        text.startswith(b"{")
+        and len(text) <= _LONGEST
+        and min(text) >= ord(" ")
+        and text.count(b'"op_code"') <= 1
+    )
 
 
 def impossible(
@@ -34,6 +105,34 @@ def impossible(
         if not _is_possible(name, value):
             return f"its {name} is {_cut(value)}"
     return ""
+
+
+def _lines(path: Path) -> list[bytes]:
+    if path.is_dir():
+        raise UserError(
+            f"{path}: is a folder where the study's journal should be; bring the file back from a copy"
+        )
+    try:
+        return list(io.BytesIO(path.read_bytes())) if path.is_file() else []
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """The record of a line.
+
+    Raises:
+        ValueError: it is torn or damaged, or Optuna would not take it for one of its own.
+    """
+    if not line.endswith(b"\n"):
+        raise ValueError("torn")
+    record = unsealed_line(line.rstrip(b"\n"))
+    kind = record.get("op_code")
+    if not isinstance(kind, int) or not 0 <= kind < len(_FIELDS):
+        raise ValueError("not a record")
+    if missing := [name for name in ("worker_id", *_FIELDS[kind]) if name not in record]:
+        raise ValueError(f"the record lacks {missing[0]}")
+    return record
 
 
 def _is_possible(name: str, value: Any) -> bool:

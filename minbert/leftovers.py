@@ -12,11 +12,13 @@ import secrets
 import shutil
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 _DAY = 86400.0
-_OURS = re.compile(r"\..+\.[A-Za-z0-9-]+\.[0-9]+\.[0-9a-f]{8}\.(tmp|old)", re.DOTALL)
+_MARK = r"\.[A-Za-z0-9-]+\.[0-9]+\.[0-9a-f]{8}\.(tmp|old)"
+_OURS = re.compile(rf"\..+{_MARK}", re.DOTALL)
 """Names that :func:`beside` makes; whatever else is hidden there is somebody's own."""
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 
@@ -37,10 +39,13 @@ def clear_abandoned(folder: Path) -> None:
 
     Of this host, that is what belongs to no living process; of others, what is older than a day.
     """
-    for unfinished in _unfinished(folder):
-        with suppress(FileNotFoundError):  # its process has just finished it
-            if _is_abandoned(unfinished):
-                _remove(unfinished)
+    _clear(_unfinished(folder))
+
+
+def clear_abandoned_of(target: Path) -> None:
+    """Remove what was left half done of one file or folder, as :func:`clear_abandoned` does of all in a folder."""
+    named = re.compile(rf"\.{re.escape(target.name)}{_MARK}", re.DOTALL)
+    _clear(path for path in _unfinished(target.parent) if named.fullmatch(path.name))
 
 
 def is_ours(path: Path) -> bool:
@@ -50,6 +55,13 @@ def is_ours(path: Path) -> bool:
 
 def _unfinished(folder: Path) -> list[Path]:
     return [path for path in folder.glob(".*") if is_ours(path)]
+
+
+def _clear(entries: Iterable[Path]) -> None:
+    for unfinished in entries:
+        with suppress(FileNotFoundError):  # its process has just finished it
+            if _is_abandoned(unfinished):
+                _remove(unfinished)
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -62,7 +74,7 @@ def _is_abandoned(path: Path) -> bool:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has such a number
         return False
     except PermissionError:  # another user's
         pass

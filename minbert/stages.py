@@ -31,7 +31,8 @@ from minbert.storage import failure as storage_failure
 from minbert.storage import is_of_storage
 from minbert.yaml_dialect import shorten
 
-_FAILURE = ".failure.json"
+FAILURE = ".failure.json"
+"""How the name of a failure of a stage ends."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class LocalStageStore:
         return removed
 
     def _failure_file(self, key: str) -> Path:
-        return self.folder / f"{key}{_FAILURE}"
+        return self.folder / f"{key}{FAILURE}"
 
     def _publish(self, key: str, state: StageState) -> None:
         def stays() -> bool:  # the same state, published by somebody else at the same moment
@@ -203,7 +204,7 @@ def refuse_other_folder(folder: Path, said: str) -> None:
     """
     for entry in sorted(folder.glob("[!.]*")):
         is_stage = _is_sealed(entry) or (entry / "state.safetensors").exists()
-        if not (is_stage or entry.name.endswith(_FAILURE)):
+        if not (is_stage or entry.name.endswith(FAILURE)):
             known = "name a new folder, an empty one, or one that only holds stages"
             raise UserError(f"{said} {folder}: {shorten(entry.name)} is not a stage: {known}")
 

@@ -47,6 +47,12 @@ def failure(error: BaseException) -> OSError | None:
     return None
 
 
+def forbidden(error: BaseException) -> PermissionError | None:
+    """The refusal of a file or folder that an error is or comes from: it is another user's, or made immutable."""
+    refusals = (each for each in _origins(error) if isinstance(each, PermissionError) and each.filename)
+    return next(refusals, None)
+
+
 def is_away(folder: Path) -> bool:
     """Whether a folder that was there cannot be found now: its storage is not mounted, or does not answer."""
     try:

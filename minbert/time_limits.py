@@ -6,7 +6,6 @@ into the trial's folder and ends the process. Between steps the loop looks at th
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import NoReturn
 
 from minbert.durable import write_text
 from minbert.errors import Interrupted, TrainingFailure
+from minbert.sealed import sealed_line, unsealed_line
 
 TIMEOUT = "timeout.json"
 _EXIT_CODE = 3  # that of a failed run
@@ -108,10 +108,11 @@ class Watchdog:
     Args:
         clock: what it watches.
         folder: where it leaves its note for :func:`read_timeout`.
+        run: names the run (:func:`minbert.canonical.run_name`), whose note it is.
     """
 
-    def __init__(self, clock: Clock, folder: Path) -> None:
-        self._clock, self._folder = clock, folder
+    def __init__(self, clock: Clock, folder: Path, run: str) -> None:
+        self._clock, self._folder, self._run = clock, folder, run
         self._over = threading.Event()
         limits = [limit for limit in (clock.limits.step, clock.limits.epoch) if limit is not None]
         self._pause = min(max(min(limits, default=0.0) / 20, 0.02), 5.0)
@@ -137,6 +138,7 @@ class Watchdog:
     def _end(self, limit: float, what: str, doing: tuple[str, int] | None) -> NoReturn:
         message = self._clock.complaint(limit, what)
         note = {
+            "of": self._run,
             "cause": "timeout",
             "message": message,
             "stage": self._clock.stage,
@@ -144,24 +146,26 @@ class Watchdog:
             "doing": None if doing is None else list(doing),
             "limit": limit,
         }
-        writer = threading.Thread(
-            target=write_text, args=(self._folder / TIMEOUT, json.dumps(note)), daemon=True
-        )
+        line = sealed_line(note).decode()
+        writer = threading.Thread(target=write_text, args=(self._folder / TIMEOUT, line), daemon=True)
         writer.start()
         writer.join(_PATIENCE_SECONDS)
         os.write(2, f"failed (timeout): {message}\n".encode())
         os._exit(_EXIT_CODE)
 
 
-def read_timeout(folder: Path) -> TrainingFailure | None:
-    """What ended the last run in a trial's folder, if that was a time limit; :meth:`Trial.run` forgets it."""
+def read_timeout(folder: Path, run: str) -> TrainingFailure | None:
+    """What ended the last run in a trial's folder, if that was a time limit; :meth:`Trial.run` forgets it.
+
+    Args:
+        folder: the trial's.
+        run: names the run; a damaged note, and one of another run, say nothing of it.
+    """
     try:
-        note = json.loads((folder / TIMEOUT).read_text(encoding="utf-8"))
-        return TrainingFailure("timeout", str(note["message"]))
-    except FileNotFoundError:
+        note = unsealed_line((folder / TIMEOUT).read_bytes())
+    except (FileNotFoundError, ValueError):
         return None
-    except (ValueError, KeyError, TypeError):
-        return TrainingFailure("timeout", f"a time limit was exceeded; {TIMEOUT} is damaged")
+    return TrainingFailure("timeout", str(note.get("message"))) if note.get("of") == run else None
 
 
 def forget_timeout(folder: Path) -> None:

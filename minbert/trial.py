@@ -18,7 +18,7 @@ from torch import Tensor
 
 from minbert.canonical import run_name
 from minbert.checkpoint import EncoderFiles
-from minbert.choice import Choice
+from minbert.choice import Choice, Damaged
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.devices import compute
@@ -63,6 +63,7 @@ class Trial:
     Attributes:
         found: history records there were when :meth:`run` began; it yields these first.
         before_writing: is called before an epoch is kept; a worker that was given up does not return from it.
+        kept: is called after an epoch, or a state inside one, was kept: whoever copies the folder elsewhere does so now.
         asked_to_end: whether to keep what is done and end; asked at every step.
         patience: seconds to wait for another process that holds the folder.
     """
@@ -87,6 +88,7 @@ class Trial:
         self._checkpoint_every, self._last_checkpoint = checkpoint_every, time.monotonic()
         self.found = 0
         self.before_writing: Callable[[], None] = lambda: None
+        self.kept: Callable[[], None] = lambda: None
         self.asked_to_end: Callable[[], bool] = lambda: False
         self.patience: float = _PATIENCE_SECONDS
 
@@ -100,7 +102,7 @@ class Trial:
         """
         with exclusive(self._folder / ".lock", self.patience), self._guarded():
             self._store_config()
-            self._log.before_writing = self.before_writing
+            self._log.before_writing, self._log.kept = self.before_writing, self.kept
             self._clock.asked_to_end = self.asked_to_end
             name, stage = self.config.running_stages()[-1]
             resume = self._log.open(name, stage.last_epoch, resumable=not self._splits.damaged)
@@ -108,7 +110,7 @@ class Trial:
             self.found = len(self._log.records)
             yield from list(self._log.records)
             if not self.finished:
-                yield from self._go_on(resume)
+                yield from self._go_on_or_start_over(resume)
 
     def _store_config(self) -> None:
         """Whatever stood there was not what this folder trains from now on."""
@@ -122,7 +124,7 @@ class Trial:
         """Watch the clock, and say where memory ran out beside training and scoring that it did."""
         self._splits = MemorySplits(self._folder, self._run, self.before_writing)
         forget_timeout(self._folder)
-        watchdog = Watchdog(self._clock, self._folder)
+        watchdog = Watchdog(self._clock, self._folder, self._run)
         try:
             yield
         except Exception as error:
@@ -131,6 +133,24 @@ class Trial:
             raise TrainingFailure("oom", f"out of memory: {first_line(error)}") from None
         finally:
             watchdog.stop()
+
+    def _go_on_or_start_over(self, resume: Checkpoint | None) -> Iterator[Record]:
+        """Train to the end; once from the beginning where files of the trial are damaged meanwhile.
+
+        Epochs are yielded once: those that are trained again come out the same.
+        """
+        try:
+            yield from self._go_on(resume)
+            return
+        except Damaged:
+            self._folder.stat()  # what is gone as a whole is not damaged, and may come back
+        told = {_place(record) for record in self._log.records}
+        self.before_writing()
+        self._log.start_over()
+        try:
+            yield from (record for record in self._go_on(None) if _place(record) not in told)
+        except Damaged as damage:
+            raise TrainingFailure("damaged", f"{damage}, also after the trial was started over") from None
 
     def _go_on(self, resume: Checkpoint | None) -> Iterator[Record]:
         model = self._new_model()
@@ -255,6 +275,10 @@ class Trial:
             if "geometry" not in record:
                 record["geometry"] = evaluator.geometry(model)
         self._note_evaluation(record, begin)
+
+
+def _place(record: Record) -> tuple[str, int]:
+    return record["stage"], record["epoch"]
 
 
 def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:

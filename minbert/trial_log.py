@@ -56,12 +56,14 @@ class TrialLog:
     Attributes:
         records: the epochs noted so far.
         before_writing: is called before an epoch is noted.
+        kept: is called after an epoch was noted, or a state inside one was kept.
     """
 
     def __init__(self, folder: Path, run: str, choice: Choice) -> None:
         self._folder, self._run, self._choice = folder, run, choice
         self.records: list[Record] = []
         self.before_writing: Callable[[], None] = lambda: None
+        self.kept: Callable[[], None] = lambda: None
 
     def open(self, stage: str, last_epoch: int, resumable: bool = True) -> Checkpoint | None:
         """Read what is there, mended where a crash or damage left something half done.
@@ -79,26 +81,35 @@ class TrialLog:
         try:
             self.records = read_json_lines(self._folder / "history.jsonl")
         except ValueError:
-            self._start_over()
+            self.start_over()
             return None
         if any(record.get("of") != self._run for record in self.records):
-            self._start_over()
+            self.start_over()
             return None
         if not self.has(stage, last_epoch) and resumable:
             return self._checkpoint()
         if not self.has(stage, last_epoch) or not self._choice.is_intact():
-            self._start_over()
+            self.start_over()
         return None
 
     def has(self, stage: str, epoch: int) -> bool:
         """Whether an epoch of a stage is noted."""
         return any((record["stage"], record["epoch"]) == (stage, epoch) for record in self.records)
 
+    def start_over(self) -> None:
+        """Drop all that was done."""
+        self.records.clear()
+        (self._folder / "history.jsonl").unlink(missing_ok=True)
+        reach("history.dropped")
+        for name in ("checkpoint", "best", "predictions"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+
     def add(self, record: Record) -> None:
         """Note an epoch: from here on it counts."""
         self.before_writing()
         append_json(self._folder / "history.jsonl", record)
         self.records.append(record)
+        self.kept()
 
     def save(self, model: MultitaskModel, trainer: StageTrainer, record: Record) -> None:
         """Keep the state after an epoch that will be noted next."""
@@ -123,6 +134,7 @@ class TrialLog:
             {**trainer.state(), **losses},
             {**place, "noted": len(self.records), "record": last, "unfinished": unfinished.facts()},
         )
+        self.kept()
 
     def _save(self, model: MultitaskModel, state: dict[str, Tensor], manifest: dict[str, Any]) -> None:
         with publish_folder(self._folder / "checkpoint", of=self._run) as temporary:
@@ -136,13 +148,13 @@ class TrialLog:
         """
         folder = self._folder / "checkpoint"
         if not is_intact(folder, self._run):
-            self._start_over()
+            self.start_over()
             return None
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         record, missing = manifest["record"], manifest["noted"] - len(self.records)
         chosen = record is not None and "chosen" in record
         if missing not in (0, 1) or (chosen and not self._choice.is_intact()):
-            self._start_over()
+            self.start_over()
             return None
         weights, state = split_prefixed(load_file(folder / "state.safetensors"))
         if missing:
@@ -151,13 +163,6 @@ class TrialLog:
         unfinished, moments = _unfinished(manifest.get("unfinished"), state)
         place = manifest["stage"], manifest["epoch"], manifest["step"]
         return Checkpoint(*place, weights, moments, unfinished)
-
-    def _start_over(self) -> None:
-        self.records.clear()
-        (self._folder / "history.jsonl").unlink(missing_ok=True)
-        reach("history.dropped")
-        for name in ("checkpoint", "best", "predictions"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
 
 
 def _unfinished(

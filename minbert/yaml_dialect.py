@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from minbert.errors import UserError
+from minbert.errors import UserError, cut
 from minbert.strangers import refuse_irregular
 
 MAX_BYTES = 500_000
@@ -148,8 +148,7 @@ def dump_yaml(data: Any) -> str:
 
 def shorten(value: object) -> str:
     """Repr of a value, cut to fit a message of one line."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return cut(repr(value))
 
 
 def join(prefix: str, path: str) -> str:
@@ -172,7 +171,9 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             problem = ": ".join(part for part in (error.context, error.problem) if part)
-            raise self._error((mark.line if mark else 0) + 1, f"not valid YAML: {problem}") from None
+            raise self._error(
+                (mark.line if mark else 0) + 1, f"not valid YAML: {cut(problem, 200)}"
+            ) from None
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             raise self._error(
@@ -207,7 +208,7 @@ class _Reader:
             except (ValueError, KeyError):
                 kind = node.tag.removeprefix(_TAG)
                 raise self._error(line, f"{shorten(node.value)} is not a valid {kind}") from None
-        raise self._error(line, f"the tag {node.tag!r} is not allowed here; write plain values")
+        raise self._error(line, f"the tag {shorten(node.tag)} is not allowed here; write plain values")
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}

@@ -38,6 +38,8 @@ __all__ = [
     "read_yaml",
     "shorten",
 ]
+_NEAREST_SOUGHT = 20
+"""The nearest allowed value is looked for in so many problems of a file; thousands would take seconds."""
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -104,7 +106,7 @@ def problems(
     """List the refusals, one a path."""
     found: dict[str, Problem] = {}
     for entry in error.errors(include_url=False):
-        problem = _problem(entry, schema)
+        problem = _problem(entry, schema, with_nearest=len(found) < _NEAREST_SOUGHT)
         earlier = found.get(problem.path)
         if earlier is None:
             found[problem.path] = problem
@@ -139,7 +141,7 @@ def _is_record(document: Document) -> bool:
     return bool(pinned) and document.data.keys() >= TrainConfig.model_fields.keys()
 
 
-def _problem(entry: Any, schema: type[pydantic.BaseModel]) -> Problem:
+def _problem(entry: Any, schema: type[pydantic.BaseModel], with_nearest: bool) -> Problem:
     """Put one entry of pydantic's into the user's words."""
     shown: list[str] = []
     annotation: Any = schema
@@ -154,9 +156,8 @@ def _problem(entry: Any, schema: type[pydantic.BaseModel]) -> Problem:
     match entry["type"]:
         case "extra_forbidden":
             unknown = shown[-1]
-            text = _unknown_key(
-                unknown, [name for model in _models(enclosing) for name in model.model_fields]
-            )
+            names = [name for model in _models(enclosing) for name in model.model_fields]
+            text = _unknown_key(unknown, names, with_nearest)
         case "literal_error":
             text = _not_allowed(value, _quoted(context["expected"]))
         case "union_tag_invalid":
@@ -184,9 +185,10 @@ def _quoted(text: str) -> list[str]:
     return re.findall(r"'([^']*)'", text)
 
 
-def _unknown_key(key: str, allowed: Iterable[str]) -> str:
+def _unknown_key(key: str, allowed: Iterable[str], with_nearest: bool = True) -> str:
     names = sorted(set(allowed))
-    return f"unknown key {key!r}: the keys here are {', '.join(names)}{did_you_mean(key, names)}"
+    nearest = did_you_mean(key, names) if with_nearest else ""
+    return f"unknown key {key!r}: the keys here are {', '.join(names)}{nearest}"
 
 
 def _not_allowed(value: object, allowed: list[str]) -> str:

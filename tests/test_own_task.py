@@ -68,11 +68,13 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_page_is_followed_to_its_end(followed: Path) -> None:
     assert len(COMMANDS) == 4
     assert (followed / "again" / "history.jsonl").is_file()
 
 
+@pytest.mark.long
 def test_the_task_is_in_every_frame_of_the_study_and_in_the_report(followed: Path) -> None:
     study = load(followed / "results" / "reviews")
     assert list(study.tasks) == ["sst", "qqp", "sts", "reviews"]
@@ -86,6 +88,7 @@ def test_the_task_is_in_every_frame_of_the_study_and_in_the_report(followed: Pat
     assert re.search(r"\| sst \| qqp \| sts \| reviews \|", report)
 
 
+@pytest.mark.long
 def test_the_ensemble_hands_in_a_file_for_the_task(followed: Path) -> None:
     folder = followed / "handed-in" / "predictions"
     assert len(list(folder.iterdir())) == 8
@@ -95,6 +98,7 @@ def test_the_ensemble_hands_in_a_file_for_the_task(followed: Path) -> None:
     assert len(frame) == 12 and set(frame[1]) <= {0, 1}
 
 
+@pytest.mark.long
 def test_the_trial_is_repeated_with_the_same_scores(followed: Path) -> None:
     first, again = (
         summarise(read_json_lines(folder / "history.jsonl")).metrics

@@ -39,6 +39,11 @@ class Attempt:
     fruitless: int
 
     @property
+    def file(self) -> Path:
+        """Says who made this start."""
+        return self.folder / FOLDER / _name(self.number)
+
+    @property
     def superseded(self) -> bool:
         """Whether a later start took over."""
         return (self.folder / FOLDER / _name(self.number + 1)).exists()
@@ -74,23 +79,24 @@ class Attempt:
             OSError: the folder is no longer that of this start: its storage was taken away, or it was removed.
         """
         self.end_if_superseded()
-        if is_away(self.folder / FOLDER / _name(self.number)):
+        if is_away(self.file):
             raise gone(self.folder)
 
 
-def claim(folder: Path, start: str) -> Attempt:
+def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
     """Take the next number in a trial's folder.
 
     Args:
         folder: the trial's folder; made when absent.
         start: names the driver's start, so that interrupted starts do not count as fruitless ones.
+        kept: the :func:`kept_mark` of the trial's last checkpoint, where that is not in the folder yet.
     """
     for needed in (
         folder,
         folder / FOLDER,
     ):  # not those above: below an empty mount point nothing is to be made
         needed.mkdir(exist_ok=True)
-    kept = _kept(folder)
+    kept = _kept(folder) if kept is None else kept
     owner = {
         "start": start,
         "epochs": _epochs(folder),
@@ -134,9 +140,14 @@ def _epochs(folder: Path) -> int:
 def _kept(folder: Path) -> str:
     """Names what the trial has come to: its last checkpoint, inside an epoch or at its end."""
     try:
-        return hashlib.sha256((folder / "checkpoint" / "manifest.json").read_bytes()).hexdigest()[:16]
+        return kept_mark(hashlib.sha256((folder / "checkpoint" / "manifest.json").read_bytes()).hexdigest())
     except OSError:
         return ""
+
+
+def kept_mark(sha256: str) -> str:
+    """Names a checkpoint by the SHA-256 of its manifest."""
+    return sha256[:16]
 
 
 def _name(number: int) -> str:

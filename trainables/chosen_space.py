@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pydantic
 
 from minbert.config import TrainConfig
-from minbert.errors import UserError
+from minbert.errors import UserError, cut
 from minbert.yaml_reader import read_yaml
 from trainables.around import Around, centred
 from trainables.fixing import Fixed, Setting, fix
@@ -131,7 +131,7 @@ def _settings(wish: Wish) -> list[Setting]:
     for given in wish.settings:
         path, equals, value = given.partition("=")
         if not equals:
-            raise UserError(f"--set {given}: write path=value, such as --set stages.finetune.epochs=2")
+            raise UserError(f"--set {cut(given)}: write path=value, such as --set stages.finetune.epochs=2")
         parsed.append(Setting.parse(path, value))
     counts = ((f"search.{name}", count) for name, count in wish.counts.items() if count is not None)
     return [*parsed, *(Setting.parse(path, str(count)) for path, count in counts)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from minbert.errors import UserError
+from minbert.errors import UserError, cut
 from minbert.storage import is_of_storage
 from trainables.cluster_file import ClusterFile
 from trainables.placement import Room
@@ -35,15 +37,20 @@ def start_ray(address: str | None) -> Room:
     Raises:
         UserError: no cluster answers at the address, or Ray cannot write where it has to.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    place, address = ("--address", address) if address else ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))
     if not address:
         return _start()
+    silent = f"{place} {cut(address)}: no Ray cluster answers there"
     try:
-        _init(address=address)
+        _knock(address)
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UserError(f"{silent} ({reason})") from None
+    try:
+        with _no_errors_shown():
+            _init(address=address)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"--address {address}: no Ray cluster answers there ({type(error).__name__})"
-        ) from None
+        raise UserError(f"{silent} ({type(error).__name__})") from None
     launcher = BOOTSTRAP.expanduser()
     return _room_of(ClusterFile(launcher) if launcher.is_file() else None)
 
@@ -63,6 +70,31 @@ def _start() -> Room:
         _refuse_scratch(error)
         raise
     return _room_of(None)
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens at an address, for whom Ray would wait for long.
+
+    Raises:
+        OSError, ValueError, OverflowError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():  # else a word such as `auto`, for what Ray finds itself
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+
+
+@contextmanager
+def _no_errors_shown() -> Iterator[None]:
+    """Ray's part in C++ writes to the terminal what becomes an exception anyway."""
+    sys.stderr.flush()
+    shown, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
+        os.close(nowhere)
 
 
 def _init(**options: Any) -> None:
@@ -128,6 +160,7 @@ def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """Where ``ray up`` leaves its file on the head."""
+_ANSWER_SECONDS = 5
 _JOINING_SECONDS = 90
 """How long machines that are there anyway take to join, at most: about 25 s after ``ray up``."""
 _QUIET = {

@@ -114,8 +114,9 @@ class Int:
 
     def levels(self) -> tuple[Any, ...]:
         """Every value of a short range, else the ends."""
-        values = range(self.low, self.high + 1, self.step)
-        return tuple(values) if len(values) <= MOST_LEVELS else (self.low, self.high)
+        if (self.high - self.low) // self.step >= MOST_LEVELS:  # a range of 2**63 values has no len()
+            return self.low, self.high
+        return tuple(range(self.low, self.high + 1, self.step))
 
     def size(self) -> int | None:
         """Number of values."""

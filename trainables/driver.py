@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-import torch
 from ray import tune
 from rich.console import Console
 
 from minbert.command_line import STORAGE_ADVICE
-from minbert.config import TrainConfig
 from minbert.corpora.tokenised import tokenised
 from minbert.data_checks import check_data
-from minbert.devices import pin
-from minbert.encoder import EncoderConfig
-from minbert.errors import UserError
 from minbert.interrupts import Interrupts
+from minbert.mirrored_stages import open_stages
 from minbert.sources import Sources
-from minbert.stages import LocalStageStore
 from minbert.time_limits import TimeLimits
 from trainables.around import Around
+from trainables.elsewhere import TRIES, Elsewhere, requested
+from trainables.jobs import Jobs, stage_place
 from trainables.kept_models import KEPT_MODELS, KeptModels
-from trainables.ledger import Issue, Ledger
+from trainables.ledger import Ledger
 from trainables.opening import open_ledger
 from trainables.placement import Placement
-from trainables.progress import Progress
+from trainables.probe import probe, refuse_other_device
+from trainables.progress import Outlets, Progress
+from trainables.remote_study import RemoteStudy
 from trainables.searcher import (
     EndedTrials,
     EndOfSearch,
@@ -40,6 +40,8 @@ from trainables.searcher import (
     LeftOutOfSnapshots,
     SuccessiveHalving,
 )
+from trainables.shared_path import refuse_unshared
+from trainables.shipping import ship_encoder
 from trainables.single_flight import SingleFlight
 from trainables.spaces import Space
 from trainables.stage_room import STAGE_ROOM, StageRoom
@@ -55,7 +57,6 @@ from trainables.study import (
 from trainables.study_description import described_plan, described_study
 from trainables.trainable import TrialTrainable
 
-_LOOK_SECONDS = 0.5
 _RESTARTS = 30  # of a trial on spot machines; without an epoch in between it is given up much earlier
 
 
@@ -75,9 +76,11 @@ class Plan:
         checkpoint_every: seconds after which a trial keeps its state inside an epoch, too; None: it does not.
         around: the configuration that the base of a one_factor space came from; None: the space's own.
         kept_models: how many of the best trials keep their model, besides the Pareto front; 0: none; None: all.
-        stages: the stage store, which studies may share; None: the study's own.
+        stages: folder or URL of the stage store, which studies may share; None: the study's own.
         stage_room: bytes that it may take.
         note: what study.yaml says of the study that this one is a fork of; empty: what it says already.
+        remote: the study in an object store, of which ``study`` is the working copy; None: it lies in the folder.
+        outlets: where the search tells of itself, besides the console.
         trainable: what trains a trial on a worker; benchmarks put a stub in its place.
     """
 
@@ -92,9 +95,11 @@ class Plan:
     checkpoint_every: float | None = None
     around: Around | None = None
     kept_models: int | None = KEPT_MODELS
-    stages: Path | None = None
+    stages: Path | str | None = None
     stage_room: float = STAGE_ROOM * 1e9
     note: Spec = field(default_factory=dict)
+    remote: RemoteStudy | None = None
+    outlets: Outlets = field(default_factory=Outlets)
     trainable: type[tune.Trainable] = TrialTrainable
 
 
@@ -105,6 +110,13 @@ class Ending:
     finished: bool
     interrupted: bool
     stopped_by: str
+
+    @property
+    def how(self) -> str:
+        """In one word, for events."""
+        if self.stopped_by:
+            return "stopped"
+        return "interrupted" if self.interrupted else "finished" if self.finished else "out_of_time"
 
 
 class StudyStopped(Exception):
@@ -121,8 +133,19 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
     Raises:
         UserError: the folder cannot be used for this study.
     """
+    connect = functools.cache(functools.partial(_connect, plan, connect, interrupts))
     folder, pinned = _prepare(plan, connect, interrupts)
     return _run(plan, folder, pinned, connect, console, interrupts)
+
+
+def _connect(plan: Plan, connect: Connect, interrupts: Interrupts) -> Placement:
+    """Connect, and refuse folders that are others on other nodes before anything is written there."""
+    placement = connect()
+    folders = {} if plan.remote else {"--study": plan.study}
+    if plan.stages is not None and Path(plan.stages).is_dir():
+        folders["--stages"] = Path(plan.stages)
+    refuse_unshared(folders, lambda: interrupts.asked)
+    return placement
 
 
 def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[StudyFolder, dict[str, Any]]:
@@ -134,36 +157,16 @@ def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[Stud
         described_plan(
             plan.space, pinned_sources(plan.sources)
         )  # what cannot be planned needs no Ray to be refused
-    numerics = {name: stored[name] for name in NUMERICS} if stored else _probe(plan, connect(), interrupts)
+    numerics = {name: stored[name] for name in NUMERICS} if stored else _probed(plan, connect(), interrupts)
     pinned = {**pinned_sources(plan.sources), **numerics}
     runs = described_plan(plan.space, pinned, plan.around)
     note = plan.note or origin_note(plan.study, stored)
-    folder = make_folder(plan.study, {**wanted, **numerics, **runs, **note})
+    folder = make_folder(plan.study, {**wanted, **numerics, **runs, **note}, plan.remote)
     return folder, pinned
 
 
-def _probe(plan: Plan, placement: Placement, interrupts: Interrupts) -> dict[str, Any]:
-    """Resolve device, precision and threads where the trials will run, with a trial's resources."""
-    trial = placement.trial
-    question = plan.space.example().model_dump(mode="json"), plan.sources.encoder.config, trial.cpus
-    if placement.on_one_machine and not trial.gpus and not torch.cuda.is_available():
-        return _pinned(*question)  # a worker would take seconds to start
-    promise = ray.remote(num_cpus=trial.cpus, num_gpus=trial.gpus)(_pinned).remote(*question)
-    while not ray.wait([promise], timeout=_LOOK_SECONDS)[0]:  # until a node is there for it
-        if interrupts.asked:
-            raise KeyboardInterrupt
-    try:
-        pinned: dict[str, Any] = ray.get(promise)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):  # without the worker's traceback
-            raise error.cause from None
-        raise
-    return pinned
-
-
-def _pinned(config: dict[str, Any], shape: EncoderConfig, threads: int) -> dict[str, Any]:
-    resolved = pin(TrainConfig.model_validate(config), shape, threads)
-    return {"device": resolved.device, "precision": resolved.precision, "threads": resolved.threads}
+def _probed(plan: Plan, placement: Placement, interrupts: Interrupts) -> dict[str, Any]:
+    return probe(plan.space.example(), plan.sources.encoder.config, placement, interrupts)
 
 
 def _run(
@@ -174,48 +177,58 @@ def _run(
     console: Console,
     interrupts: Interrupts,
 ) -> Ending:
-    folder.clear_leftovers(plan.stages)
+    place = stage_place(folder, plan.stages)
+    store = open_stages(place, plan.stage_room)
+    folder.clear_leftovers(store.folder)
     tasks = plan.space.example().tasks
     corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
     ledger = open_ledger(folder, plan.space, plan.seed, pinned, console)
     models = KeptModels(folder, tasks, plan.kept_models)
     models.catch_up(ledger.trials())
-    store = LocalStageStore(plan.stages or folder.stages)
     store.folder.mkdir(parents=True, exist_ok=True)
     flights, room = SingleFlight(store.has), StageRoom(store, plan.stage_room)
+    encoder = plan.sources.encoder.folder
+    if plan.remote:
+        plan.remote.share(corpus)
+        encoder = plan.remote.share_encoder(plan.sources.encoder)
     start = time.strftime("%Y%m%d-%H%M%S")
-    ending = folder.path / "tune" / f"{start}.ending"
+    jobs = Jobs(folder, corpus, encoder, place, plan.stage_room, start, plan.limits, plan.checkpoint_every)
     deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
-
-    def job(issue: Issue) -> dict[str, Any]:
-        return {
-            "config": issue.config.model_dump(mode="json"),
-            "folder": str(folder.trial(issue.number).absolute()),
-            "corpus": str(corpus.absolute()),
-            "encoder": str(plan.sources.encoder.folder.absolute()),
-            "stages": str(store.folder.absolute()),
-            "start": start,
-            "limits": asdict(plan.limits),
-            "checkpoint_every": plan.checkpoint_every,
-            "ending": str(ending.absolute()),
-        }
 
     def due() -> bool:
         late = deadline is not None and time.monotonic() > deadline
-        return interrupts.asked or late or bool(ledger.stopped_by)
+        ends = interrupts.asked or late or bool(ledger.stopped_by)
+        if ends and plan.remote:
+            with suppress(OSError):  # a store that is away cannot be told
+                plan.remote.end_trials(jobs.ending)
+        return ends
 
     if not ledger.done:
         placement = connect()
+        refuse_other_device(pinned["device"], placement.trial)
+        if not plan.remote and not placement.on_one_machine:
+            jobs = replace(jobs, encoder=ship_encoder(folder.path, plan.sources.encoder))
+        elsewhere = Elsewhere(
+            placement.trial, lambda line: console.print(line, markup=False, highlight=False)
+        )
         slots = min(placement.slots, plan.max_concurrent or placement.slots)
-        with Progress(ledger, list(tasks), slots, console) as progress, interrupts.heeded():
+        shown = Progress(ledger, folder.path, plan.space.name, list(tasks), console, plan.outlets)
+        with shown as progress, interrupts.heeded():
             watchers = (models, flights, room, progress)
             searcher = LedgerSearcher(
-                ledger, job, *watchers, may_start=flights.may_start, most_waiting=2 * slots
+                ledger,
+                lambda issue: {**jobs.job(issue), "avoid": elsewhere.avoided},
+                *watchers,
+                may_start=flights.may_start,
+                most_waiting=2 * slots,
+                elsewhere=elsewhere,
             )
-            stopper = EndOfSearch(searcher, due, ending)
+            stopper = EndOfSearch(searcher, lambda: due() or bool(elsewhere.stopped_by), jobs.ending)
             _tune(plan, folder, ledger, searcher, stopper, progress, placement, slots, start)
         if searcher.storage_failure:
             raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
+        if elsewhere.stopped_by:
+            raise StudyStopped(elsewhere.stopped_by)
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
     return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
@@ -239,13 +252,15 @@ def _tune(
     epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
     scheduler = None
     if stopping:
-        scheduler = SuccessiveHalving(stopping, epochs, ledger.histories(), searcher.number_of)
+        scheduler = SuccessiveHalving(
+            stopping, epochs, ledger.histories(), ledger.stops(), searcher.number_of, searcher.stopping
+        )
     tune.Tuner(
-        tune.with_resources(plan.trainable, placement.trial.request()),
+        tune.with_resources(plan.trainable, functools.partial(requested, placement.trial)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=ledger.unfinished,
+            num_samples=ledger.unfinished * TRIES,  # the searcher says when there are no more
             max_concurrent_trials=slots,
             reuse_actors=True,
             trial_dirname_creator=_trial_folder_name,

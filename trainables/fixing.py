@@ -11,9 +11,9 @@ import pydantic
 
 from minbert.config import TrainConfig, build_config
 from minbert.dotted import get, leaves, put
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError, cut, did_you_mean
 from minbert.idle import reason as why
-from minbert.yaml_reader import parse_value, problems
+from minbert.yaml_reader import parse_value, problems, shorten
 from trainables.distribution_parsing import is_distribution
 from trainables.distributions import Choice, label, same
 from trainables.idle import is_idle
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trainables.spaces import Space
 
 _ABSENT = object()
+_LONGEST = 160
+"""Characters of a setting that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Setting:
             UserError: the text is no YAML.
         """
         text = isinstance(value, str)
-        origin = f"--set {path}={value if text else label(value)}"
+        origin = cut(f"--set {path}={value if text else label(value)}", _LONGEST)
         return cls(path, parse_value(value, origin) if text else value, origin)
 
 
@@ -145,7 +147,7 @@ def _refuse_unknown(space: Space, setting: Setting, known: set[str]) -> None:
         if factor.owns(path) and factor.path != path:
             raise UserError(f"{origin}: {factor.path} is searched as a whole: set that")
     if path not in known and path.rpartition(".")[0] not in open_paths(space.fixed):
-        raise UserError(f"{origin}: there is no setting {path!r}{did_you_mean(path, sorted(known))}")
+        raise UserError(f"{origin}: there is no setting {shorten(path)}{did_you_mean(path, sorted(known))}")
 
 
 def _with_search(space: Space, setting: Setting) -> Space:

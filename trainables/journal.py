@@ -6,10 +6,9 @@ they add carries no checksum and is taken as it stands.
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +20,35 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import UserError
 from minbert.failpoints import reach
-from minbert.journalled import impossible
-from minbert.sealed import sealed_line, unsealed_line
+from minbert.journalled import Damaged, begins_a_record, impossible, records
+from minbert.sealed import sealed_line
 
 JOURNAL = "journal.log"
 CUT = "journal.log.cut"
 """What was cut off the journal and does not look like the beginning of a record."""
-_LONGEST = 2**20
-"""Bytes that no record comes near."""
-_FIELDS = (
-    ("study_name", "directions"),
-    ("study_id",),
-    ("study_id", "user_attr"),
-    ("study_id", "system_attr"),
-    ("study_id", "datetime_start"),
-    ("trial_id", "param_name", "param_value_internal", "distribution"),
-    ("trial_id", "state", "values"),
-    ("trial_id", "step", "intermediate_value"),
-    ("trial_id", "user_attr"),
-    ("trial_id", "system_attr"),
-    (),
-)
-"""What Optuna's records hold, by their op_code."""
+Appended = Callable[[Path, Sequence[Mapping[str, Any]]], None]
+"""Is told of the journal's file and of what was appended to it, before anybody acts on that."""
 
 
-def open_journal(folder: Path) -> JournalStorage:
+def open_journal(folder: Path, appended: Appended = lambda file, records: None) -> JournalStorage:
     """Optuna's storage on the folder's journal, checked and mended; the driver must hold the study's lock.
 
+    Args:
+        folder: the study's.
+        appended: is told of every record; its failure is one of writing it.
+
     Raises:
-        UserError: more than the last record is damaged, one is none of Optuna's, or says what no search writes.
+        UserError: the journal cannot be written, more than its last record is damaged, one is none of Optuna's, or
+            says what no search writes.
     """
     if (folder / JOURNAL).is_file():
+        _refuse_unwritable(folder / JOURNAL)
         _cut(folder)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            storage = JournalStorage(_SealedBackend(str(folder / JOURNAL), lock_obj=_NoLock()))
+            storage = JournalStorage(_SealedBackend(str(folder / JOURNAL), appended))
             _trials(storage, folder / JOURNAL)
             return storage
         except (OSError, UserError):
@@ -68,6 +59,10 @@ def open_journal(folder: Path) -> JournalStorage:
 
 class _SealedBackend(JournalFileBackend):
     """Optuna's backend, whose records carry their checksum; reading passes over it."""
+
+    def __init__(self, path: str, appended: Appended) -> None:
+        super().__init__(path, lock_obj=_NoLock())
+        self._appended = appended
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records, durably and all at once."""
@@ -85,6 +80,7 @@ class _SealedBackend(JournalFileBackend):
             os.truncate(path, size)  # what follows must not stand behind half a record
             raise
         reach("journal.after")
+        self._appended(path, logs)
 
 
 class _NoLock(BaseJournalFileLock):
@@ -108,11 +104,8 @@ def good_length(folder: Path) -> int:
     """
     path = folder / JOURNAL
     try:
-        length = sum(length for length, _ in _records(path))
-        if not length and path.is_file() and path.stat().st_size and any(folder.glob("trials/[0-9]*")):
-            raise _Damaged(f"{path}:1: damaged (no whole record is left)")
-        return length
-    except _Damaged as damaged:
+        return sum(length for length, _ in records(path))
+    except Damaged as damaged:
         raise UserError(
             f"{damaged}, and nothing after it can be relied on; bring the file back from a copy, take over what "
             "stands before it with --fork NEW, or start with another --study"
@@ -123,12 +116,26 @@ def _cut(folder: Path) -> None:
     """Cut off what is not whole; bytes that are no beginning of a record are kept beside the journal."""
     path, length = folder / JOURNAL, good_length(folder)
     tail = path.read_bytes()[length:]
-    if tail and not _begins_a_record(tail):
+    if not tail:
+        return
+    if not begins_a_record(tail):
         with (folder / CUT).open("ab") as file:
             file.write(tail)
             file.flush()
             os.fsync(file.fileno())
     os.truncate(path, length)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Refuse a journal to which nothing can be added, before any work is done that could not be noted.
+
+    Raises:
+        UserError: it is somebody else's, or made immutable.
+    """
+    try:
+        path.open("ab").close()
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def torn(folder: Path) -> str:
@@ -147,9 +154,9 @@ def read_trials(folder: Path) -> tuple[list[FrozenTrial], str]:
     """
     snapshot, damage = _Snapshot(), ""
     try:
-        for _, record in _records(folder / JOURNAL):
+        for _, record in records(folder / JOURNAL):
             snapshot.records.append(record)
-    except _Damaged as damaged:
+    except Damaged as damaged:
         damage = str(damaged)
     try:
         with warnings.catch_warnings():
@@ -190,59 +197,3 @@ class _Snapshot(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         raise PermissionError("a study that is only read is not written")
-
-
-class _Damaged(Exception):
-    """A record before the last one is damaged; which, and how."""
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records and their lengths in bytes, without a last one that is torn or damaged.
-
-    Raises:
-        _Damaged: another one is, or what is damaged at the end may have been more than one.
-    """
-    if path.is_dir():
-        raise UserError(
-            f"{path}: is a folder where the study's journal should be; bring the file back from a copy"
-        )
-    lines = list(io.BytesIO(path.read_bytes())) if path.is_file() else []
-    longest = 0
-    for number, line in enumerate(lines, start=1):
-        try:
-            if not line.endswith(b"\n"):
-                raise ValueError("torn")
-            record = unsealed_line(line.rstrip(b"\n"))
-            _check(record)
-        except ValueError as error:
-            if number < len(lines):
-                raise _Damaged(f"{path}:{number}: damaged ({error})") from None
-            if _begins_a_record(line) or len(line) <= longest:
-                return
-            raise _Damaged(f"{path}:{number}: damaged (more than the last record)") from None
-        longest = max(longest, len(line))
-        yield len(line), record
-
-
-def _begins_a_record(line: bytes) -> bool:
-    """Whether a damaged last line can be one record, torn or changed: it is text, and no second one begins in it."""
-    text = line.rstrip(b"\n")
-    return (
-        text.startswith(b"{")
-        and len(text) <= _LONGEST
-        and min(text) >= ord(" ")
-        and text.count(b'"op_code"') <= 1
-    )
-
-
-def _check(record: dict[str, Any]) -> None:
-    """Refuse what Optuna would not take for a record of its own.
-
-    Raises:
-        ValueError: why.
-    """
-    kind = record.get("op_code")
-    if not isinstance(kind, int) or not 0 <= kind < len(_FIELDS):
-        raise ValueError("not a record")
-    if missing := [name for name in ("worker_id", *_FIELDS[kind]) if name not in record]:
-        raise ValueError(f"the record lacks {missing[0]}")

@@ -8,7 +8,7 @@ many models as a short one.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class KeptModels(Watcher):
         finished = [trial for trial in trials if trial.state.is_finished()]
         for trial in finished:
             self._rank(trial)
-        for trial in finished:
+        for trial in finished if self._folder.remote is None else self._folder.remote.with_models(finished):
             self._drop(trial.number, self.kept)
 
     def ended(self, issue: Issue, trial: FrozenTrial) -> None:
@@ -99,10 +99,17 @@ def kept_count(text: str) -> int | None:
     raise argparse.ArgumentTypeError(f"{text[:_DIGITS]!r}: a whole number from 0, or all, is needed")
 
 
-def made_again(study: Path, numbers: Iterable[int]) -> str:
-    """Names which of the trials have no model, with a command that makes one again; empty where all have theirs."""
+def made_again(study: Path, numbers: Iterable[int], has: Callable[[int], bool] | None = None) -> str:
+    """Names which of the trials have no model, with a command that makes one again; empty where all have theirs.
+
+    Args:
+        study: its folder, with the configuration of every trial.
+        numbers: of the trials.
+        has: whether a trial has its model, where that is not in the folder.
+    """
     trials = study / "trials"
-    gone = [number for number in sorted(numbers) if not (trials / f"{number:05d}" / "best").is_dir()]
+    found = has or (lambda number: (trials / f"{number:05d}" / "best").is_dir())
+    gone = [number for number in sorted(numbers) if not found(number)]
     if not gone:
         return ""
     command = f"python -m minbert.train --config {trials / f'{gone[0]:05d}' / 'config.yaml'} --out DIR"

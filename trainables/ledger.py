@@ -31,6 +31,7 @@ EQUAL_FAILURES = 5
 """A study stops when this many trials in a row fail for the same cause."""
 
 _UNCOUNTED = "abandoned"  # killed while being asked for, or a copy of an earlier trial: counts nowhere
+_STOPS_AFTER = "stops_after"
 Outcome = Literal["complete", "pruned", "failed"]
 
 
@@ -61,7 +62,8 @@ class Ledger:
         seed: the study's seed.
 
     Attributes:
-        target: how many trials are to run.
+        target: how many trials are to run; those that were begun count even where fewer are asked for now.
+        beyond: how many trials that were begun are more than is asked for now.
         states: how many of the trials that count are in each state.
 
     Raises:
@@ -82,6 +84,8 @@ class Ledger:
         self._distributions: dict[tuple[str, BaseDistribution], BaseDistribution] = {}
         self.states: Counter[TrialState] = Counter()
         self._take_stock()
+        self.beyond = max(self.started - self.target, 0) if self._again else 0
+        self.target += self.beyond
 
     def next(self) -> Issue | None:
         """The next trial to run, or None when none is left to hand out now."""
@@ -109,6 +113,18 @@ class Ledger:
             reach("ledger.before_report")
             self._open[number].report(record["select"]["score"], record["epoch"])
             reach("ledger.after_report")
+
+    def stopping(self, number: int, epoch: int) -> None:
+        """Note, before an epoch is noted, that a running trial ends with it; else a new driver would not know."""
+        self._open[number].set_user_attr(_STOPS_AFTER, epoch)
+
+    def stops(self) -> dict[int, int]:
+        """The epoch that a trial ends with, by number, of those that were to be stopped early."""
+        return {
+            trial.number: trial.user_attrs[_STOPS_AFTER]
+            for trial in self.trials()
+            if _STOPS_AFTER in trial.user_attrs
+        }
 
     def started_on_a_worker(self, number: int, times: int) -> None:
         """Note how often a trial was started; more than once after a worker or a driver was lost."""

@@ -38,7 +38,13 @@ def open_ledger(
         told = f"{', '.join(moved[:3])}{' …' * (len(moved) > 3)}: not in the journal, which lost its end"
         console.print(f"trials {told}; moved to {folder.path / 'set_aside'}", markup=False, highlight=False)
     study.sampler = build_sampler(space, seed, len(trials))
-    return Ledger(study, space, pinned, seed)
+    ledger = Ledger(study, space, pinned, seed)
+    if ledger.beyond:
+        count = f"{ledger.target} trials in all, where {ledger.target - ledger.beyond} are asked for"
+        console.print(
+            f"trials that were interrupted are finished, too: {count}", markup=False, highlight=False
+        )
+    return ledger
 
 
 def _refuse_another_journal(study: optuna.Study, folder: StudyFolder, pinned: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ from trainables.runs import Run
 from trainables.spaces import Space
 
 
-def show_plan(console: Console, space: Space, around: Around | None = None) -> None:
-    """Print a space's factors, or the runs of a listed one, and how many trials there will be.
+def show_plan(console: Console, space: Space, around: Around | None = None) -> int:
+    """Print a space's factors, or the runs of a listed one, and how many trials there will be; returns that number.
 
     Args:
         console: where to.
@@ -49,6 +49,7 @@ def show_plan(console: Console, space: Space, around: Around | None = None) -> N
         f"trials: {trials}, replicates of a configuration: {settings.replicates}, "
         f"design: {settings.design}{sampler}, early stopping: {'on' if settings.early_stopping else 'off'}"
     )
+    return trials
 
 
 def _factors_table(space: Space) -> Table:

@@ -1,140 +1,178 @@
-"""What a user sees while a search runs: a live table in a terminal, plain lines elsewhere."""
+"""What a user sees while a search runs: a live table in a terminal, plain lines elsewhere; and what scripts read."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from minbert.history import is_evaluated
+from trainables import overview_table
+from trainables.events import EventStream, SearchEvents
+from trainables.follower import Follower
 from trainables.ledger import Issue, Ledger
 from trainables.watcher import Watcher
 
 _REFRESH_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
+class Outlets:
+    """Where a search tells of itself, besides the terminal.
+
+    Attributes:
+        events: where lines for scripts go; None: nowhere.
+        tensorboard: whether there are logs for TensorBoard in the study's folder.
+    """
+
+    events: EventStream | None = None
+    tensorboard: bool = False
+
+
 class Progress(Watcher):
-    """Follows a search; use as a context manager.
+    """Follows a search and tells of it; use as a context manager.
 
     Args:
         ledger: the study's account.
+        study: the study's folder.
+        name: of the study.
         tasks: task names, for the columns.
-        slots: trials that run at a time.
         console: where to print.
+        outlets: where else to tell.
+
+    Attributes:
+        follower: knows what the search has come to.
     """
 
-    def __init__(self, ledger: Ledger, tasks: list[str], slots: int, console: Console) -> None:
-        self._ledger, self._tasks, self._slots, self._console = ledger, tasks, slots, console
-        self._running: dict[int, tuple[Issue, dict[str, Any]]] = {}
-        self._began = time.monotonic()
-        self._done_before = self._finished()
-        self._drawn = 0.0
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+    def __init__(
+        self, ledger: Ledger, study: Path, name: str, tasks: Sequence[str], console: Console, outlets: Outlets
+    ) -> None:
+        self.follower = Follower(study, name, tasks, ledger)
+        self._display: LiveTable | PlainLines = (
+            LiveTable(self.follower, console) if console.is_terminal else PlainLines(self.follower, console)
         )
+        self._open = ExitStack()
+        self._told: list[Watcher] = [self._display]
+        if outlets.tensorboard:
+            from trainables.tensorboard_logs import TensorBoardLogs  # noqa: PLC0415 - slow to import: torch
+
+            logs = TensorBoardLogs(study)
+            logs.catch_up(ledger.trials(), console.print)
+            self._told.append(self._open.enter_context(logs))
+        self._events = SearchEvents(outlets.events, self.follower) if outlets.events else None
+        if self._events:
+            self._events.begin()
+            self._told.append(self._events)
 
     def __enter__(self) -> Progress:
-        if self._live:
-            self._live.start()
+        self._open.enter_context(self._display)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
+        self._open.close()
+
+    def waits(self, issue: Issue) -> None:
+        self.follower.waits(issue)
+        for each in self._told:
+            each.waits(issue)
 
     def issued(self, issue: Issue) -> None:
-        self._running[issue.number] = (issue, {})
-        if not self._live:
-            self._say(f"{_named(issue)} started")
+        self.follower.issued(issue)
+        for each in self._told:
+            each.issued(issue)
 
     def reported(self, issue: Issue, record: dict[str, Any]) -> None:
-        self._running[issue.number] = (issue, record)
-        if not self._live and is_evaluated(record):
-            self._say(f"{_named(issue)} epoch {record['epoch']}: {self._scores(record)}")
+        if self.follower.is_told(issue.number, record):
+            return
+        self.follower.reported(issue, record)
+        for each in self._told:
+            each.reported(issue, record)
 
     def ended(self, issue: Issue, trial: FrozenTrial) -> None:
-        self._running.pop(issue.number, None)
-        cause = trial.user_attrs.get("cause", "")
-        if not self._live:
-            state = {"FAIL": f"failed ({cause}): {trial.user_attrs.get('message', '')}"}.get(
-                trial.state.name, trial.state.name.lower()
-            )
-            self._say(f"{_named(issue)} {state}; {self._counts()}; {self._time_left()}")
+        self.follower.ended(issue, trial)
+        for each in self._told:
+            each.ended(issue, trial)
 
     def tick(self) -> None:
-        """Draw again, at most once a second."""
-        if self._live and time.monotonic() - self._drawn >= _REFRESH_SECONDS:
+        """Show the time that has passed."""
+        self._display.tick()
+        if self._events:
+            self._events.tick()
+
+
+class LiveTable(Watcher):
+    """The study and its running trials, drawn again in place at most once a second."""
+
+    def __init__(self, follower: Follower, console: Console) -> None:
+        self._follower, self._console = follower, console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._drawn = 0.0
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def tick(self) -> None:
+        """Draw again if it is time to."""
+        if time.monotonic() - self._drawn >= _REFRESH_SECONDS:
             self._drawn = time.monotonic()
-            self._live.update(self._table(), refresh=True)
-
-    def _table(self) -> Group:
-        table = Table(box=None, pad_edge=False)
-        for name in ("trial", "stage", "epoch", *self._tasks, "score"):
-            table.add_column(name, justify="right" if name != "stage" else "left")
-        for number, (issue, record) in sorted(self._running.items()):
-            scores = record.get("select", {})
-            flat = record.get("constant") or ()
-            cells = [
-                f"{scores[name]:.3f}{' constant' if name in flat else ''}" if name in scores else ""
-                for name in (*self._tasks, "score")
-            ]
-            table.add_row(
-                f"{number} {issue.run}".strip(),
-                record.get("stage", "starting"),
-                str(record.get("epoch", "")),
-                *cells,
+            drawn = overview_table.draw(
+                self._follower.overview(), (self._console.width, self._console.height - 1)
             )
-        return Group(Text(f"{self._counts()}; {self._best()}; {self._time_left()}"), table)
+            self._live.update(drawn, refresh=True)
 
-    def _counts(self) -> str:
-        counts = {state.name.lower(): count for state, count in self._ledger.states.items() if count}
-        names = {"complete": "complete", "pruned": "stopped early", "fail": "failed", "running": "running"}
-        parts = [f"{counts[state]} {name}" for state, name in names.items() if state in counts]
-        return f"{self._finished()} of {self._ledger.target} trials done: " + (", ".join(parts) or "none yet")
 
-    def _best(self) -> str:
-        values = [
-            (trial.value, trial.number)
-            for trial in self._ledger.trials()
-            if trial.state.name == "COMPLETE" and trial.value is not None
-        ]
-        if not values:
-            return "no score yet"
-        score, number = max(values)
-        return f"best {score:.4f} (trial {number})"
+class PlainLines(Watcher):
+    """A line for every start, scored epoch and end of a trial."""
 
-    def _time_left(self) -> str:
-        finished = self._finished() - self._done_before
-        if not finished:
-            return "time left: unknown until the first trial ends"
-        left = self._ledger.unfinished * (time.monotonic() - self._began) / finished
-        return f"about {_duration(left)} left"
+    def __init__(self, follower: Follower, console: Console) -> None:
+        self._follower, self._console = follower, console
+        self._began = time.monotonic()
 
-    def _finished(self) -> int:
-        return self._ledger.target - self._ledger.unfinished
+    def __enter__(self) -> PlainLines:
+        return self
 
-    def _scores(self, record: dict[str, Any]) -> str:
-        scores = " ".join(f"{name} {value:.3f}" for name, value in record["select"].items())
-        return scores + "".join(f"; {task}: constant answer" for task in record.get("constant") or ())
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def tick(self) -> None:
+        """Nothing is drawn again."""
+
+    def issued(self, issue: Issue) -> None:
+        self._say(f"{_named(issue)} started")
+
+    def reported(self, issue: Issue, record: dict[str, Any]) -> None:
+        if is_evaluated(record):
+            running = self._follower.at(issue.number, record)
+            of = f" of {running.epochs}" if running.epochs else ""
+            self._say(f"{_named(issue)} epoch {running.epoch}{of}: {overview_table.scores(running)}")
+
+    def ended(self, issue: Issue, trial: FrozenTrial) -> None:
+        cause, message = trial.user_attrs.get("cause"), trial.user_attrs.get("message") or ""
+        state = {
+            "FAIL": f"failed ({cause}): {overview_table.one_line(message)}",
+            "PRUNED": "stopped early",
+        }.get(trial.state.name, "complete")
+        now = self._follower.overview()
+        left = f"; {overview_table.left(now.left)} left" if now.done < now.target else ""
+        self._say(
+            f"{_named(issue)} {state}; {overview_table.counts(now)}; {overview_table.leader(now)}{left}"
+        )
 
     def _say(self, line: str) -> None:
-        self._console.print(
-            f"[{_duration(time.monotonic() - self._began)}] {line}", markup=False, highlight=False
-        )
+        passed = overview_table.duration(time.monotonic() - self._began)
+        self._console.print(f"[{passed}] {line}", markup=False, highlight=False)
 
 
 def _named(issue: Issue) -> str:
     return f"trial {issue.number}" + (f" ({issue.run})" if issue.run else "")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-    )

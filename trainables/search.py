@@ -15,22 +15,24 @@ from pathlib import Path
 from rich.console import Console
 
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, run
-from minbert.corpora.texts import Role, texts_needed
 from minbert.data_checks import check_data
 from minbert.errors import UserError
 from minbert.interrupts import Interrupts
 from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
-from minbert.stages import refuse_other_folder
 from trainables.around import refuse_other_sources
 from trainables.chosen_space import Chosen, Wish, choose
 from trainables.connection import quieten_ray, start_ray
+from trainables.events import EventStream, say_finished, take_stdout
 from trainables.fork import Fork, Wanted, find_fork, show_fork, take_over
 from trainables.kept_models import made_again
 from trainables.locks import locked
 from trainables.placement import Placement, trial_resources
+from trainables.places import refuse_other_stages, refuse_urls, study_place
+from trainables.remote_study import RemoteStudy, open_remote
 from trainables.run_checks import coinciding
-from trainables.search_options import gpus_per_trial, search_parser
+from trainables.search_options import asked_for, gpus_per_trial, search_parser
+from trainables.space_check import further_texts
 from trainables.spaces import Space
 from trainables.study import refuse_another_study
 
@@ -38,6 +40,9 @@ from trainables.study import refuse_another_study
 def main() -> int:
     """Parse the command line, run or continue the study, print its tables."""
     arguments = search_parser(__doc__).parse_args()
+    events = take_stdout() if arguments.json else None
+    if arguments.cluster and not arguments.dry_run:
+        raise UserError("--cluster: only --dry-run looks at it: add that, or leave this out")
     console = Console(soft_wrap=True)
     wish = Wish(
         arguments.space,
@@ -47,9 +52,13 @@ def main() -> int:
         {name: getattr(arguments, name) for name in ("trials", "replicates")},
         arguments.seed,
     )
-    study = Path(arguments.study or Path(os.environ.get("MINBERT_RESULTS", "results")) / wish.name)
+    place = study_place(arguments.study, os.environ.get("MINBERT_RESULTS", "results"), wish.name)
+    if arguments.fork:
+        refuse_urls(place, arguments.fork, arguments.stages)
+    remote = open_remote(place)
+    study = remote.path if remote else Path(place)
     fork = find_fork(study, Path(arguments.fork)) if arguments.fork else None
-    chosen = choose(wish, fork.described if fork else study)
+    chosen = choose(wish, fork.described if fork else remote.described() if remote else study)
     study = fork.path if fork else study
     space = chosen.space
     sources = resolve(
@@ -57,7 +66,7 @@ def main() -> int:
         arguments.encoder,
         space.example().tasks,
         os.environ.get("MINBERT_DATA"),
-        _texts(space),
+        further_texts(space),
     )
     if chosen.around is not None:
         refuse_other_sources(chosen.around, sources)
@@ -72,17 +81,21 @@ def main() -> int:
     for factor, level, reason in chosen.left_out:
         console.print(f"left out: {factor} {level}: {reason}", markup=False, highlight=False)
     if arguments.dry_run:
+        from trainables.cost import show_cost  # noqa: PLC0415
         from trainables.plan import show_plan  # noqa: PLC0415 - slow to import: optuna
 
+        asked = asked_for(arguments, space.example().device)
         check_data(space.representatives, sources)
-        show_plan(console, space, chosen.around)
+        trials = show_plan(console, space, chosen.around)
         if fork:
             show_fork(fork, Wanted(space, sources, chosen.seed), console)
         console.print(
-            f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {study}", highlight=False
+            f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {fork.path if fork else place}",
+            highlight=False,
         )
+        show_cost(console, space, sources, trials, asked)
         return 0
-    return _search(arguments, console, chosen, sources, study, fork)
+    return _search(arguments, console, chosen, sources, study, fork, remote, events)
 
 
 def _search(
@@ -92,15 +105,18 @@ def _search(
     sources: Sources,
     study: Path,
     fork: Fork | None,
+    remote: RemoteStudy | None,
+    events: EventStream | None,
 ) -> int:
-    gpus = gpus_per_trial(arguments)
+    gpus = gpus_per_trial(arguments, chosen.space.example().device)
     command = shlex.join(["python", "-m", "trainables.search", *sys.argv[1:]])
     say = functools.partial(console.print, markup=False, highlight=False)
     interrupts = Interrupts(command, say, console.show_cursor)
     wanted = Wanted(chosen.space, sources, chosen.seed, command, chosen.around, arguments.stages)
     if arguments.stages:
-        refuse_other_folder(arguments.stages, "--stages")
-    with locked(study, "--fork" if fork else "--study"), interrupts.watched():
+        refuse_other_stages(arguments.stages)
+    held = remote.held(say) if remote else locked(study, "--fork" if fork else "--study")
+    with held, interrupts.watched():
         note = {}
         if fork:
             note = take_over(fork, wanted, console)
@@ -108,6 +124,7 @@ def _search(
             refuse_another_study(study, wanted.identity)
         quieten_ray()
         from trainables.driver import Plan, StudyStopped, run_study  # noqa: PLC0415 - imports Ray
+        from trainables.progress import Outlets  # noqa: PLC0415 - slow to import: optuna
 
         plan = Plan(
             chosen.space,
@@ -124,38 +141,57 @@ def _search(
             stages=arguments.stages,
             stage_room=arguments.stage_room * 1e9,
             note=note,
+            remote=remote,
+            outlets=Outlets(events, arguments.tensorboard),
         )
-        connect = functools.cache(functools.partial(_connect, arguments, gpus, console, interrupts))
+        connect = functools.cache(functools.partial(_connect, arguments, gpus, wanted, console, interrupts))
         try:
             ending = run_study(plan, connect, console, interrupts)
         except StudyStopped as stopped:
             print(f"error: {stopped}", file=sys.stderr)
+            say_finished(events, study, "failed", EXIT_FAILED, command)
             return EXIT_FAILED
+        if remote:
+            remote.close()
         if not ending.finished and not ending.stopped_by:
             console.print(f"not finished; continue with: {command}", markup=False, highlight=False)
         if ending.interrupted:  # whoever sent the signal may not wait for a report
-            console.print(f"report so far: python -m analysis.report {study}", markup=False, highlight=False)
+            console.print(
+                f"report so far: python -m analysis.report {remote.url if remote else study}",
+                markup=False,
+                highlight=False,
+            )
         else:
-            print_results(console, study)
+            print_results(console, study, remote)
+    code = EXIT_FAILED if ending.stopped_by else EXIT_INTERRUPTED if ending.interrupted else 0
     if ending.stopped_by:
         console.print(f"stopped: the last trials all failed ({ending.stopped_by})", style="red")
-        return EXIT_FAILED
-    return EXIT_INTERRUPTED if ending.interrupted else 0
+    say_finished(events, study, ending.how, code, command)
+    return code
 
 
 def _connect(
-    arguments: argparse.Namespace, gpus: float | None, console: Console, interrupts: Interrupts
+    arguments: argparse.Namespace,
+    gpus: float | str | None,
+    wanted: Wanted,
+    console: Console,
+    interrupts: Interrupts,
 ) -> Placement:
     console.print("starting Ray …")
     room = start_ray(arguments.address)
     interrupts.take_signals()
+    if isinstance(gpus, str):
+        from trainables.gpu_auto import chosen_share  # noqa: PLC0415 - imports Ray
+
+        gpus = chosen_share(wanted, room, arguments.cpus_per_trial or 1, interrupts)
+        console.print(f"--gpus-per-trial auto: {gpus:g}", highlight=False)
     placement = Placement(room, trial_resources(arguments.cpus_per_trial, gpus, room))
     if not placement.slots_now:
         console.print(f"no node is there for a trial yet; up to {placement.slots} trials may run at once")
     return placement
 
 
-def print_results(console: Console, study: Path) -> None:
+def print_results(console: Console, study: Path, remote: RemoteStudy | None = None) -> None:
     """Print top configurations, main effects, the ensemble, and where the files are."""
     from analysis.ablation_page import show_ablation  # noqa: PLC0415
     from analysis.report import write_report  # noqa: PLC0415 - only at the end
@@ -163,7 +199,7 @@ def print_results(console: Console, study: Path) -> None:
     from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
     from analysis.terminal import print_table  # noqa: PLC0415
 
-    loaded = load(study)
+    loaded = load(remote.url if remote else study)
     if not loaded.trials["score"].notna().any():
         console.print("no trial has a score yet")
         return
@@ -176,26 +212,22 @@ def print_results(console: Console, study: Path) -> None:
         print_table(console, title, frame)
         if title.startswith("Main effects"):
             console.print(effects_note(tables), style="dim", highlight=False, markup=False)
-    markdown, page = write_report(loaded, study)
+    markdown, page = write_report(loaded, loaded.path)
+    trials = str(study / "trials")
+    if remote:
+        trials = remote.place("trials")
+        remote.keep_report(markdown, page)
     console.print(f"report: {page} and {markdown}", highlight=False)
-    console.print(f"trials, predictions and kept models: {study / 'trials'}", highlight=False)
+    if remote:
+        console.print(
+            f"the same: {remote.place(page.name)} and {remote.place(markdown.name)}", highlight=False
+        )
+    console.print(f"trials, predictions and kept models: {trials}", highlight=False)
     members = {number for ensemble in tables.ensembles.values() for number in ensemble.members}
-    if without := made_again(study, members):
+    if without := made_again(loaded.path, members, remote.has_model if remote else None):
         console.print(
             f"members of the ensemble whose model was not kept: {without}", highlight=False, markup=False
         )
-
-
-def _texts(space: Space) -> dict[str, Role]:
-    """Further text files that configurations of the space read."""
-    texts: dict[str, Role] = {}
-    for config in space.representatives:
-        for name, role in texts_needed(config).items():
-            if texts.setdefault(name, role) != role:
-                raise UserError(
-                    f"{space.source}: {name!r} is read as {role} and as {texts[name]}: a file is one of them"
-                )
-    return texts
 
 
 def _say_coinciding(console: Console, space: Space) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
-from minbert.command_line import Parser, folder, nameable, number, whole_number
+from minbert.command_line import Parser, nameable, number, whole_number
 from minbert.errors import UserError
 from minbert.run_options import add_run_options
 from trainables.chosen_space import DESIGNS
 from trainables.kept_models import KEPT_MODELS, kept_count
+from trainables.placement import AUTO, Asked, check_gpus
+from trainables.places import folder_or_url
 from trainables.spaces import available_spaces
 from trainables.stage_room import STAGE_ROOM
 
@@ -37,7 +40,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     add(
         "--study",
         type=nameable,
-        help="study folder (default: results/<space>; with --design or --around a name of its own)",
+        help="study: a folder, or a URL such as s3://bucket/folder (default: results/<space>; with --design or --around a name of its own)",
     )
     add(
         "--fork",
@@ -72,9 +75,9 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     add("--cpus-per-trial", type=whole_number(1), metavar="N", help="default: 1")
     add(
         "--gpus-per-trial",
-        type=number(0, allowed=True),
+        type=_gpus,
         metavar="SHARE",
-        help="0.25, 1, 2 …; default: 1 where there is a GPU",
+        help="0.25, 1, 2 …, or auto: as many trials on a GPU as fit and pay; default: 1 where there is a GPU",
     )
     add(
         "--time-budget",
@@ -105,8 +108,8 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     )
     add(
         "--stages",
-        type=folder,
-        metavar="DIR",
+        type=folder_or_url,
+        metavar="DIR|URL",
         help="stages that trials share, also of several studies (default: stages/ of the study)",
     )
     add(
@@ -117,15 +120,72 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
         help=f"keep so much of them; what was not used for longest goes (default: {STAGE_ROOM:g})",
     )
     add("--address", help="of a running Ray cluster (default: $RAY_ADDRESS, or a private local one)")
-    add("--dry-run", action="store_true", help="check everything and show what would run; write nothing")
+    add(
+        "--json",
+        action="store_true",
+        help="events for scripts on stdout, a line of JSON each; text goes to stderr",
+    )
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="write logs for TensorBoard, too: the tensorboard/ of the study",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="check everything, show what would run and about how long it takes; write nothing",
+    )
+    add(
+        "--cluster",
+        type=nameable,
+        metavar="FILE",
+        help="with --dry-run: of Ray's launcher, to tell what the study costs there (default: $MINBERT_CLUSTER, "
+        "cluster.yaml where there is one)",
+    )
     return parser
 
 
-def gpus_per_trial(arguments: argparse.Namespace) -> float | None:
+def asked_for(arguments: argparse.Namespace, device: str) -> Asked:
+    """What is asked for each trial and of a cluster, as far as a dry run needs it.
+
+    Raises:
+        UserError: as for :func:`gpus_per_trial`.
+    """
+    cluster = arguments.cluster or os.environ.get("MINBERT_CLUSTER")
+    gpus = gpus_per_trial(arguments, device)
+    return Asked(arguments.cpus_per_trial, gpus, arguments.max_concurrent, Path(cluster) if cluster else None)
+
+
+def gpus_per_trial(arguments: argparse.Namespace, device: str) -> float | str | None:
+    """GPUs of a trial, ``auto``, or None where nothing is said: a study of CPUs then takes none.
+
+    Args:
+        arguments: of the command line.
+        device: what the study is to compute on.
+
+    Raises:
+        UserError: the environment names something else, or a share that does not divide a GPU.
+    """
+    wanted, given_by = arguments.gpus_per_trial, "--gpus-per-trial"
     text = os.environ.get("MINBERT_GPUS_PER_TRIAL")
-    if arguments.gpus_per_trial is not None or text is None:
-        return arguments.gpus_per_trial  # type: ignore[no-any-return]
+    if wanted is None and text is not None:
+        given_by = "MINBERT_GPUS_PER_TRIAL"
+        try:
+            wanted = _gpus(text)
+        except argparse.ArgumentTypeError:
+            raise UserError(
+                f"{given_by} {text!r}: a number is needed, such as 0.25 or 1, or {AUTO}"
+            ) from None
+    if wanted is None and device == "cpu":
+        return 0.0
+    if isinstance(wanted, float):
+        check_gpus(wanted, given_by)
+    return wanted  # type: ignore[no-any-return]
+
+
+def _gpus(text: str) -> float | str:
+    """The type of an option that takes a number of GPUs, a share of one, or ``auto``."""
     try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"MINBERT_GPUS_PER_TRIAL {text!r}: a number is needed, such as 0.25 or 1") from None
+        return AUTO if text == AUTO else number(0, allowed=True)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor {AUTO}") from None

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from minbert.config import TrainConfig
 from minbert.history import is_evaluated
 from minbert.storage import told
+from trainables.elsewhere import Elsewhere
+from trainables.gpu_share import NO_CUDA
 from trainables.ledger import Issue, Ledger
 from trainables.settings import EarlyStopping
 from trainables.trainable import STORAGE
@@ -40,6 +42,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         watchers: are told of every issue, result and end.
         may_start: whether a configuration's training may begin now; else its trial waits without a slot.
         most_waiting: so many trials may wait; more are not asked for.
+        elsewhere: is told of trials that found no GPU, which are issued again; None: they have failed.
 
     Attributes:
         closing: whether the search is being ended.
@@ -53,12 +56,14 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         *watchers: Watcher,
         may_start: Callable[[TrainConfig], bool] = lambda config: True,
         most_waiting: int = 1,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         super().__init__(metric="score", mode="max")
         self._ledger, self._job, self._watchers = ledger, job, watchers
         self._may_start, self._most_waiting = may_start, most_waiting
         self._issued: dict[str, Issue] = {}
         self._waiting: list[Issue] = []
+        self._elsewhere, self._turned_away = elsewhere, list[Issue]()
         self.closing = False
         self.storage_failure = ""
 
@@ -81,6 +86,8 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
 
     def _next(self) -> Issue | None:
         """The first trial that may start: one that waited, or else a new one; those that may not yet wait."""
+        if self._turned_away:
+            return self._turned_away.pop(0)
         for issue in self._waiting:
             if self._may_start(issue.config):
                 self._waiting.remove(issue)
@@ -98,6 +105,11 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         """The number in the study of a trial that was issued and has not ended."""
         return self._issued[trial_id].number
 
+    def stopping(self, trial_id: str, epoch: int) -> None:
+        """Note that a trial ends with an epoch that is not noted yet."""
+        with self._noting():
+            self._ledger.stopping(self.number_of(trial_id), epoch)
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the epochs of a result."""
         with self._noting():
@@ -113,6 +125,10 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
 
     def _close(self, issue: Issue, result: dict[str, Any], error: bool) -> None:
         if self.storage_failure:
+            return
+        if self._elsewhere and result.get("cause") == NO_CUDA:
+            self._elsewhere.turned_away(issue.number, result["node"], result["message"])
+            self._turned_away.append(issue)
             return
         if result.get("attempt"):
             self._ledger.started_on_a_worker(issue.number, result["attempt"])
@@ -186,7 +202,9 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
         settings: grace period and reduction factor.
         epochs: epochs of the longest trial.
         histories: scores by epoch of the study's trials, by number.
+        stops: the epoch that a trial ends with, by number, where an earlier start decided so.
         number_of: which of them a trial of Tune's is, or which new one.
+        stopping: is told of a trial that is to be stopped, and after which epoch, before anything else is.
     """
 
     def __init__(
@@ -194,7 +212,9 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
         settings: EarlyStopping,
         epochs: int,
         histories: Mapping[int, Mapping[int, float]],
+        stops: Mapping[int, int],
         number_of: Callable[[str], int],
+        stopping: Callable[[str, int], None],
     ) -> None:
         super().__init__(
             time_attr="epoch",
@@ -205,7 +225,7 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
             reduction_factor=settings.reduction,
             stop_last_trials=False,
         )
-        self._number_of = number_of
+        self._stops, self._number_of, self._stopping = stops, number_of, stopping
         for number, history in histories.items():
             past: Any = SimpleNamespace(trial_id=_earlier(number))
             for epoch, score in sorted(history.items()):
@@ -220,9 +240,18 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
                 recorded[trial.trial_id] = recorded.pop(earlier)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether a trial goes on; of the epochs that it hands over at once, the last one decides."""
+        """Whether a trial goes on; of the epochs that it hands over at once, the last one decides.
+
+        What was decided stays, and with it what came of it: the rungs know more now than they did then.
+        """
         self._take_in(trial, result)
-        return str(super().on_trial_result(tune_controller, trial, result))
+        decision = str(super().on_trial_result(tune_controller, trial, result))
+        last = self._stops.get(self._number_of(trial.trial_id))
+        if last is not None and result["epoch"] >= last:
+            return TrialScheduler.STOP
+        if decision == TrialScheduler.STOP:
+            self._stopping(trial.trial_id, result["epoch"])
+        return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Note a trial's last epochs."""

@@ -123,7 +123,7 @@ def _check(arguments: argparse.Namespace) -> int:
             where = "" if name in str(error) else f"{name}: "
             print(f"error: {where}{error}", file=sys.stderr, flush=True)
         else:
-            _say(line)
+            print(line, flush=True)
     return EXIT_USER if failed else 0
 
 
@@ -139,13 +139,7 @@ def _print(shown: RenderableType) -> None:
     console = Console(width=None if sys.stdout.isatty() else _WHOLE_LINES, highlight=False)
     with console.capture() as capture:
         console.print(shown)
-    _say(capture.get().rstrip())
-
-
-def _say(text: str) -> None:
-    """Print a text, with ? for what the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    print(capture.get().rstrip())
 
 
 if __name__ == "__main__":

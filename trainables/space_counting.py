@@ -11,10 +11,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.distributions import Factor, Int, same, stored
-from trainables.spaces import Space
+
+if TYPE_CHECKING:
+    from trainables.spaces import Space
 
 MOST_STATES = 5_000
 """Where more has to be told apart at once, an upper bound is given instead: the next step could take hours."""

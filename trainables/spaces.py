@@ -21,7 +21,6 @@ from minbert.dotted import get, leaves, put
 from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import Located, check_nulls, config_error, shorten
 from trainables.claims import Claim, check_claims, claims_to_yaml, parse_claims
-from trainables.combinations import count_settings
 from trainables.distribution_parsing import read_factor
 from trainables.distributions import Choice, Factor, Trial, same, stored
 from trainables.fixing import Setting, fix
@@ -31,6 +30,7 @@ from trainables.run_checks import check_runs, refuse_coinciding, refuse_distribu
 from trainables.runs import RUN, Paper, Runs, parse_paper, parse_runs
 from trainables.settings import SearchSettings, read_settings
 from trainables.space_checks import Combinations, check_conditions, ordered, without_unreachable
+from trainables.space_counting import count
 from trainables.space_files import available_spaces, locate, read_layers
 from trainables.space_trees import InRun, Layers, Set, overlay, split
 
@@ -207,8 +207,12 @@ class Space:
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
     def combinations(self) -> int | None:
-        """Number of different settings of the factors that apply; None when a factor is continuous."""
-        return count_settings(self)
+        """Number of different settings of the factors that apply; None when a factor is continuous.
+
+        Where very many conditions overlap, it is an upper bound.
+        """
+        counted = count(self)
+        return None if counted.continuous else counted.discrete
 
     @cached_property
     def fixed(self) -> dict[str, Any]:

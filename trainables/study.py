@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
@@ -27,6 +27,9 @@ from minbert.yaml_reader import dump_yaml, read_record
 from trainables.journal import JOURNAL, good_length, open_journal
 from trainables.locks import LOCK
 from trainables.spaces import Space
+
+if TYPE_CHECKING:
+    from trainables.remote_study import RemoteStudy
 
 SCHEMA_VERSION = 1
 STUDY = "study"
@@ -55,10 +58,11 @@ _OF_SEARCH = ("search.design", "search.base.")
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """An opened study folder."""
+    """An opened study folder; ``remote``: the study in an object store that it is the working copy of."""
 
     path: Path
     spec: Spec
+    remote: RemoteStudy | None = None
 
     def trial(self, number: int) -> Path:
         """Folder of a trial."""
@@ -75,7 +79,7 @@ class StudyFolder:
         Raises:
             UserError: a record before the last one is damaged.
         """
-        storage = open_journal(self.path)
+        storage = open_journal(self.path, self.remote.appended) if self.remote else open_journal(self.path)
         try:
             return optuna.load_study(study_name=STUDY, storage=storage, sampler=sampler)
         except KeyError:
@@ -116,6 +120,8 @@ class StudyFolder:
 
     def drop(self, number: int, model: bool) -> None:
         """Drop the checkpoint of a finished trial, which it needs no more, and its model if that is not kept."""
+        if self.remote:
+            self.remote.drop(number, ["checkpoint", "best"] if model else ["checkpoint"])
         self._remove(number, "checkpoint")
         reach("models.dropping")
         if model:
@@ -245,7 +251,7 @@ def origin_note(path: Path, stored: Spec | None) -> Spec:
     return {FORKED_FROM: note}
 
 
-def make_folder(path: Path, spec: Spec) -> StudyFolder:
+def make_folder(path: Path, spec: Spec, remote: RemoteStudy | None = None) -> StudyFolder:
     """Write study.yaml, of a new study or with new targets.
 
     Raises:
@@ -258,7 +264,9 @@ def make_folder(path: Path, spec: Spec) -> StudyFolder:
         (path / "trials").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--study {path}: cannot be written: {error.strerror}") from None
-    return StudyFolder(path, spec)
+    if remote:
+        remote.describe()
+    return StudyFolder(path, spec, remote)
 
 
 def refuse_lost_journal(path: Path) -> None:

@@ -11,24 +11,28 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
+from minbert.canonical import run_name
 from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
 from minbert.errors import Interrupted, TrainingFailure
 from minbert.history import Record, is_evaluated
+from minbert.mirrored_stages import open_stages
 from minbert.sealed import damage
-from minbert.stages import LocalStageStore
-from minbert.storage import failure, gone, is_away, told
+from minbert.storage import failure, forbidden, gone, is_away, told
 from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
+from minbert.working_copy import working_copy
 from trainables.attempts import Attempt, claim
+from trainables.gpu_share import keep_to_share, node_id, refuse_missing_gpu
+from trainables.remote_trial import RemoteTrial, fetch_materials
 
 STORAGE = "storage"
 """Cause of a trial that could not be written: it stays to be continued, and the search ends."""
@@ -42,15 +46,18 @@ class TrialTrainable(tune.Trainable):
     """Trains one issued trial; a step of the trainable is one evaluated epoch.
 
     Its ``config`` holds ``config`` (a TrainConfig as plain data), ``folder``, ``corpus``,
-    ``encoder`` and ``stages`` (paths), ``start`` (names the driver's start), ``limits`` (seconds of a ``step``
+    ``encoder`` and ``stages`` (paths), ``url`` (of a study in an object store, in which those are names; or None),
+    ``stage_room`` (bytes that fetched stages may take here), ``start`` (names the driver's start), ``limits`` (seconds of a ``step``
     and an ``epoch``, or None), ``checkpoint_every`` (seconds, or None) and ``ending`` (a file: once it is there, the
     trial keeps what it has done and ends). A result holds ``records`` (history lines since the last result), ``score``,
-    ``epoch``, ``finished``, ``attempt`` (its number) and, after a failure, ``cause`` and ``message``.
+    ``epoch``, ``finished``, ``attempt`` (its number) and, after a failure, ``cause``, ``message`` and the ``node`` it happened on.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a trial."""
         self._job = config
+        self._folder = _folder(config)
+        self._remote: RemoteTrial | None = None
         self._trial: Trial | None = None
         self._attempt: Attempt | None = None
         self._open_things = ExitStack()
@@ -95,12 +102,15 @@ class TrialTrainable(tune.Trainable):
             return "oom", str(error)
         if isinstance(error, MaterialsChanged):
             return STORAGE, str(error)
-        if stored := _storage_error(error, Path(self._job["folder"])):
+        if stored := _storage_error(error, self._folder):
             return STORAGE, told(stored)
         if isinstance(error, TimeoutError):
             raise error  # a worker that is out of reach holds the folder: Tune starts the trial anew, elsewhere
         text = "".join(traceback.format_exception(error))
-        (Path(self._job["folder"]) / "error.txt").write_text(text, encoding="utf-8")
+        (self._folder / "error.txt").write_text(text, encoding="utf-8")
+        if self._remote:
+            with suppress(OSError):  # a store that is away
+                self._remote.publish()
         return "exception", f"{type(error).__name__}: {error}"
 
     def cleanup(self) -> None:
@@ -108,25 +118,35 @@ class TrialTrainable(tune.Trainable):
         if isinstance(self._records, Generator):
             self._records.close()
         self._open_things.close()
+        if self._remote:
+            self._remote.let_go()
 
     def _open(self) -> Trial:
         self._config = TrainConfig.model_validate(self._job["config"])
-        folder = Path(self._job["folder"])
-        self._attempt = claim(folder, self._job["start"])
-        if ended := read_timeout(folder):
+        refuse_missing_gpu(self._config.device)  # before an attempt counts
+        keep_to_share(self._config.device)
+        folder, start = self._folder, self._job["start"]
+        self._remote = _remote(self._job)
+        self._attempt = self._remote.claim(start) if self._remote else claim(folder, start)
+        if ended := read_timeout(folder, run_name(self._config)):
             raise ended
         if self._attempt.fruitless >= FRUITLESS:
             raise TrainingFailure(
                 "lost", f"lost {self._attempt.fruitless} workers without a checkpoint in between"
             )
         self._open_things.enter_context(self._attempt.guarded())
-        materials = _materials(self._job["corpus"], self._job["encoder"], self._job["stages"])
+        places = (self._job[name] for name in ("url", "corpus", "encoder", "stages", "stage_room"))
+        materials = _materials(*places)
         if materials.encoder.fingerprint != self._config.encoder.fingerprint:
             raise MaterialsChanged(f"{self._job['encoder']}: another encoder than the study's lies there now")
         limits = TimeLimits(**self._job["limits"])
         trial = Trial(self._config, materials, folder, limits, self._job["checkpoint_every"])
         trial.asked_to_end = now_and_then(Path(self._job["ending"]).exists)
         trial.before_writing = self._attempt.before_writing
+        if self._remote:
+            self._open_things.enter_context(self._remote.watched())
+            trial.asked_to_end = now_and_then(self._remote.is_asked_to_end)
+            trial.kept = self._remote.publish
         return trial
 
     def _result(self, records: list[Record]) -> dict[str, Any]:
@@ -152,6 +172,7 @@ class TrialTrainable(tune.Trainable):
             "attempt": self._attempt.number if self._attempt else 0,
             "cause": cause,
             "message": message,
+            "node": node_id(),
             "done": True,
         }
 
@@ -174,7 +195,7 @@ def _storage_error(error: BaseException, folder: Path) -> OSError | None:
 
     The folder of the study's trials was there when the trial was handed out: without it, the whole study is gone.
     """
-    if found := failure(error):
+    if found := failure(error) or forbidden(error):
         return found
     return gone(folder.parent.parent) if is_away(folder.parent) else None
 
@@ -183,9 +204,23 @@ class MaterialsChanged(Exception):
     """What the study was begun with is not there any more; that is no trial's failure."""
 
 
+def _folder(job: dict[str, Any]) -> Path:
+    """The folder that a trial works in."""
+    return working_copy(job["url"]) / job["folder"] if job["url"] else Path(job["folder"])
+
+
+def _remote(job: dict[str, Any]) -> RemoteTrial | None:
+    """What brings that folder and takes it back; None where the study lies in a folder."""
+    return RemoteTrial(job["url"], job["folder"], job["ending"]) if job["url"] else None
+
+
 @functools.lru_cache(maxsize=2)
-def _materials(corpus: str, encoder: str, stages: str) -> Materials:
-    if wrong := damage(Path(corpus), of=Path(corpus).name):
-        raise MaterialsChanged(f"{corpus}: the tokenised corpus was changed: {wrong}")
-    files = open_encoder(Path(encoder))
-    return Materials(open_tokenised(Path(corpus)), files, files.weights(), LocalStageStore(Path(stages)))
+def _materials(url: str | None, corpus: str, encoder: str, stages: str, stage_room: float) -> Materials:
+    root = Path()
+    if url:
+        fetch_materials(url, corpus, encoder)
+        root = working_copy(url)
+    if wrong := damage(root / corpus, of=Path(corpus).name):
+        raise MaterialsChanged(f"{root / corpus}: the tokenised corpus was changed: {wrong}")
+    files = open_encoder(root / encoder)
+    return Materials(open_tokenised(root / corpus), files, files.weights(), open_stages(stages, stage_room))

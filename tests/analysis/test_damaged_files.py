@@ -220,11 +220,28 @@ def test_a_digit_that_changed_in_a_sealed_journal_record_is_refused_by_its_line(
     assert changed != lines[place]
     file.write_bytes(b"\n".join([*lines[:-2], changed, lines[-1], b""]))
     with pytest.raises(
-        UserError, match=rf"journal\.log: line {place + 1} is damaged \(not a journal record\)"
+        UserError, match=rf"journal\.log:{place + 1}: damaged \(the checksum does not fit\)"
     ):
         _ = load(written).trials
     file.write_bytes(b"\n".join([*lines[:-1], b""]))
     assert load(written).trials["score"].tolist() == scores.tolist()[:-1]
+
+
+def test_trials_that_the_journal_does_not_know_are_named_in_one_line_and_left_out(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written / "journal.log"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-2]))
+    shutil.copytree(written / "trials" / "00000", written / "trials" / "00010")
+    known = load(written).trials["number"].tolist()
+    assert report.main([str(written)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    lost = ", ".join(f"{number:05d}" for number in (*range(len(known), 4), 10))
+    assert known == [0, 1] and line == (
+        f"warning: {written / 'trials'}: {lost}: not in journal.log, which lost its end; left out"
+    )
+    assert line.removeprefix("warning: ") in (written / "report.md").read_text()
 
 
 @pytest.mark.parametrize("content", [None, b""])
@@ -288,7 +305,7 @@ def test_a_journal_record_that_lacks_something_is_named_by_its_line(
     journal.write_text(journal.read_text() + journal.read_text().splitlines()[-1] + "\n")
     assert run(partial(ensemble.main, [str(written), "--out", str(tmp_path / "out")])) == EXIT_USER
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {journal}: line {line} is damaged (")
+    assert said.startswith(f"error: {journal}:{line}: damaged (")
     assert said.count("\n") == 1
 
 
@@ -405,7 +422,7 @@ def test_a_day_that_no_calendar_has_is_a_text(written: Path) -> None:
 def test_a_journal_nested_without_end_is_named_by_its_line(written: Path) -> None:
     file = written / "journal.log"
     file.write_text("[" * 100_000 + "\n" + file.read_text())
-    with pytest.raises(UserError, match=r"journal\.log: line 1 is damaged"):
+    with pytest.raises(UserError, match=r"journal\.log:1: damaged"):
         _ = load(written).trials
 
 

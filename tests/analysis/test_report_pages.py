@@ -317,6 +317,34 @@ def test_an_unwritable_folder_is_named(
     assert re.fullmatch(r"error: .*file.*cannot be written.*\n", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("/dev/null", "/dev/null: not a folder"),
+        ("/proc/self", "/proc/self: cannot be written: No such file or directory"),
+        ("/proc/new", "/proc/new: cannot be written: No such file or directory"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
+    new_study: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    out: str,
+    said: str,
+) -> None:
+    def computed(study: Study) -> NoReturn:
+        raise AssertionError("something was computed")
+
+    path = str(new_study().path)
+    monkeypatch.setattr(report, "compute_tables", computed)
+    assert main([path, "--out", out]) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+    monkeypatch.setattr(ensemble, "best_trials", computed)
+    if out != "/proc/self":  # it holds something
+        assert run(partial(ensemble.main, [path, "--out", out])) == 2
+        assert re.fullmatch(r"error: --out /(dev/null|proc/new): [^\n]*\n", capsys.readouterr().err)
+
+
 def test_summary_tables_are_strings_for_a_terminal(searched: Path) -> None:
     tables = summary_tables(load(searched), top=3)
     assert list(tables) == ["Top configurations", "Main effects after epoch 3 of 3", "Ensemble"]

@@ -163,7 +163,7 @@ def test_a_damaged_journal_line_is_named(new_study: Callable[..., Any]) -> None:
     writer = new_study()
     journal = writer.path / "journal.log"
     journal.write_text("nonsense\n" + journal.read_text())
-    with pytest.raises(UserError, match=r"journal\.log: line 1 is damaged"):
+    with pytest.raises(UserError, match=r"journal\.log:1: damaged"):
         _ = load(writer.path).trials
 
 

@@ -32,7 +32,13 @@ PROGRAMS = {
     "claims": "analysis.claims",
     "cluster": "trainables.cluster",
 }
-LONG = {"LONGNAME": 300 * "n", "LONGNUMBER": 5000 * "9"}
+LONG = {
+    "LONGNAME": 300 * "n",
+    "LONGNUMBER": 5000 * "9",
+    "LONGTEXT": 100_000 * "x",
+    "LONGPATH": 300 * "a." + "a",
+    "LONGNEST": 2000 * "[",
+}
 """What stands for texts that are too long to be written out."""
 Case = Mapping[str, Any]
 Run = Callable[..., None]
@@ -45,8 +51,11 @@ def cases(kind: str) -> Any:
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a program in ``tmp_path`` and check that it refuses as the case says and leaves everything as it was."""
+def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a program in ``tmp_path`` and check that it refuses as the case says and leaves everything as it was.
+
+    What it says is read below Python, where libraries in other languages write.
+    """
 
     def call(case: Case, program: str, *arguments: str) -> None:
         monkeypatch.chdir(tmp_path)
@@ -61,7 +70,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         before = content(tmp_path)
         code = command_line.run(importlib.import_module(PROGRAMS[program]).main)
         assert not ray.is_initialized()  # a mistake is found before anything is started
-        errors = capsys.readouterr().err
+        errors = capfd.readouterr().err
         assert code == 2, errors
         assert re.fullmatch(r"error: [^\n]+\n", errors), errors
         for pattern in case["says"]:

@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from minbert.canonical import run_name
 from minbert.config import TrainConfig
 from minbert.errors import TrainingFailure
 from minbert.model import MultitaskModel
+from minbert.sealed import sealed_line
 from minbert.time_limits import TIMEOUT, TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
 
@@ -78,10 +80,11 @@ def test_what_hangs_ends_the_process_with_one_line_and_a_note(
 ) -> None:
     hang_at(monkeypatch, number, scoring)
     trial = start(limits)
-    assert read_timeout(tmp_path / "trial") is None
+    run = run_name(trial.config)
+    assert read_timeout(tmp_path / "trial", run) is None
     assert run_in_a_process(trial) == 3
     assert capfd.readouterr().err == f"failed (timeout): {message}\n"
-    failure = read_timeout(tmp_path / "trial")
+    failure = read_timeout(tmp_path / "trial", run)
     assert failure is not None
     assert (failure.cause, str(failure)) == ("timeout", message)
 
@@ -106,7 +109,7 @@ def test_after_a_timeout_the_trial_can_be_continued_to_the_same_end(
         hang_at(hanging, 5, scoring=False)
         run_in_a_process(start(TimeLimits(2.0)))
     list(start(TimeLimits(FOREVER, FOREVER)).run())
-    assert read_timeout(tmp_path / "trial") is None
+    assert not (tmp_path / "trial" / TIMEOUT).exists()
     left, right = (load_file(tmp_path / name / "best" / "heads.safetensors") for name in ("whole", "trial"))
     assert all(torch.equal(left[name], right[name]) for name in left)
 
@@ -145,7 +148,23 @@ def test_the_thread_lives_as_long_as_the_run_and_only_where_there_is_a_limit(sta
     assert watching() == 0
 
 
-def test_a_damaged_note_still_says_timeout(tmp_path: Path) -> None:
-    (tmp_path / TIMEOUT).write_text("{")
-    failure = read_timeout(tmp_path)
-    assert failure is not None and failure.cause == "timeout" and "damaged" in str(failure)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            sealed_line({"of": "this", "message": "a step took longer than 2 s"}),
+            "a step took longer than 2 s",
+        ),
+        (sealed_line({"of": "that", "message": "a step took longer than 2 s"}), None),
+        (sealed_line({"of": "this", "message": "a step took longer than 2 s"}).replace(b"2", b"3"), None),
+        (b'{"message": "a step took longer than 2 s"}', None),
+        (b"{", None),
+    ],
+    ids=["whole", "of another trial", "changed", "of nobody", "torn"],
+)
+def test_a_note_that_is_damaged_or_another_trials_says_nothing_of_this_one(
+    line: bytes, message: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / TIMEOUT).write_bytes(line)
+    failure = read_timeout(tmp_path, "this")
+    assert (failure and str(failure)) == message

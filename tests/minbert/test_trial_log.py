@@ -11,6 +11,8 @@ import pytest
 
 from minbert.canonical import run_name
 from minbert.choice import Choice
+from minbert.durable import read_json_lines
+from minbert.errors import TrainingFailure
 from minbert.memory_splits import SPLITS, Split
 from minbert.sealed import sealed_line
 from minbert.trial import Trial
@@ -18,7 +20,9 @@ from minbert.trial_log import TrialLog
 from tests.minbert.test_trial import (
     MakeConfig,
     MakeMaterials,
+    assert_same_model,
     assert_same_outcome,
+    flip,
     flip_a_head,
     flip_a_prediction,
 )
@@ -58,6 +62,52 @@ def test_a_damaged_best_epoch_that_no_later_one_replaces_is_made_again(
     list(trial.run())
     assert trial.found == 0
     assert_same_outcome(finish(trial.config, "whole"), folder)
+
+
+@pytest.mark.parametrize("damage", [flip_a_head, flip_a_prediction])
+def test_what_is_damaged_while_a_trial_runs_is_made_again_and_every_epoch_told_once(
+    damage: Callable[[Path], None],
+    configure: MakeConfig,
+    materials: MakeMaterials,
+    finish: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    config, folder = configure(**STILL, stages__simcse__epochs=2), tmp_path / "damaged"
+    told = []
+    for record in Trial(config, materials(tmp_path / "store"), folder).run():
+        told.append((record["stage"], record["epoch"]))
+        if told[-1] == ("finetune", 1):
+            damage(folder)
+    assert told == [("simcse", 1), ("simcse", 2), ("finetune", 1), ("finetune", 2)]
+    assert_same_model(finish(config, "whole"), folder)
+    log = read_json_lines(folder / "history.jsonl")
+    assert [(record["stage"], record["epoch"]) for record in log] == told[1:]  # simcse came from the store
+
+
+def test_damaged_predictions_of_an_earlier_epoch_are_not_carried_over(
+    configure: MakeConfig, materials: MakeMaterials, finish: Callable[..., Path], tmp_path: Path
+) -> None:
+    config, folder = configure(checkpoint="task", stages__finetune__epochs=3), tmp_path / "damaged"
+    whole = finish(config, "whole")
+    epochs = [
+        {task for task, epoch in record["chosen"]["epochs"].items() if epoch < record["epoch"]}
+        for record in read_json_lines(whole / "history.jsonl")
+    ]
+    carried = sorted(epochs[1])
+    assert 0 < len(carried) < 3
+    for record in Trial(config, materials(tmp_path / "store"), folder).run():
+        if record["epoch"] == 1:
+            flip(folder / "predictions" / f"{carried[0]}.parquet")
+    assert_same_outcome(whole, folder)
+
+
+def test_a_trial_whose_files_are_damaged_again_and_again_fails(begun: tuple[Trial, Path]) -> None:
+    trial, folder = begun
+    flip_a_head(folder)  # found as it begins
+    trial.kept = lambda: flip_a_head(folder)
+    with pytest.raises(TrainingFailure, match=r"heads\.safetensors is not what was written") as caught:
+        list(trial.run())
+    assert caught.value.cause == "damaged"
 
 
 @pytest.mark.parametrize("damage", [b"\xff\xfe\x00bad", b"\x00", b""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minbert import yaml_reader
 from minbert.config import MultitaskStage, TrainConfig
-from minbert.errors import UserError
+from minbert.errors import UserError, did_you_mean
 from minbert.yaml_reader import dump_yaml, load_config, parse_value, read_yaml
 
 
@@ -29,6 +31,22 @@ def refusal(folder: Path, content: str | bytes) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message.removeprefix(f"{folder}/")
+
+
+def test_the_nearest_key_is_not_looked_for_in_thousands_of_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[object] = []
+
+    def counted(value: object, allowed: Iterable[object]) -> str:
+        sought.append(value)
+        return did_you_mean(value, allowed)
+
+    monkeypatch.setattr(yaml_reader, "did_you_mean", counted)
+    message = refusal(tmp_path, "poling: cls\n" + "".join(f"key_{number}: 1\n" for number in range(1000)))
+    assert "unknown key 'poling'" in message
+    assert message.endswith("did you mean 'pooling'? (and 1000 more)")
+    assert 1 <= len(sought) < 100
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,19 @@ def test_the_price_is_that_of_the_head_and_the_dearest_workers(checked: Any) -> 
     assert f"at most {most:.2f} dollars an hour" in output
 
 
+def test_results_in_a_bucket_need_no_folder_that_all_nodes_mount(checked: Any) -> None:
+    text = changed(
+        {
+            "change": {
+                "MINBERT_RESULTS=/mnt/minbert/results": "MINBERT_RESULTS=s3://bucket/results",
+                "MINBERT_DATA=/mnt/minbert/data": "MINBERT_DATA=/home/ray/data",
+            }
+        }
+    )
+    code, output, errors = checked(text)
+    assert (code, errors) == (0, []), output
+
+
 def test_a_machine_that_the_file_describes_is_taken(checked: Any) -> None:
     described = "metadata: {instance_types: {x9.huge: {cpus: 8, gpus: 2, usd_per_hour: 7.5}}}\n"
     text = changed({"change": {"g5.xlarge             # CHANGE": "x9.huge  #"}})

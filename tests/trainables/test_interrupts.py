@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.trainables.commands import SPACE, start_search
-from tests.trainables.studies import state_names, wait_until, wait_until_all_end
+from tests.trainables.killing import Mortal
+from tests.trainables.studies import outcome, state_names, wait_until, wait_until_all_end
+from tests.trainables.test_chaos import LISTED, mortal
 
 HANG = 30
 """Seconds after which an end counts as a hang: Ray gives up after a minute or more."""
@@ -19,6 +21,7 @@ HANG = 30
 # Trials of a minute, so that a signal comes in the middle of one.
 LONG = ["--set", "search.early_stopping=null", "--set", "stages.simcse.epochs=0",
         "--set", "stages.finetune.epochs=50", "--set", "stages.finetune.epoch_examples=640", "--trials", "30"]  # fmt: skip
+LONG_EPOCHS = "stages: {simcse: {epochs: 0}, finetune: {epochs: 2, epoch_examples: 1280}}\n"
 CONTINUE = f"continue with: python -m trainables.search --space {SPACE}"
 
 
@@ -79,6 +82,27 @@ def test_two_signals_end_at_once_and_the_study_goes_on(
     assert all(path.read_text().startswith(told) for path, told in epochs.items())
     os.killpg(again.pid, signal.SIGKILL)
     again.communicate()
+
+
+@pytest.mark.chaos
+def test_a_search_ended_by_sigterm_inside_an_epoch_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    undisturbed, ended = (mortal(tmp_path / name, LISTED + LONG_EPOCHS) for name in ("undisturbed", "ended"))
+    undisturbed.run()
+    process, study = start_search(ended.folder, *ended.options, space=ended.space), results(ended)
+    wait_until(lambda: any(study.glob("trials/*/history.jsonl")), process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=HANG)
+    assert (process.returncode, errors) == (130, "")
+    wait_until_all_end(ended.folder)
+    kept = [json.loads(path.read_text()) for path in study.glob("trials/*/checkpoint/manifest.json")]
+    assert any("unfinished" in manifest for manifest in kept)
+    assert "RUNNING" in state_names(study)
+    ended.run()
+    assert outcome(study) == outcome(results(undisturbed))
+
+
+def results(search: Mortal) -> Path:
+    return search.folder / "results" / "space"
 
 
 def test_a_signal_before_any_trial_runs_ends_with_the_same_code(tmp_path: Path) -> None:

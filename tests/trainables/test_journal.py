@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -63,29 +64,21 @@ def test_a_damaged_tail_loses_its_last_record_alone(folder: Path, harm: str) -> 
 
 @pytest.mark.parametrize("whole_lines", [0, 1, 5])
 @pytest.mark.parametrize("byte", [b"\0", b"\x9c\x07", b"x"])
-def test_a_block_of_damage_at_the_end_is_refused_and_nothing_is_written(
-    folder: Path, whole_lines: int, byte: bytes
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_block_of_damage_at_the_end_is_refused_by_every_reader_and_nothing_is_written(
+    folder: Path, whole_lines: int, byte: bytes, end: bytes
 ) -> None:
     path = folder / JOURNAL
     lines = path.read_bytes().splitlines(keepends=True)
-    harmed = b"".join(lines[:whole_lines]) + byte * (len(b"".join(lines[whole_lines:])) // len(byte))
+    lost = len(b"".join(lines[whole_lines:])) // len(byte)
+    harmed = b"".join([*lines[:whole_lines], byte * lost, end])
     path.write_bytes(harmed)
-    with pytest.raises(
-        UserError, match=rf"journal\.log:{whole_lines + 1}: damaged .*more than the last record"
-    ):
-        open_journal(folder)
+    said = f"{path}:{whole_lines + 1}: damaged (more than the last record)"
+    for read in (lambda: open_journal(folder), lambda: read_trials(path)):
+        with pytest.raises(UserError, match=re.escape(said)):
+            read()
+    assert journal.read_trials(folder)[1] == said
     assert path.read_bytes() == harmed and [entry.name for entry in folder.iterdir()] == [JOURNAL]
-
-
-@pytest.mark.parametrize("whole_lines", [0, 1, 5])
-def test_a_report_takes_a_block_of_zeros_for_no_record_that_is_being_written(
-    folder: Path, whole_lines: int
-) -> None:
-    path = folder / JOURNAL
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:whole_lines]) + bytes(len(b"".join(lines[whole_lines:]))))
-    with pytest.raises(UserError, match=rf"journal\.log: line {whole_lines + 1} is damaged"):
-        read_trials(path)
 
 
 def test_two_records_that_run_into_one_line_are_not_taken_for_a_last_one(folder: Path) -> None:
@@ -111,8 +104,9 @@ def test_a_first_record_that_is_torn_is_cut_only_where_there_are_no_trials(folde
     path, torn = folder / JOURNAL, (folder / JOURNAL).read_bytes()[:30]
     path.write_bytes(torn)
     (folder / "trials" / "00000").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"journal\.log:1: damaged .*no whole record"):
-        open_journal(folder)
+    for read in (lambda: open_journal(folder), lambda: read_trials(path)):
+        with pytest.raises(UserError, match=r"journal\.log:1: damaged .*no whole record"):
+            read()
     assert path.read_bytes() == torn
     (folder / "trials" / "00000").rmdir()
     open_journal(folder)
@@ -153,6 +147,27 @@ def test_a_record_that_does_not_fit_on_the_disk_leaves_nothing_behind(
     monkeypatch.setattr(os, "fsync", real)
     study.ask()
     assert good_length(folder) == path.stat().st_size > len(before)
+
+
+def test_a_journal_that_is_whole_is_not_touched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(path: Path, length: int) -> None:
+        raise AssertionError(f"{path} was cut")
+
+    monkeypatch.setattr(os, "truncate", cut)
+    assert len(open_journal(folder).get_all_trials(0)) == 3
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may make a file immutable")
+def test_a_journal_that_may_not_be_written_is_refused_in_one_line(folder: Path) -> None:
+    path = folder / JOURNAL
+    made = subprocess.run(["chattr", "+i", str(path)], check=False, capture_output=True)
+    if made.returncode:
+        pytest.skip("this file system has no immutable files")
+    try:
+        with pytest.raises(UserError, match=r"journal\.log: cannot be written: Operation not permitted"):
+            open_journal(folder)
+    finally:
+        subprocess.run(["chattr", "-i", str(path)], check=True)
 
 
 def test_a_journal_that_is_not_there_is_made(tmp_path: Path) -> None:

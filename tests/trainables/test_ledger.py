@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 from minbert.config import Source
 from tests.trainables.commands import SPACE
+from trainables import opening
 from trainables.journal import open_journal
 from trainables.ledger import EQUAL_FAILURES, Ledger, build_sampler
 from trainables.spaces import Space, load_space
@@ -106,6 +109,28 @@ def test_a_new_driver_issues_unfinished_trials_again_with_the_same_configuration
     states = {trial.number: (trial.state, trial.value) for trial in second.trials()}
     assert states == {0: (TrialState.COMPLETE, 0.4), 1: (TrialState.COMPLETE, 0.6)}
     assert second.started == 2
+
+
+@pytest.mark.parametrize("asked", [2, 3])
+def test_interrupted_trials_are_finished_and_said_where_fewer_are_asked_for_now(
+    tmp_path: Path, space: Space, asked: int
+) -> None:
+    first = open_ledger(tmp_path, space, trials=6)
+    numbers = [issue(first) for _ in range(4)]
+    for number in numbers[:2]:
+        complete(first, number, 0.4)
+    of = {"fingerprint": "same"}
+    spec = {"space_fingerprint": space.fingerprint(), "seed": 0, "data": of, "encoder": of}
+    lower, said = space.fix("search.replicates", 1).fix("search.trials", asked), StringIO()
+    second = opening.open_ledger(StudyFolder(tmp_path, spec), lower, 0, PINNED, Console(file=said, width=200))
+    assert "trials that were interrupted are finished, too: 4 trials in all, where" in said.getvalue()
+    assert not second.done
+    assert [issue(second), issue(second), second.next()] == [*numbers[2:], None]
+    for number in numbers[2:]:
+        complete(second, number, 0.4)
+    assert second.done and [trial.state for trial in second.trials()] == [TrialState.COMPLETE] * 4
+    third = opening.open_ledger(StudyFolder(tmp_path, spec), lower, 0, PINNED, Console(file=said, width=200))
+    assert third.done and third.target == asked and said.getvalue().count("\n") == 1
 
 
 def test_a_failure_that_was_noted_but_not_counted_is_forgotten_when_the_trial_goes_on(

@@ -34,6 +34,8 @@ def job(tmp_path: Path) -> dict[str, Any]:
         "corpus": str(tokenised(sources.corpus, config.tasks, sources.encoder, tmp_path / "corpus")),
         "encoder": str(encoder),
         "stages": str(tmp_path / "stages"),
+        "stage_room": 1e9,
+        "url": None,
         "start": "start",
         "limits": {"step": None, "epoch": None},
         "checkpoint_every": None,

@@ -70,7 +70,8 @@ def test_a_hub_id_that_cannot_be_fetched_is_refused_in_one_line_that_says_what_t
     assert code == 2, errors
     assert errors == (
         f"error: --encoder bert-base-uncased: no such folder, not in the hub's cache {cache}, and {cause}; name a "
-        "folder with config.json, model.safetensors and vocab.txt, or bring that cache from a machine that has it\n"
+        "folder with config.json, model.safetensors and vocab.txt (`python -m minbert.fetch` says what goes where), "
+        "or bring that cache from a machine that has it\n"
     )
     assert not (tmp_path / "run").exists()
 

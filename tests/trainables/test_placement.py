@@ -10,7 +10,18 @@ import pytest
 
 from minbert.errors import UserError
 from trainables.cluster_file import ClusterFile
-from trainables.placement import Node, Placement, Room, TrialResources, trial_resources
+from trainables.placement import (
+    AUTO,
+    Asked,
+    Node,
+    Placement,
+    Room,
+    TrialResources,
+    check_gpus,
+    others,
+    trial_resources,
+)
+from trainables.search_options import gpus_per_trial, search_parser
 
 LAPTOP = Room((Node(8),))
 WORKSTATION = Room((Node(16, 2),))
@@ -118,3 +129,72 @@ def test_only_a_single_node_that_nothing_joins_is_one_machine(launcher: Callable
     assert Placement(LAPTOP, trial).on_one_machine
     assert not Placement(Room((Node(8), Node(8))), trial).on_one_machine
     assert not Placement(Room.of(listed({"CPU": 0}), launcher(GROWING)), trial).on_one_machine
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 0.1, 0.125, 0.1666, 0.25, 0.33, 1 / 3, 0.5, 1, 2, 8])
+def test_shares_that_divide_a_gpu_and_whole_gpus_are_taken(share: float) -> None:
+    check_gpus(share)
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.4, "2 trials fit on a GPU, and 20% of it would be left over; use 0.5 or 0.3333"),
+        (0.7, "one trial fits on a GPU, and 30% of it would be left over; use 1 or 0.5"),
+        (0.17, "5 trials fit on a GPU, and 15% of it would be left over; use 0.2 or 0.1666"),
+        (0.001, "a share of at least 0.05 is needed"),
+        (1e-300, "a share of at least 0.05 is needed"),
+        (1.5, "a share of at most 1 or a whole number is needed"),
+        (-0.5, "a share of at most 1 or a whole number is needed"),
+        (float("nan"), "a share of at most 1 or a whole number is needed"),
+        (float("inf"), "a share of at most 1 or a whole number is needed"),
+    ],
+)
+def test_what_leaves_a_good_part_of_a_gpu_over_is_refused_with_what_does_not(share: float, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        check_gpus(share)
+
+
+def wanted(*options: str, device: str = "auto") -> float | str | None:
+    return gpus_per_trial(search_parser(None).parse_args(["--space", "essentials", *options]), device)
+
+
+def test_the_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINBERT_GPUS_PER_TRIAL", raising=False)
+    assert wanted() is None
+    monkeypatch.setenv("MINBERT_GPUS_PER_TRIAL", "0.25")
+    assert wanted() == wanted(device="cpu") == 0.25
+    assert wanted("--gpus-per-trial", "0.5") == 0.5
+    assert wanted("--gpus-per-trial", "auto") == AUTO
+    monkeypatch.setenv("MINBERT_GPUS_PER_TRIAL", "auto")
+    assert wanted() == AUTO
+
+
+def test_a_study_of_cpus_takes_no_gpu_unless_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINBERT_GPUS_PER_TRIAL", raising=False)
+    assert wanted(device="cpu") == 0
+    assert wanted("--gpus-per-trial", "0.5", device="cpu") == 0.5
+
+
+@pytest.mark.parametrize("value", ["0.4", "many", "", "nan", "-1"])
+def test_a_mistake_in_the_environment_names_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINBERT_GPUS_PER_TRIAL", value)
+    with pytest.raises(UserError, match=r"^MINBERT_GPUS_PER_TRIAL "):
+        wanted()
+
+
+def test_another_node_is_one_that_lives_and_holds_the_trial() -> None:
+    def node(name: str, gpus: float, alive: bool = True) -> dict[str, Any]:
+        return {"NodeID": name, "Alive": alive, "Resources": {"CPU": 4.0, "GPU": gpus}}
+
+    trial = TrialResources(1, 1)
+    assert others([node("a", 1), node("b", 1)], {"a"}, trial)
+    assert not others([node("a", 1), node("b", 0), node("c", 1, alive=False)], {"a"}, trial)
+
+
+def test_what_is_asked_for_is_bounded_by_the_nodes_and_by_the_user() -> None:
+    assert Asked(cpus=2).slots(WORKSTATION) == (2, TrialResources(2, 1.0))
+    assert Asked(gpus=0.25).slots(WORKSTATION)[0] == 8
+    assert Asked(gpus=0.25, most=3).slots(WORKSTATION)[0] == 3
+    assert Asked(gpus=AUTO).slots(WORKSTATION)[0] == 2
+    assert Asked(gpus=AUTO).slots(LAPTOP)[0] == 8

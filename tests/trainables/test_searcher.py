@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from minbert import failpoints
 from tests.trainables.commands import SPACE
 from tests.trainables.test_ledger import open_ledger, record
 from trainables.journal import JOURNAL
-from trainables.searcher import LedgerSearcher
+from trainables.searcher import LedgerSearcher, SuccessiveHalving
+from trainables.settings import EarlyStopping
 from trainables.spaces import load_space
 
 FULL = {"cause": "storage", "message": "disk: No space left on device", "attempt": 1, "done": True}
@@ -70,3 +77,54 @@ def test_a_journal_that_cannot_be_written_ends_the_search_and_stays_whole(
     assert searcher.suggest("second") == Searcher.FINISHED
     assert journal.read_bytes() == before
     assert states(tmp_path) == ["RUNNING"]
+
+
+def test_a_trial_that_is_to_be_stopped_is_stopped_also_by_the_driver_after_one_that_died(
+    tmp_path: Path,
+) -> None:
+    study, armed = tmp_path / "study", tmp_path / "armed"
+    study.mkdir()
+    armed.mkdir()
+    process = multiprocessing.get_context("fork").Process(target=die_while_stopping, args=(study, armed))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert states(study) == ["RUNNING"] * 3
+    searcher, scheduler = start(study)
+    decided = [report(searcher, scheduler, score) for score in (0.3, 0.9, 0.1)]
+    assert decided == [TrialScheduler.CONTINUE, TrialScheduler.CONTINUE, TrialScheduler.STOP]
+    assert states(study) == ["RUNNING", "RUNNING", "PRUNED"]
+
+
+def die_while_stopping(study: Path, armed: Path) -> None:
+    """Killed between the note of the epoch and that of its end."""
+    searcher, scheduler = start(study)
+    for score in (0.3, 0.9):
+        report(searcher, scheduler, score)
+    failpoints._ARMED = str(armed)
+    (armed / "ledger.after_report").touch()
+    report(searcher, scheduler, 0.1)
+
+
+def start(study: Path) -> tuple[LedgerSearcher, SuccessiveHalving]:
+    """What a driver begins with."""
+    ledger = open_ledger(study, load_space(str(SPACE)))
+    searcher = LedgerSearcher(ledger, lambda issue: {"n": issue.number})
+    stopping = EarlyStopping(grace_epochs=1, reduction=2)
+    return searcher, SuccessiveHalving(
+        stopping, 9, ledger.histories(), ledger.stops(), searcher.number_of, searcher.stopping
+    )
+
+
+def report(searcher: LedgerSearcher, scheduler: SuccessiveHalving, score: float) -> str:
+    """Issue a trial and pass its first epoch on as Tune does: the scheduler decides before the searcher notes it."""
+    trial: Any = SimpleNamespace(trial_id=f"scored {score}")
+    searcher.suggest(trial.trial_id)
+    scheduler.on_trial_add(None, trial)
+    result = {"epoch": 1, "score": score, "records": [record(1, score)]}
+    decision = scheduler.on_trial_result(None, trial, result)  # type: ignore[arg-type]
+    if decision == TrialScheduler.STOP:
+        searcher.on_trial_complete(trial.trial_id, result | {"done": True})
+    else:
+        searcher.on_trial_result(trial.trial_id, result)
+    return decision

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from minbert import command_line
 from minbert.bundled import CORPUS
+from minbert.errors import UserError
 from tests.bad_input.test_bad_input import fill
 from trainables import search, space
 from trainables.combinations import every_setting
@@ -160,6 +161,19 @@ def test_show_of_hundreds_of_factors_with_conditions_needs_no_enumeration(
     assert count(read_parts("own.yaml").space) == Count(each**40, 40)
 
 
+def test_settings_are_counted_without_going_through_those_that_conditions_ask_for(tmp_path: Path) -> None:
+    stages = {
+        f"s{number}": {
+            "kind": "multitask",
+            "epochs": {"int": [0, 1]},
+            "batch_size": {"choice": [8, 16], "when": {f"stages.s{number}.epochs": 1}},
+        }
+        for number in range(60)
+    }
+    own = write(tmp_path, yaml.safe_dump({"stages": stages}, sort_keys=False))
+    assert read_parts(str(own)).space.combinations() == 3**60
+
+
 def test_conditions_that_overlap_too_much_are_counted_from_above(tmp_path: Path) -> None:
     stages: dict[str, Any] = {f"s{at}": {"kind": "multitask", "epochs": {"int": [0, 1]}} for at in range(40)}
     for at in range(40):
@@ -276,6 +290,19 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
     )
     assert (ended.stdout, ended.stderr) == ("full_ablat", "")
     assert ended.returncode == 0
+
+
+def test_what_a_terminal_cannot_show_ends_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def says() -> int:
+        print("größer")
+        raise UserError("kein Maß")
+
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert command_line.run(says) == 2
+    for stream, shown in ((sys.stdout, "gr??er\n"), (sys.stderr, "error: kein Ma?\n")):
+        stream.seek(0)
+        assert stream.read() == shown
 
 
 def test_a_terminal_without_unicode_gets_a_tree_all_the_same(

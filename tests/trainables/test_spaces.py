@@ -433,6 +433,20 @@ def test_a_space_can_be_sent_to_another_process(full: Space) -> None:
     assert pickle.loads(pickle.dumps(full)) == full
 
 
+def test_an_integer_may_be_any_that_the_machine_can_hold(tmp_path: Path) -> None:
+    space = load(
+        tmp_path, "stages: {finetune: {epochs: 1, batch_size: {int: [1, 9223372036854775807]}}}\n"
+    )
+    assert space.combinations() == 2**63 - 1
+    assert space.factors[0].levels() == ["1", "9223372036854775807"]
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=1))
+    for _ in range(3):
+        trial = study.ask()
+        drawn = space.config(space.ask(trial)).stages["finetune"]
+        assert isinstance(drawn, MultitaskStage) and 1 <= drawn.batch_size < 2**63
+        study.tell(trial, 0.5)
+
+
 def test_sixteen_factors_are_checked_by_pairs_of_levels_not_by_all_combinations(tmp_path: Path) -> None:
     task = (
         "  t{}: {{kind: binary, text: [a, b], label: l, head: {{kind: {{choice: [cross, concat, cosine]}}}}, "

@@ -57,6 +57,14 @@ def test_what_a_living_search_has_half_done_in_a_shared_store_stays(tmp_path: Pa
     assert not elsewhere.exists()
 
 
+def test_a_number_that_no_process_can_have_is_nobodys(tmp_path: Path) -> None:
+    mine = beside(tmp_path / "key", "tmp")
+    planted = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{20 * '9'}."))
+    planted.mkdir()
+    StudyFolder(tmp_path / "study", {}).clear_leftovers(tmp_path)
+    assert not planted.exists()
+
+
 def test_what_is_somebody_elses_stays_however_old_it_is(tmp_path: Path) -> None:
     store = tmp_path / "store"
     theirs = [store / ".config.old" / "thesis.txt", store / ".notes.tmp", store / "project" / "manifest.json"]

@@ -18,8 +18,16 @@ def number_of(name: str) -> int:
     return int(name) if name.isdigit() else 99
 
 
-def halving(settings: EarlyStopping, histories: dict[int, dict[int, float]]) -> SuccessiveHalving:
-    return SuccessiveHalving(settings, 9, histories, number_of)
+def halving(
+    settings: EarlyStopping,
+    histories: dict[int, dict[int, float]],
+    stops: dict[int, int] | None = None,
+    told: list[tuple[str, int]] | None = None,
+) -> SuccessiveHalving:
+    noted = [] if told is None else told
+    return SuccessiveHalving(
+        settings, 9, histories, stops or {}, number_of, lambda *stopped: noted.append(stopped)
+    )
 
 
 def decide(scheduler: SuccessiveHalving, name: str, *scores: float, after: int = 0) -> str:
@@ -77,6 +85,19 @@ def test_a_continued_trial_is_stopped_at_a_rung_alone() -> None:
     strong = {1: {1: 0.9, 2: 0.9}, 2: {1: 0.8, 2: 0.8}}
     assert decide(halving(EVERY_EPOCH, strong), "0", 0.3, 0.4, 0.5) == TrialScheduler.CONTINUE
     assert decide(halving(EVERY_EPOCH, strong), "0", 0.3, 0.4) == TrialScheduler.STOP
+    late = {**strong, 0: {1: 0.3, 2: 0.4}}  # died after it had noted the epochs: what was decided then stays
+    assert decide(halving(EVERY_EPOCH, late), "0", 0.3, 0.4) == TrialScheduler.CONTINUE
+    assert decide(halving(EVERY_EPOCH, late, {0: 2}), "0", 0.3, 0.4) == TrialScheduler.STOP
+    assert decide(halving(EVERY_EPOCH, late, {0: 2}), "0", 0.3) == TrialScheduler.CONTINUE
+    assert decide(halving(EVERY_EPOCH, late, {1: 2}), "0", 0.3, 0.4) == TrialScheduler.CONTINUE
+
+
+def test_only_that_a_trial_is_to_be_stopped_is_told() -> None:
+    told: list[tuple[str, int]] = []
+    scheduler = halving(EVERY_EPOCH, {1: {1: 0.9}, 2: {1: 0.8}}, told=told)
+    for name, score in (("strong", 0.95), ("weak", 0.3)):
+        decide(scheduler, name, score)
+    assert told == [("weak", 1)]
 
 
 def test_a_continued_trial_that_ends_with_its_first_result_enters_all_rungs() -> None:

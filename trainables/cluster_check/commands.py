@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from minbert.errors import UserError
+from minbert.object_store import below, check_url, is_url
 from minbert.yaml_dialect import join, shorten
 from trainables.cluster_check.nodes import most_gpus
 from trainables.cluster_file import AWS, ClusterFile, Finding, Setting
@@ -58,8 +60,10 @@ def check_environment(file: ClusterFile) -> Iterator[Finding]:
                 place = "docker.head_run_options" if name == "RAY_ADDRESS" else "docker.run_options"
             example = {"RAY_ADDRESS": "auto", "MINBERT_GPUS_PER_TRIAL": "1"}.get(name, "/mnt/minbert/…")
             yield Finding(place, f"{name} is not set for commands on the head: {name}={example}")
+    results = settings.get("MINBERT_RESULTS")
+    in_store = results is not None and is_url(results.value)
     for name in _FOLDERS:
-        if name in settings and (reason := _folder_refusal(file, settings[name].value)):
+        if name in settings and (reason := _place_refusal(file, name, settings[name].value, in_store)):
             yield Finding(settings[name].path, f"{name}={settings[name].value}: {reason}")
     if "MINBERT_GPUS_PER_TRIAL" in settings:
         yield from _check_share(file, settings["MINBERT_GPUS_PER_TRIAL"])
@@ -122,9 +126,21 @@ def _is_readable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.R_OK)
 
 
+def _place_refusal(file: ClusterFile, name: str, value: str, in_store: bool) -> str | None:
+    """Why nothing can be read or written there; of a study in an object store the head alone reads the data."""
+    if not is_url(value):
+        only_on_the_head = in_store and value.startswith("/")
+        return None if only_on_the_head else _folder_refusal(file, value)
+    if name == "MINBERT_DATA":
+        return "the search reads its data from a folder, and from no URL"
+    try:
+        check_url(value, below(value, "study"))
+    except UserError as error:
+        return str(error).removeprefix(f"{value}: ")
+    return None
+
+
 def _folder_refusal(file: ClusterFile, value: str) -> str | None:
-    if "://" in value:
-        return "the search takes a folder that every node mounts, and no URL"
     if not value.startswith("/"):
         return "is not allowed: an absolute path is, the same on every node"
     folder = PurePosixPath(value)

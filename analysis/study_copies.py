@@ -1,0 +1,72 @@
+"""A study in an object store, fetched for reading: what was searched, its trials, epochs and predictions, no models."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+
+from minbert.durable import exclusive
+from minbert.errors import UserError
+from minbert.journal_segments import Segments
+from minbert.mirror import RECORD, Mirror
+from minbert.object_store import ObjectStore, check_reachable, open_store
+from minbert.working_copy import reading_copy
+
+_READ = ("config.yaml", "history.jsonl", "error.txt", "memory_splits.jsonl")
+_AT_ONCE = 16
+_PATIENCE_SECONDS = 600  # for another command that fetches the same study
+
+
+def fetch_study(url: str) -> Path:
+    """Bring what commands that only read need of a study to this machine; only what is new is fetched.
+
+    Args:
+        url: of the study.
+
+    Returns:
+        The folder that holds it.
+
+    Raises:
+        UserError: the URL cannot be used, or there is no study.
+        OSError: the store is away.
+    """
+    store = open_store(url, patience=0)
+    check_reachable(store)
+    if store.read("study.yaml") is None:
+        raise UserError(f"{url}: not a study (it has no study.yaml)")
+    folder = reading_copy(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting = Console(stderr=True).status(f"fetching {url}")  # in a terminal only
+    with exclusive(folder / ".fetching", _PATIENCE_SECONDS), waiting:
+        store.download("study.yaml", folder / "study.yaml")
+        _fetch_trials(store, folder)
+        _fetch_journal(store, folder)
+    return folder
+
+
+def _fetch_trials(store: ObjectStore, folder: Path) -> None:
+    """Before the journal: a trial that it says has ended is then all there."""
+    names = [name.split("/")[1] for name in store.names("trials") if name.endswith(f"/{RECORD}")]
+    numbers = {name for name in names if name.isdecimal()}
+    for known in folder.glob("trials/*"):
+        if known.name not in numbers:
+            shutil.rmtree(known, ignore_errors=True)
+
+    def fetch(number: str) -> None:
+        Mirror(store, f"trials/{number}", folder / "trials" / number).pull(_is_read)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(fetch, sorted(numbers)))
+
+
+def _fetch_journal(store: ObjectStore, folder: Path) -> None:
+    journal = folder / "journal.log"
+    known = journal.read_bytes() if journal.is_file() else b""
+    journal.write_bytes(Segments(store).fetch(known))
+
+
+def _is_read(name: str) -> bool:
+    return name in _READ or name.startswith("predictions/")

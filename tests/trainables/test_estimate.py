@@ -1,0 +1,166 @@
+"""What a dry run says of hours and cost."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from minbert.bundled import CORPUS, ENCODER
+from minbert.checkpoint import open_encoder
+from minbert.config import TrainConfig, build_config
+from minbert.corpora.reader import Corpus, read_corpus
+from minbert.errors import UserError
+from minbert.sources import resolve
+from tests.trainables.commands import CommandLine
+from trainables import estimate
+from trainables.cost import show_cost
+from trainables.estimate import StepTimer, Timing, TrialTime
+from trainables.placement import Asked
+from trainables.spaces import load_space
+from trainables.timing_corpus import timing_corpus
+
+LISTED = """\
+search: {design: listed}
+runs: {mean: {}}
+stages: {finetune: {epochs: 2, epoch_examples: 96, batch_size: 16, sampler: {kind: random}}}
+precision: fp32
+"""
+CLUSTER = """\
+provider: {type: aws, region: us-west-2}
+max_workers: 3
+head_node_type: head
+available_node_types:
+  head: {resources: {CPU: 0}, max_workers: 0, node_config: {InstanceType: m7i.large}}
+  worker: {resources: {CPU: 2}, max_workers: 3, node_config: {InstanceType: m7i.large}}
+"""
+ON_GPUS = CLUSTER.replace("{CPU: 2}", "{CPU: 4, GPU: 1}")
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return read_corpus(CORPUS, TrainConfig().tasks)
+
+
+def configured(**stage: object) -> TrainConfig:
+    settings = {"epochs": 2, "epoch_examples": 96, "batch_size": 16, "sampler": {"kind": "random"}, **stage}
+    return build_config({"stages": {"finetune": settings}, "precision": "fp32"})
+
+
+def test_steps_are_those_of_the_whole_trial(corpus: Corpus) -> None:
+    config = configured()
+    timing = StepTimer(corpus, open_encoder(ENCODER), config, 1).time([config])
+    (trial,) = timing.trials
+    assert (trial.steps, trial.examples) == (2 * 6, 2 * 96)
+    assert trial.seconds > 0
+
+
+def test_a_step_that_takes_long_is_timed_on_smaller_batches(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured()
+    timer = StepTimer(corpus, open_encoder(ENCODER), config, 1)
+    whole = timer.time([config]).trials[0]
+    monkeypatch.setattr(estimate, "_LONG_STEP", 0.0)
+    small = timer.time([config]).trials[0]
+    assert (small.steps, small.examples) == (whole.steps, whole.examples)
+
+
+def test_no_further_configuration_is_timed_when_the_time_is_up(corpus: Corpus) -> None:
+    configs = [configured(epoch_examples=96 + 16 * number) for number in range(3)]
+    timer = StepTimer(corpus, open_encoder(ENCODER), configs[0], 1)
+    assert len(timer.time(configs, seconds=0).trials) == 1
+    assert len(timer.time(configs, seconds=1000).trials) == 3
+
+
+def test_hours_are_those_of_full_rounds_of_slots() -> None:
+    timing = Timing((TrialTime(1800, 1, 1), TrialTime(5400, 1, 1)), "cpu", "fp32", 1)
+    assert timing.hours(trials=5, slots=2) == 3
+
+
+def test_the_corpus_to_time_on_has_the_real_sizes_and_labels(corpus: Corpus) -> None:
+    made = timing_corpus(corpus, TrainConfig().tasks, open_encoder(ENCODER))
+    for task, splits in corpus.splits.items():
+        train = made.splits[task]["train"]
+        assert len(train) == len(splits["train"]) == len(train.columns[0])
+        assert splits["train"].labels is not None and train.labels is not None
+        assert np.array_equal(train.labels, splits["train"].labels.astype(np.float32))
+        words = open_encoder(ENCODER).config.vocab_size
+        assert 0 <= train.columns[0].flat.min() <= train.columns[0].flat.max() < words
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Asked], str]:
+    """What a dry run prints in an empty folder."""
+    (tmp_path / "space.yaml").write_text(LISTED)
+    monkeypatch.chdir(tmp_path)
+    space = load_space(str(tmp_path / "space.yaml"))
+    sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
+
+    def call(asked: Asked) -> str:
+        console = Console(file=io.StringIO(), width=1000)
+        show_cost(console, space, sources, 7, asked)
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    return call
+
+
+def test_this_machine_and_a_cluster_of_cpus_get_hours_and_a_price(
+    told: Callable[[Asked], str], tmp_path: Path
+) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)  # beside, not named
+    text = told(Asked(most=1))
+    assert re.search(r"time: about \S+ min a trial on this machine \(cpu, fp32, 1 thread\)", text)
+    assert "12 steps, 192 examples a trial" in text
+    assert re.search(r"study: about \d+ min for 7 trials, 1 at a time, on this machine", text)
+    assert "cluster.yaml: 1 trials at a time, each with 1 CPU; at most 0.40 dollars an hour" in text
+    assert re.search(
+        r"cluster.yaml: about \d+ min and at most 0\.\d\d dollars, if its cores are as fast", text
+    )
+
+
+def test_hours_on_gpus_are_not_made_up(told: Callable[[Asked], str], tmp_path: Path) -> None:
+    (tmp_path / "gpus.yaml").write_text(ON_GPUS)
+    text = told(Asked(gpus=None, cluster=tmp_path / "gpus.yaml"))
+    assert "3 trials at a time, each with 1 CPU and 1 GPU" in text
+    assert "hours and cost are not known, as this machine has no GPU to time" in text
+    assert "dollars, if" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (CLUSTER.replace("m7i.large", "m99.huge"), "says not what its machines have and cost"),
+        (CLUSTER.replace("{CPU: 2}", "{CPU: two}"), "says not what its machines have and cost"),
+        (CLUSTER.replace("{CPU: 2}", "{CPU: 0}"), "no node of the cluster has more than 0 CPUs"),
+        ("a: [", "cluster.yaml"),
+    ],
+)
+def test_a_cluster_that_cannot_be_reckoned_with_is_refused_when_named_and_told_of_when_beside(
+    told: Callable[[Asked], str], tmp_path: Path, content: str, named: str
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=named):
+        told(Asked(cluster=path))
+
+
+def test_a_bad_cluster_file_beside_stops_nothing(told: Callable[[Asked], str], tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("a: [")
+    text = told(Asked())
+    assert "study: about" in text
+    assert "cluster.yaml" in text
+
+
+def test_a_cluster_is_for_a_dry_run_alone(search_command: CommandLine) -> None:
+    code, errors = search_command("--space", "essentials", "--cluster", "cluster.yaml")
+    assert (code, errors) == (
+        2,
+        "error: --cluster: only --dry-run looks at it: add that, or leave this out\n",
+    )

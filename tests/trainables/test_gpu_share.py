@@ -1,0 +1,172 @@
+"""GPUs that are promised: shares that keep to themselves, and nodes that have none."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray.cluster_utils import Cluster
+
+from minbert.bundled import CORPUS, ENCODER
+from minbert.config import TrainConfig, build_config
+from minbert.encoder import EncoderConfig
+from minbert.errors import TrainingFailure, UserError
+from minbert.sources import resolve
+from tests.trainables.commands import start_search
+from trainables.elsewhere import TRIES, Elsewhere, requested
+from trainables.gpu_auto import automatic_share, bytes_needed, trials_that_pay
+from trainables.gpu_share import CONTEXT_BYTES, memory_fraction
+from trainables.placement import TrialResources
+from trainables.probe import refuse_other_device
+from trainables.spaces import load_space
+from trainables.study import make_folder
+from trainables.study_description import described_plan, described_study
+
+GB = 2**30
+TINY = EncoderConfig(1000, 128, 3, 2, 512)
+MINI = EncoderConfig(30_522, 384, 6, 12, 1536)
+BASE = EncoderConfig(30_522, 768, 12, 12, 3072)
+SPACE = """\
+description: Trials that were promised a GPU
+search: {design: listed}
+runs: {mean: {}, cls: {set: {pooling: cls}}}
+stages: {finetune: {epochs: 1, epoch_examples: 48}}
+"""
+_HANG = 400
+
+
+@pytest.mark.parametrize("share", [0.5, 1 / 3, 0.25, 0.125])
+def test_trials_that_share_a_gpu_fit_on_it_together_with_what_cuda_takes_for_each(share: float) -> None:
+    total = 24 * GB
+    tensors = memory_fraction(share, total) * total
+    assert round(1 / share) * (tensors + CONTEXT_BYTES) == pytest.approx(total)
+
+
+def test_a_share_that_cuda_itself_would_use_up_is_too_little_memory() -> None:
+    with pytest.raises(
+        TrainingFailure, match=r"0\.05 of a GPU with 8\.0 GiB is less than CUDA takes"
+    ) as failure:
+        memory_fraction(0.05, 8 * GB)
+    assert failure.value.cause == "oom"
+
+
+def configured(**stage: Any) -> TrainConfig:
+    return build_config({"stages": {"finetune": {"epochs": 1, **stage}}})
+
+
+def test_large_products_keep_a_gpu_to_themselves_and_small_ones_share_it() -> None:
+    large, small = configured(batch_size=64), configured(batch_size=8)
+    assert automatic_share([large], BASE, 80 * GB, 16, 1) == 1
+    assert automatic_share([small], TINY, 80 * GB, 16, 1) == 1 / 8
+
+
+def test_memory_and_cpus_bound_how_many_share() -> None:
+    small = configured(batch_size=4)
+    fit = int(4 * GB // (bytes_needed(small, MINI) + CONTEXT_BYTES))
+    assert 1 < fit < trials_that_pay(small, MINI)
+    assert automatic_share([small], MINI, 4 * GB, 16, 1) == 1 / fit
+    assert automatic_share([small], TINY, 80 * GB, 4, 2) == 1 / 2
+
+
+def test_the_trial_that_needs_most_decides() -> None:
+    small, large = configured(batch_size=8), configured(batch_size=64)
+    assert automatic_share([small, large], BASE, 80 * GB, 16, 1) == 1
+
+
+def nodes(*names: str) -> list[dict[str, Any]]:
+    resources = {"CPU": 4.0, "GPU": 1.0}
+    return [{"NodeID": name, "Alive": True, "Resources": resources} for name in names]
+
+
+def test_a_node_without_its_gpu_is_avoided_while_there_are_others() -> None:
+    said: list[str] = []
+    there = nodes("a", "b")
+    elsewhere = Elsewhere(TrialResources(1, 0.5), said.append, lambda: there)
+    assert elsewhere.avoided == []
+    elsewhere.turned_away(7, "a", "none")
+    assert elsewhere.avoided == ["a"]
+    there[1]["Alive"] = False
+    assert elsewhere.avoided == []  # better than to wait for ever
+    assert "trial 7: no_cuda on node a: none; it is tried again elsewhere" in said
+
+
+def test_a_trial_is_tried_a_few_times_and_then_ends_the_search() -> None:
+    elsewhere = Elsewhere(TrialResources(1, 1), lambda line: None, lambda: nodes("a", "b", "c", "d"))
+    for count in range(TRIES):
+        assert elsewhere.stopped_by == ""
+        elsewhere.turned_away(3, "abcd"[count], "none")
+        elsewhere.turned_away(count + 10, "abcd"[count], "none")  # others have their own tries
+    assert "trial 3" in elsewhere.stopped_by and f"tried {TRIES} times" in elsewhere.stopped_by
+
+
+def test_what_ray_is_asked_for_leaves_the_avoided_nodes_out() -> None:
+    trial = TrialResources(2, 0.25)
+    plain, avoiding = requested(trial, {}), requested(trial, {"avoid": ["a", "b"]})
+    assert plain.bundles == avoiding.bundles == [{"CPU": 2.0, "GPU": 0.25}]
+    assert plain == requested(trial, {"avoid": []}) != avoiding  # so that workers are used again
+
+
+def test_a_study_of_gpus_does_not_go_on_without_them() -> None:
+    with pytest.raises(UserError, match="device is cuda, but trials get no GPU here"):
+        refuse_other_device("cuda", TrialResources(1, 0))
+    refuse_other_device("cuda", TrialResources(1, 0.5))
+    refuse_other_device("cpu", TrialResources(1, 0))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes that promise a GPU which torch will not find."""
+    common = {"node_ip_address": "127.0.0.1", "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **common})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, num_gpus=1, **common)
+    yield cluster
+    cluster.shutdown()
+
+
+def search(tmp_path: Path, cluster: Cluster) -> subprocess.Popen[str]:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    options = ("--address", cluster.address, "--gpus-per-trial", "1", "--max-concurrent", "1")
+    return start_search(tmp_path, *options, space=tmp_path / "space.yaml")
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_new_study_is_refused_where_no_node_has_the_gpu_that_it_promises(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    process = search(tmp_path, cluster)
+    _, errors = process.communicate(timeout=_HANG)
+    assert process.returncode == 2
+    assert re.fullmatch(
+        "error: --gpus-per-trial 1: no_cuda: a GPU was promised, .*--set device=cpu\n", errors
+    )
+    assert not (tmp_path / "results" / "space" / "study.yaml").exists()
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_trial_without_its_promised_gpu_goes_elsewhere_and_burns_no_others(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    space = load_space(str(tmp_path / "space.yaml"))
+    sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
+    pinned = {"device": "cuda", "precision": "fp32", "threads": 1}  # begun where there were GPUs
+    spec = {**described_study(space, sources, 0, ""), **pinned, **described_plan(space, pinned)}
+    study = tmp_path / "results" / "space"
+    make_folder(study, spec)
+    process = search(tmp_path, cluster)
+    output, errors = process.communicate(timeout=_HANG)
+    assert process.returncode == 3, (output, errors)
+    tried = re.findall(r"trial 0: no_cuda on node (\w+): a GPU was promised", output + errors)
+    assert len(tried) == TRIES
+    assert tried[0] != tried[1]
+    assert re.fullmatch(r"error: trial 0: no_cuda .* tried 3 times: .* the same command again\n", errors)
+    assert "trial 1 " not in output
+    assert not list(study.glob("trials/*/attempts/*"))

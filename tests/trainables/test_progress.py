@@ -1,0 +1,258 @@
+"""What a search tells while it runs: in a terminal, elsewhere, to scripts and to TensorBoard."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from tests.trainables.watched import Watched, record_of, some_of_each
+from trainables.events import EventStream, as_plain
+from trainables.progress import Outlets
+from trainables.status import plain
+from trainables.study_state import read_state
+from trainables.time_left import TimeLeft, Underway, time_left
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def told(out: io.StringIO) -> list[dict[str, Any]]:
+    """The events of a stream; what no JSON may hold is refused."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(constant)
+
+    return [json.loads(line, parse_constant=refuse) for line in out.getvalue().splitlines()]
+
+
+def shown_by(watched: Watched) -> list[str]:
+    """The lines of the live table, once drawn."""
+    with watched.progress:
+        watched.progress.tick()
+        return [line.rstrip() for line in ANSI.sub("", watched.output.getvalue()).splitlines()]
+
+
+def scalars(folder: Path) -> list[tuple[str, int, float]]:
+    """Name, step and value of what a folder's only TensorBoard log holds."""
+    (file,) = folder.iterdir()
+    content, found, at = file.read_bytes(), [], 0
+    while at < len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+        at += 12 + length + 4
+    return found
+
+
+def test_the_live_table_shows_running_trials_counts_best_causes_sharing_and_time_left(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study", columns=80)
+    some_of_each(watched)
+    lines = shown_by(watched)
+    assert "small: 4 of 6 trials done: 2 complete, 1 stopped early, 1 failed, 1 running" in lines
+    text = " ".join(" ".join(lines).split())
+    assert "best: trial 1, score 0.6000 (sst 0.500 qqp 0.600 sts 0.700); Pareto front: 1 trial (1)" in text
+    assert "failed: 1 nan; last: trial 3: the loss is no number" in text
+    assert "1 trial took stages made by others: 12 s saved" in text
+    assert re.search(r"time left: about \d+ s \(\d+ to \d+\)", text)
+    (row,) = [line.split() for line in lines if line.split()[:2] == ["4", "finetune"]]
+    assert row[2:7] == ["1/3", "0.350", "0.450*", "0.550", "0.450"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_table_that_is_too_long_for_the_terminal_says_how_many_it_leaves_out(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study", trials=12, columns=80, rows=10)
+    for _ in range(12):
+        watched.start()
+    lines = shown_by(watched)
+    rows = [line for line in lines if "starting" in line]
+    assert lines[-1] == f"… and {12 - len(rows)} more"
+    assert 2 < len(rows) < len(lines) < 10
+
+
+def test_plain_lines_tell_of_starts_scored_epochs_and_ends_with_what_is_left(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study")
+    with watched.progress:
+        issue = watched.start()
+        watched.report(issue, {"stage": "simcse", "epoch": 1, "train_seconds": 1.0})
+        watched.epoch(issue, 1, 0.5, constant=["qqp"])
+        watched.end(issue, "complete")
+        watched.end(watched.start(), "failed", "oom", "out of\nmemory")
+    lines = [line.split("] ", 1)[1] for line in watched.output.getvalue().splitlines()]
+    assert lines[0] == "trial 0 started"
+    assert lines[1] == "trial 0 epoch 1 of 3: sst 0.400 qqp 0.500 sts 0.600 score 0.500; qqp: constant answer"
+    assert lines[2].startswith(
+        "trial 0 complete; 1 of 6 trials done: 1 complete; best 0.5000 (trial 0); about "
+    )
+    assert lines[2].endswith(" left")
+    assert lines[4].startswith(
+        "trial 1 failed (oom): out of memory; 2 of 6 trials done: 1 complete, 1 failed"
+    )
+    assert len(lines) == 5
+
+
+def test_status_reads_from_the_files_what_the_search_shows_itself(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study")
+    some_of_each(watched)
+    (tmp_path / "study" / ".lock").touch()
+    shown = as_plain(watched.progress.follower.overview())
+    read = plain(read_state(tmp_path / "study"))
+    for timed in (shown["running"][0], read["running"][0]):
+        timed.pop("seconds")
+    shown.pop("seconds_left")
+    assert shown["running"]
+    assert {name: read[name] for name in shown} == shown
+
+
+def test_an_epoch_that_a_trial_has_not_reported_yet_is_taken_from_its_history(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study")
+    issue = watched.start()
+    history = watched.trial(issue) / "history.jsonl"
+    history.write_text(json.dumps({"stage": "simcse", "epoch": 2, "train_seconds": 1.0}) + "\n{torn")
+    (running,) = watched.progress.follower.overview().running
+    assert (running.stage, running.epoch) == ("simcse", 2)
+
+
+def test_a_worker_that_takes_over_tells_no_epoch_twice(tmp_path: Path) -> None:
+    out = io.StringIO()
+    watched = Watched(tmp_path / "study", outlets=Outlets(EventStream(out), tensorboard=True))
+    with watched.progress:
+        issue = watched.start()
+        first = watched.epoch(issue, 1, 0.4)
+        watched.report(issue, first)
+        watched.epoch(issue, 2, 0.5)
+    assert [event["epoch"] for event in told(out) if event["event"] == "epoch"] == [1, 2]
+    log = scalars(tmp_path / "study" / "tensorboard" / "00000")
+    assert [step for name, step, _ in log if name == "finetune/select/score"] == [1, 2]
+
+
+def test_events_tell_the_whole_search_in_valid_json(tmp_path: Path) -> None:
+    out = io.StringIO()
+    watched = Watched(tmp_path / "study", outlets=Outlets(EventStream(out)))
+    with watched.progress:
+        running = some_of_each(watched)
+        watched.epoch(running, 2, 0.3, train_loss={"sst": float("nan")})
+    events = told(out)
+    assert [event["event"] for event in events if event["event"] != "progress"] == [
+        "began",
+        *["started", "epoch", "epoch", "ended"] * 2,
+        *["started", "epoch", "ended"],
+        *["started", "ended"],
+        *["started", "epoch", "epoch"],
+    ]
+    ended = [event for event in events if event["event"] == "ended"]
+    assert [event["state"] for event in ended] == ["complete", "complete", "pruned", "failed"]
+    assert ended[1]["scores"] == pytest.approx({"sst": 0.5, "qqp": 0.6, "sts": 0.7, "score": 0.6})
+    assert (ended[3]["cause"], ended[3]["message"]) == ("nan", "the loss\nis no number")
+    assert events[-1]["train_loss"] == {"sst": None}
+    assert [event["done"] for event in events if event["event"] == "progress"] == [1, 2, 3, 4]
+
+
+def test_stdout_carries_events_alone_whoever_prints_there() -> None:
+    script = (
+        "import os; from trainables.events import take_stdout; events = take_stdout(); print('text');"
+        "os.write(1, b'raw '); os.system('echo of a library'); events.say('began', {'study': 'é'})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (json.loads(done.stdout)["event"], done.stdout.count("\n")) == ("began", 1)
+    assert sorted(done.stderr.split()) == ["a", "library", "of", "raw", "text"]
+
+
+def test_a_search_goes_on_when_nobody_reads_its_events_any_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    watched = Watched(tmp_path / "study", outlets=Outlets(EventStream(Closed())))
+    with watched.progress:
+        some_of_each(watched)
+    assert watched.progress.follower.overview().done == 4
+    assert capsys.readouterr().err == "events cannot be written any more (Broken pipe); the search goes on\n"
+
+
+def test_tensorboard_logs_hold_each_trials_scalars_by_epoch_and_nothing_of_the_report_half(
+    tmp_path: Path,
+) -> None:
+    watched = Watched(tmp_path / "study", outlets=Outlets(tensorboard=True))
+    with watched.progress:
+        some_of_each(watched)
+    log = scalars(tmp_path / "study" / "tensorboard" / "00001")
+    assert [(step, value) for name, step, value in log if name == "finetune/select/score"] == [
+        (1, pytest.approx(0.5)),
+        (2, pytest.approx(0.6)),
+    ]
+    assert ("finetune/train_loss/sst", 2, 0.5) in log
+    assert not [name for name, *_ in log if "report" in name or "dev" in name]
+
+
+def test_a_search_that_begins_to_log_writes_what_earlier_starts_did_not(tmp_path: Path) -> None:
+    plain_start = Watched(tmp_path / "study")
+    some_of_each(plain_start)
+    assert not (tmp_path / "study" / "tensorboard").exists()
+    again = Watched(tmp_path / "study", outlets=Outlets(tensorboard=True))
+    with again.progress:
+        continued = again.start()
+        for epoch, score in ((1, 0.45), (2, 0.5)):
+            again.report(continued, record_of(epoch, score))
+    logs = tmp_path / "study" / "tensorboard"
+    assert [len(scalars(logs / f"{number:05d}")) for number in range(5)] == [14, 14, 7, 0, 14]
+
+
+def test_a_trial_that_is_handed_out_again_begins_its_log_anew(tmp_path: Path) -> None:
+    first = Watched(tmp_path / "study", outlets=Outlets(tensorboard=True))
+    with first.progress:
+        first.epoch(first.start(), 1, 0.4)
+    again = Watched(tmp_path / "study", outlets=Outlets(tensorboard=True))
+    with again.progress:
+        again.report(again.start(), record_of(1, 0.4))
+    assert len(scalars(tmp_path / "study" / "tensorboard" / "00000")) == 7
+
+
+def makespan(seconds: list[float], slots: int) -> float:
+    """When the last of the trials ends that go one after another into the slot that is free first."""
+    ends = [0.0] * slots
+    for each in seconds:
+        ends[ends.index(min(ends))] += each
+    return max(ends)
+
+
+def test_the_bounds_of_the_time_left_hold_about_as_often_as_they_say() -> None:
+    random = np.random.default_rng(1)
+    held = []
+    for _ in range(100):
+        durations = random.lognormal(3.0, 0.6, 52)
+        said = time_left(list(durations[:12]), [], 40, 4)
+        assert said is not None
+        held.append(said.low <= makespan(list(durations[12:]), 4) <= said.high)
+    assert 0.65 <= np.mean(held) <= 0.95  # eight times out of ten; three standard errors are 0.12
+
+
+def test_many_trials_take_as_long_as_their_sum_over_the_slots() -> None:
+    said = time_left([50.0, 60.0, 70.0] * 60, [], 5000, 10)
+    assert said is not None
+    assert said.about == pytest.approx(5000 * 60 / 10, rel=0.05)
+
+
+def test_running_trials_are_the_only_ones_to_wait_for_at_the_end() -> None:
+    said = time_left([100.0] * 200, [Underway(20.0), Underway(90.0)], 0, 2)
+    assert said is not None
+    assert said.about == pytest.approx(80.0, rel=0.1)
+    assert time_left([100.0], [], 0, 2) == TimeLeft(0.0, 0.0, 0.0)
+
+
+def test_before_the_first_end_the_epochs_tell_roughly_and_without_any_nothing_does() -> None:
+    said = time_left([], [Underway(20.0, 40.0), Underway(20.0, 40.0)], 2, 2)
+    assert said is not None
+    assert said.rough
+    assert said.low < 100.0 < said.high
+    assert time_left([], [Underway(20.0)], 5, 1) is None

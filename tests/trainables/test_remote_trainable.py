@@ -1,0 +1,109 @@
+"""A trial of a study in an object store, worker by worker, each on a machine of its own: without Ray, so that it is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minbert.bundled import CORPUS, ENCODER
+from minbert.corpora.tokenised import tokenised
+from minbert.devices import pin
+from minbert.sources import resolve
+from minbert.time_limits import TimeLimits
+from minbert.yaml_reader import load_config
+from tests.trainables.object_stores import S3
+from tests.trainables.studies import attempts, history, predictions, weights
+from tests.trainables.test_chaos import folder_of, repeat
+from trainables.jobs import Jobs, stage_place
+from trainables.ledger import Issue
+from trainables.remote_study import RemoteStudy, open_remote
+from trainables.study import StudyFolder, pinned_sources
+from trainables.trainable import STORAGE, TrialTrainable, _materials
+
+CONFIG = """\
+stages: {simcse: {epochs: 1, epoch_examples: 16}, finetune: {epochs: 2, epoch_examples: 16}}
+"""
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    server = S3()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def study(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteStudy:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / "driver"))
+    opened = open_remote(s3.url(tmp_path.name))
+    assert opened is not None
+    return opened
+
+
+@pytest.fixture
+def job(study: RemoteStudy, tmp_path: Path) -> dict[str, Any]:
+    """A trial as the driver hands it out."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    config = load_config(tmp_path / "config.yaml")
+    sources = resolve(str(CORPUS), str(ENCODER), config.tasks)
+    pinned = pin(config.model_copy(update=pinned_sources(sources)), sources.encoder.config, 1)
+    study.path.mkdir(parents=True)
+    corpus = tokenised(sources.corpus, config.tasks, sources.encoder, study.path / "corpus")
+    study.share(corpus)
+    folder = StudyFolder(study.path, {}, study)
+    encoder, stages = study.share_encoder(sources.encoder), stage_place(folder, None)
+    jobs = Jobs(folder, corpus, encoder, stages, 1e9, "now", TimeLimits(), None)
+    return jobs.job(Issue(0, pinned, 0))
+
+
+@pytest.fixture
+def worker(job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Begin the trial on a machine of that name."""
+
+    def begin(name: str) -> TrialTrainable:
+        _materials.cache_clear()
+        monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / name))
+        trainable = TrialTrainable.__new__(TrialTrainable)
+        trainable.setup(job)
+        return trainable
+
+    return begin
+
+
+def test_a_trial_whose_machine_is_lost_goes_on_elsewhere_with_the_same_numbers(
+    s3: S3, study: RemoteStudy, worker: Any, tmp_path: Path
+) -> None:
+    lost = worker("lost")
+    first = lost.step()
+    assert (first["epoch"], first["finished"]) == (1, False), str(first)
+    other = worker("other")
+    again = other.step()
+    assert (again["attempt"], again["epoch"], again["finished"]) == (2, 1, False), str(again)
+    assert again["records"] == first["records"], "what was done is handed over, and nothing is done again"
+    last = other.step()
+    assert (last["epoch"], last["finished"], len(last["records"])) == (2, True, 1), str(last)
+    folder = folder_of(s3.copy(tmp_path.name, tmp_path / "copied"), 0)
+    alone = repeat(folder, tmp_path / "alone")
+    assert history(folder) == history(alone)
+    assert weights(folder) == weights(alone) != {}
+    assert predictions(folder) == predictions(alone) != {}
+    assert len(attempts(folder)) == 2
+    other.cleanup()
+    assert not list((tmp_path / "other").rglob("trials/00000"))
+    assert study.has_model(0)
+
+
+def test_a_store_that_refuses_is_no_failure_of_the_trial(
+    study: RemoteStudy, worker: Any, job: dict[str, Any]
+) -> None:
+    job["url"] = job["url"].replace("studies", "no-such-bucket") + "?region=us-east-1"
+    result = worker("here").step()
+    assert result["cause"] == STORAGE
+    assert "no-such-bucket" in result["message"]
+    assert "refused (NO_SUCH_BUCKET)" in result["message"]

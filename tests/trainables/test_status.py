@@ -1,0 +1,304 @@
+"""``trainables.status``: what any other terminal shows of a study that runs, is finished, or was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from analysis.pareto import pareto_front
+from analysis.study import load
+from benchmarks.synthetic_study import write_study
+from minbert import command_line
+from minbert.durable import append_json
+from tests.trainables.watched import COMMAND, Watched, record_of, some_of_each
+from trainables import status
+from trainables.locks import locked
+from trainables.search_options import search_parser
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "watching.md"
+EXAMPLE = ROOT / "analysis" / "notebooks" / "example_study"
+
+Status = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Status:
+    """Run the command line in this process; returns exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["status", *map(str, arguments)])
+        code = command_line.run(status.main)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study in ``finished``, and one whose search ended in the middle in ``begun``."""
+    folder = tmp_path_factory.mktemp("studies")
+    write_study(folder / "finished", 24)
+    some_of_each(Watched(folder / "begun"))
+    return folder
+
+
+@pytest.fixture
+def begun(studies: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(studies / "begun", tmp_path / "begun")
+
+
+def data(show: Status, study: Path) -> dict[str, Any]:
+    """What ``--json`` says: one line, of which nothing is NaN."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(constant)
+
+    code, out, err = show(study, "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    found: dict[str, Any] = json.loads(out, parse_constant=refuse)
+    return found
+
+
+def content(study: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(file.relative_to(study)): (file.stat().st_mtime_ns, file.read_bytes())
+        for file in study.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_a_finished_study_is_counted_as_the_analysis_counts_it(show: Status, studies: Path) -> None:
+    study = load(studies / "finished")
+    trials = study.trials
+    said = data(show, studies / "finished")
+    states = trials["state"].value_counts()
+    assert [said[state] for state in ("complete", "pruned", "failed")] == [
+        states.get(state, 0) for state in ("complete", "pruned", "failed")
+    ]
+    complete = trials[trials["state"] == "complete"]
+    assert said["best"]["trial"] == complete.loc[complete["score"].idxmax(), "number"]
+    assert said["best"]["score"] == complete["score"].max()
+    assert sorted(said["front"]) == sorted(pareto_front(trials, study.tasks)["number"])
+    saved = trials["cost_alone"] - trials["cost_paid"]
+    assert said["stages_shared"] == {"trials": (saved > 0).sum(), "seconds_saved": pytest.approx(saved.sum())}
+    assert (said["finished"], said["driver"], said["running"]) == (True, None, [])
+    _, out, _ = show(studies / "finished")
+    assert out.startswith("synthetic: 24 of 24 trials done: ")
+    assert out.endswith(f"\nfinished; report: python -m analysis.report {studies / 'finished'}\n")
+
+
+def test_while_a_search_is_at_work_its_process_and_its_running_trials_are_shown(
+    show: Status, begun: Path
+) -> None:
+    with locked(begun):
+        (begun / "trials/00004/attempts/0001").touch()  # by a worker of this search
+        _, out, _ = show(begun)
+        said = data(show, begun)
+    assert "4 of 6 trials done: 2 complete, 1 stopped early, 1 failed, 1 running" in out
+    assert "failed: 1 nan; last: trial 3: the loss is no number" in out
+    assert re.search(r"^ +4  finetune +1/3 +0\.350 +0\.450\* +0\.550 +0\.450 +\d+ s$", out, re.MULTILINE)
+    assert f"a search is at work on it: process {os.getpid()} on host " in out
+    assert "continue with" not in out
+    assert said["driver"]["at_work"] is True
+    assert [trial["trial"] for trial in said["running"]] == [4]
+
+
+def test_a_trial_that_no_worker_of_this_search_has_started_waits(show: Status, begun: Path) -> None:
+    with locked(begun):
+        os.utime(begun / "trials/00004/attempts/0001", (1e9, 1e9))
+        said = data(show, begun)
+    assert (said["running"], said["waiting"]) == ([], [4])
+
+
+def test_when_the_search_is_gone_it_says_so_and_how_to_continue(show: Status, begun: Path) -> None:
+    with locked(begun):
+        pass  # leaves the lock's file behind, signed by this process, which lives but holds nothing
+    _, out, _ = show(begun)
+    assert f"no search is at work on it any more (the last was process {os.getpid()})" in out
+    assert out.endswith(f"continue with: {COMMAND}\n")
+    assert "1 begun" in out
+    assert "time left once it is continued: about " in out
+
+
+def test_of_a_search_on_another_host_it_says_which_and_when_it_wrote_last(show: Status, begun: Path) -> None:
+    (begun / ".lock").write_text("host elsewhere, process 1")
+    _, out, _ = show(begun)
+    assert (
+        "was started on another host, elsewhere (process 1): look there whether it is at work; written last "
+        in out
+    )
+    assert data(show, begun)["driver"] == {"host": "elsewhere", "process": 1, "at_work": None}
+
+
+def test_looking_leaves_everything_as_it_was_and_needs_no_lock(show: Status, begun: Path) -> None:
+    before = content(begun)
+    show(begun)
+    assert content(begun) == before
+    with locked(begun):
+        before = content(begun)
+        assert show(begun)[0] == 0
+        assert content(begun) == before
+
+
+def test_a_study_can_be_read_at_every_moment_at_which_its_journal_is_written(
+    show: Status, begun: Path
+) -> None:
+    whole = (begun / "journal.log").read_bytes()
+    done = []
+    for length in range(0, len(whole), len(whole) // 40):
+        (begun / "journal.log").write_bytes(whole[:length])
+        done.append(data(show, begun)["done"])
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 4)
+
+
+def test_a_damaged_journal_is_shown_up_to_the_damage(show: Status, begun: Path) -> None:
+    lines = (begun / "journal.log").read_bytes().splitlines(keepends=True)
+    at = len(lines) // 2
+    (begun / "journal.log").write_bytes(b"".join([*lines[:at], b"{}\n", *lines[at + 1 :]]))
+    code, out, _ = show(begun)
+    assert code == 0
+    assert f"journal.log:{at + 1}: damaged" in out
+    assert "2 complete" in out or "1 complete" in out
+
+
+def test_what_is_no_number_is_null_what_is_damaged_is_left_out_and_nothing_steers_the_terminal(
+    show: Status, begun: Path
+) -> None:
+    history = begun / "trials/00004/history.jsonl"
+    append_json(history, {**record_of(2, 0.5), "select": {"sst": float("nan"), "score": 0.5}})
+    with history.open("a") as file:
+        file.write('{"stage": 3}\n')
+    (begun / "trials/00004/config.yaml").write_text("seed: [")
+    (begun / "study.yaml").write_text((begun / "study.yaml").read_text().replace("small", '"\\e[31msmall"'))
+    (running,) = data(show, begun)["running"]
+    assert (running["epoch"], running["epochs"], running["scores"]) == (2, 0, {"sst": None, "score": 0.5})
+    shown = show(begun)[1]
+    assert "nan" in shown
+    assert "\x1b" not in shown
+
+
+def test_equal_failures_that_ended_a_search_are_named(show: Status, tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study", trials=9)
+    for _ in range(5):
+        watched.end(watched.start(), "failed", "oom", "out of memory")
+    assert "the last trials all failed (oom), which ends a search" in show(tmp_path / "study")[1]
+
+
+def test_watching_goes_on_until_the_search_ends(begun: Path) -> None:
+    command = [sys.executable, "-m", "trainables.status", str(begun), "--watch", "0.1", "--json"]
+    with locked(begun):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+    lines = [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
+    assert first["driver"]["at_work"] is True
+    assert lines[-1]["driver"]["at_work"] is False
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["empty"], "empty: not a study folder (it has no study.yaml)"),
+        (["file"], "file: not a folder"),
+        (["other"], "other/study.yaml: damaged, or not a study description: it has no name"),
+        (["many"], "many/study.yaml: damaged: a study of 10000000000 trials"),
+        (["."], ".: not a study folder"),
+        (["empty", "--watch", "0"], "'0' is not a number above 0"),
+        (["empty", "--watch", "nan"], "'nan' is not a number above 0"),
+        (["s3://bucket/study"], "s3://bucket/study: status looks into folders"),
+        ([""], "it is empty: is a variable of the shell not set?"),
+        (["300 times " * 30], "has 300 bytes"),
+        ([], "the following arguments are required: STUDY"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    show: Status, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "other", "many"):
+        Path(name).mkdir()
+    Path("file").touch()
+    Path("other/study.yaml").write_text("a: 1\n")
+    Path("many/study.yaml").write_text("name: a\ntasks: {}\ntrials: 10000000000\n")
+    code, out, err = show(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+def commands() -> list[str]:
+    """The commands of the page's code blocks."""
+    blocks = re.findall(r"^```\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_the_pages_status_commands_run_on_a_finished_study(show: Status) -> None:
+    shown = [command for command in commands() if "trainables.status" in command]
+    assert len(shown) >= 3
+    for command in shown:
+        arguments = command.removeprefix("python -m trainables.status ").split(" | ")[0].split()
+        code, out, err = show(*(EXAMPLE if each == "results/full_ablation" else each for each in arguments))
+        assert (code, err) == (0, ""), command
+        assert "50" in out
+
+
+def test_the_pages_search_commands_are_understood() -> None:
+    shown = [command.split(" > ")[0].split()[3:] for command in commands() if "trainables.search" in command]
+    read = [search_parser(None).parse_args(arguments) for arguments in shown]
+    assert [(each.json, each.tensorboard) for each in read] == [(False, True), (True, False)]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def fetched(address: str, process: subprocess.Popen[bytes]) -> Any:
+    """What a server that is just starting answers."""
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise AssertionError(process.communicate())
+
+
+def test_optuna_dashboard_opens_the_journal_as_it_is(begun: Path) -> None:
+    (command,) = [each for each in commands() if each.startswith("optuna-dashboard")]
+    program, journal = command.split()
+    before, port = content(begun), free_port()
+    path = journal.replace("results/full_ablation", str(begun))
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name(program), path, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        api = f"http://127.0.0.1:{port}/api/studies"
+        (study,) = fetched(api, process)["study_summaries"]
+        trials = fetched(f"{api}/{study['study_id']}?after=0", process)["trials"]
+    finally:
+        process.kill()
+        process.communicate()
+    assert [trial["state"] for trial in trials] == ["Complete", "Complete", "Pruned", "Fail", "Running"]
+    assert trials[1]["values"] == [0.6]
+    assert content(begun) == before
