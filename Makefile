@@ -8,7 +8,7 @@ search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "not browser and not chaos and not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not chaos and not long"
 
 # Trains variants of the bundled model for minutes, on all cores.
 test-long: .venv/installed

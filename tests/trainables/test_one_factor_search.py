@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from analysis.journal import read_trials
@@ -24,6 +25,7 @@ stages: {finetune: {epochs: 1}}
 OPTIONS = ("--design", "one_factor", "--replicates", "2", "--set", "fidelity=0.03")
 
 
+@pytest.mark.long
 def test_a_search_runs_each_level_with_each_seed_once_and_can_be_gone_on_from(tmp_path: Path) -> None:
     space = tmp_path / "tiny.yaml"
     space.write_text(CONTENT)
