@@ -25,7 +25,7 @@ from analysis.listed_forms import RUN, paper_of
 from analysis.paper_setting import chosen_on_dev, other_setting, unchecked_data
 from analysis.provenance import lost_journal
 from analysis.study import Study, load
-from minbert.command_line import Parser, run
+from minbert.command_line import Parser, refuse_unwritable, run
 from minbert.errors import UserError
 
 COLUMNS = (
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m analysis.claims",
         allow_abbrev=False,
         description="Compare what a paper says about its runs with what a study of its space measured: each claim "
-        "with the reported and the measured difference, a 95%% interval, and a verdict.",
+        "with the reported and the measured difference, a 95% interval, and a verdict.",
     )
     parser.add_argument(
         "studies",
@@ -126,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{studies[0].path}: holds no claims: they come with the papers' spaces (papers/…), "
             "and continuing a study with its command adds those of its space"
         )
+    if options.out is not None:
+        _refuse_unwritable(options.out)
     page = claims_page(claim_table(studies))
     lost = [f"{study.path}: {text}" for study in studies if (text := lost_journal(study))]
     damaged = [line for study in studies for line in study.damage]
@@ -140,6 +142,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"{options.out}: cannot be written: {error.strerror}") from None
     print(options.out)
     return 0
+
+
+def _refuse_unwritable(file: Path) -> None:
+    """Refuse a place for the page before anything is computed.
+
+    Raises:
+        UserError: it is a folder, or its folder cannot be written.
+    """
+    if file.is_dir():
+        raise UserError(f"{file}: cannot be written: it is a folder")
+    if not file.parent.is_dir():
+        raise UserError(f"{file}: cannot be written: {file.parent} is not a folder")
+    if not file.exists():
+        refuse_unwritable(file.parent, str(file))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from trainables.search_options import search_parser
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
@@ -227,3 +229,15 @@ def test_what_is_looked_for_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_readme_and_docs_hold_commands_and_snippets() -> None:
     assert sum(len(python_commands(page)) for page in TEXTS) > 40
     assert sum(len(fences(page, "python")) for page in TEXTS) >= 4
+
+
+def test_every_option_of_the_search_is_documented() -> None:
+    parser = search_parser("")
+    options = {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
+    documented = set(re.findall(r"--[a-z][a-z-]+", TEXTS["docs/options.md"]))
+    assert options - {"--help"} <= documented
+
+
+def test_readme_leads_to_every_page() -> None:
+    pages = {page for page in TEXTS if page.startswith("docs/")}
+    assert {page for page in pages if f"]({page}" not in TEXTS["README.md"]} == set()
