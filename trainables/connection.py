@@ -69,6 +69,13 @@ def _start() -> Room:
     except OSError as error:
         _refuse_scratch(error)
         raise
+    except Exception as error:  # of no other class, where Ray's processes took too long
+        if "timed out during startup" not in str(error):
+            raise
+        raise UserError(
+            "Ray's processes did not start in time: the machine is very busy, or short of memory; nothing was lost, "
+            "the same command tries again"
+        ) from None
     return _room_of(None)
 
 
