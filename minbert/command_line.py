@@ -48,21 +48,7 @@ def run(main: Callable[[], int]) -> int:
         _discard_output()
         return 0
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            print(
-                f"error: {_cut(str(error.filename))}: a name is too long; choose a shorter one",
-                file=sys.stderr,
-            )
-            return EXIT_USER
-        stored = failure(error)
-        if stored is None:
-            if refused := forbidden(error):
-                print(f"error: {told(refused)}", file=sys.stderr)
-                return EXIT_USER
-            raise
-        print(f"error: {told(stored)}; {STORAGE_ADVICE}", file=sys.stderr)
-        _discard_output()
-        return EXIT_FAILED
+        return _in_one_line(error)
 
 
 class Parser(argparse.ArgumentParser):
@@ -145,6 +131,23 @@ def nameable(text: str) -> str:
             reason = f"has {len(os.fsencode(name))} bytes, and a file's name has at most {_LONGEST_NAME}"
             raise argparse.ArgumentTypeError(f"{_cut(name)} {reason}")
     return text
+
+
+def _in_one_line(error: Exception) -> int:
+    """Tell of a file system that refuses or fails, and return the exit code; what is no such thing is raised again."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        print(
+            f"error: {_cut(str(error.filename))}: a name is too long; choose a shorter one", file=sys.stderr
+        )
+        return EXIT_USER
+    if stored := failure(error):
+        print(f"error: {told(stored)}; {STORAGE_ADVICE}", file=sys.stderr)
+        _discard_output()
+        return EXIT_FAILED
+    if refused := forbidden(error):
+        print(f"error: {told(refused)}", file=sys.stderr)
+        return EXIT_USER
+    raise error
 
 
 def _print_whatever_comes() -> None:

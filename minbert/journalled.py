@@ -13,6 +13,10 @@ from minbert.sealed import unsealed_line
 _SHOWN = 60
 _LONGEST = 2**20
 """Bytes that no record comes near."""
+_PRINTED = (ord(" "), ord("~"))
+"""All bytes of a record lie between these."""
+_MOST_CHANGED = 8
+"""Bytes of a record that may have become others; more is damage of another kind."""
 _FIELDS = (
     ("study_name", "directions"),
     ("study_id",),
@@ -75,10 +79,11 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def begins_a_record(line: bytes) -> bool:
     """Whether a damaged last line can be one record, torn or changed: it is text, and no second one begins in it."""
     text = line.rstrip(b"\n")
+    changed = sum(not _PRINTED[0] <= byte <= _PRINTED[1] for byte in text[:_LONGEST])
     return (
         text.startswith(b"{")
         and len(text) <= _LONGEST
-        and min(text) >= ord(" ")
+        and changed <= _MOST_CHANGED
         and text.count(b'"op_code"') <= 1
     )
 

@@ -30,6 +30,7 @@ from analysis.paper_setting import other_setting
 from analysis.report import main as write_page
 from analysis.study import Study, load
 from minbert.command_line import run as run_command
+from minbert.errors import UserError
 
 EXAMPLES = 400
 TASKS = {
@@ -813,6 +814,23 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert run_command(lambda paths=paths: main(paths)) == 2  # type: ignore[misc]
         error = capsys.readouterr().err
         assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (".", "cannot be written: it is a folder"),
+        ("there/claims.md/page.md", "cannot be written: .* is not a folder"),
+        ("/proc/self/page.md", "cannot be written: No such file"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, said: str
+) -> None:
+    write_study(tmp_path / "fine", {"a": [0.5], "b": [0.5]}, [contrast()])
+    monkeypatch.setattr("analysis.claims.claim_table", None)
+    with pytest.raises(UserError, match=said):
+        main([str(tmp_path / "fine"), "--out", str(tmp_path / out)])
 
 
 def test_a_claim_of_no_loss_is_refuted_only_beyond_its_margin() -> None:

@@ -219,9 +219,7 @@ def test_a_digit_that_changed_in_a_sealed_journal_record_is_refused_by_its_line(
     changed = lines[place].replace(digit[0], digit[0][:-1] + b"%d" % (9 - int(digit[1])))
     assert changed != lines[place]
     file.write_bytes(b"\n".join([*lines[:-2], changed, lines[-1], b""]))
-    with pytest.raises(
-        UserError, match=rf"journal\.log:{place + 1}: damaged \(the checksum does not fit\)"
-    ):
+    with pytest.raises(UserError, match=rf"journal\.log:{place + 1}: damaged \(the checksum does not fit\)"):
         _ = load(written).trials
     file.write_bytes(b"\n".join([*lines[:-1], b""]))
     assert load(written).trials["score"].tolist() == scores.tolist()[:-1]

@@ -4,9 +4,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,14 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
+from analysis import ensemble
 from analysis.ensemble import best_trials
 from analysis.provenance import continue_command
 from analysis.report import main, summary_tables
 from analysis.selection import METHODS
-from analysis.study import Factor, load
+from analysis.study import Factor, Study, load
 from analysis.tables import markdown_table, short_names
+from minbert.command_line import run
 from tests.analysis.conftest import TASKS
 
 PLAIN = {"tasks.sts.head.kind": "cross", "stages.finetune.sampler.kind": "sequential"}
@@ -336,7 +339,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
         raise AssertionError("something was computed")
 
     path = str(new_study().path)
-    monkeypatch.setattr(report, "compute_tables", computed)
+    monkeypatch.setattr("analysis.report.compute_tables", computed)
     assert main([path, "--out", out]) == 2
     assert capsys.readouterr().err == f"error: {said}\n"
     monkeypatch.setattr(ensemble, "best_trials", computed)

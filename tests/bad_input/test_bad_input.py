@@ -30,6 +30,14 @@ PROGRAMS = {
     "report": "analysis.report",
     "ensemble": "analysis.ensemble",
     "claims": "analysis.claims",
+    "errors": "analysis.errors",
+    "ablation": "analysis.ablation_page",
+    "status": "trainables.status",
+    "export": "trainables.export",
+    "space": "trainables.space",
+    "predict": "minbert.predict",
+    "embed": "minbert.embed",
+    "fetch": "minbert.fetch",
     "cluster": "trainables.cluster",
 }
 LONG = {

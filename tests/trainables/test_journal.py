@@ -6,17 +6,26 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
+from analysis import ablation_page, ensemble, errors, report
 from analysis.journal import read_trials
+from minbert.command_line import EXIT_USER, run
 from minbert.errors import UserError
 from trainables import journal
+from trainables.chosen_space import best_of
 from trainables.journal import CUT, JOURNAL, good_length, open_journal
+from trainables.study_state import read_state
+
+EXAMPLE = Path(ablation_page.__file__).with_name("notebooks") / "example_study"
 
 
 @pytest.fixture
@@ -79,6 +88,32 @@ def test_a_block_of_damage_at_the_end_is_refused_by_every_reader_and_nothing_is_
             read()
     assert journal.read_trials(folder)[1] == said
     assert path.read_bytes() == harmed and [entry.name for entry in folder.iterdir()] == [JOURNAL]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_no_command_uses_a_study_whose_journal_lost_many_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: bytes
+) -> None:
+    study = shutil.copytree(EXAMPLE, tmp_path / "study")
+    path, whole = study / JOURNAL, (study / JOURNAL).read_bytes()
+    kept = whole[: len(whole) * 6 // 10]
+    noise = np.random.default_rng(0).integers(128, 256, len(whole) - len(kept), np.uint8)
+    path.write_bytes(kept + noise.tobytes() + end)
+    line = kept.count(b"\n") + 1
+    said = f"{path}:{line}: damaged (more than the last record)"
+    for command in (
+        partial(report.main, [str(study)]),
+        partial(ensemble.main, [str(study), "--out", str(tmp_path / "out")]),
+        partial(errors.main, [str(study)]),
+        partial(ablation_page.main, [str(study)]),
+    ):
+        assert run(command) == EXIT_USER
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.startswith(f"error: {said}") and told.err.count("\n") == 1
+    with pytest.raises(UserError, match=re.escape(said)):
+        best_of(str(study))
+    assert read_state(study).damage == said
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["study"]
 
 
 def test_two_records_that_run_into_one_line_are_not_taken_for_a_last_one(folder: Path) -> None:

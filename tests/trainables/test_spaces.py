@@ -434,9 +434,7 @@ def test_a_space_can_be_sent_to_another_process(full: Space) -> None:
 
 
 def test_an_integer_may_be_any_that_the_machine_can_hold(tmp_path: Path) -> None:
-    space = load(
-        tmp_path, "stages: {finetune: {epochs: 1, batch_size: {int: [1, 9223372036854775807]}}}\n"
-    )
+    space = load(tmp_path, "stages: {finetune: {epochs: 1, batch_size: {int: [1, 9223372036854775807]}}}\n")
     assert space.combinations() == 2**63 - 1
     assert space.factors[0].levels() == ["1", "9223372036854775807"]
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=1))
