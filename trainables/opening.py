@@ -40,7 +40,7 @@ def open_ledger(
     study.sampler = build_sampler(space, seed, len(trials))
     ledger = Ledger(study, space, pinned, seed)
     if ledger.beyond:
-        count = f"{ledger.target} trials in all, where {ledger.target - ledger.beyond} are asked for"
+        count = f"{ledger.target} trials in all, more than the {ledger.target - ledger.beyond} asked for"
         console.print(
             f"trials that were interrupted are finished, too: {count}", markup=False, highlight=False
         )

@@ -1,15 +1,19 @@
 """What a study has come to, from any terminal: ``python -m trainables.status results/full_ablation``.
 
-Reads alone: a search that runs is not disturbed, and a finished or dead study is left as it is.
+Reads alone: a search that runs is not disturbed, and a finished or dead study is left as it is. Of a study in an object
+store, what is new is fetched each time.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import sys
 import time
-from contextlib import nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stderr, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,11 @@ from rich.live import Live
 from rich.text import Text
 
 from minbert.command_line import Parser, nameable, number, run
-from minbert.errors import UserError
+from minbert.object_store import is_url, open_store
 from trainables import overview_table
 from trainables.driver_sign import Driver
 from trainables.events import EventStream, as_plain
-from trainables.study_state import StudyState, read_state
+from trainables.study_state import StudyState, read_remote, read_state
 
 _WIDTH = 120
 """Columns where no terminal says how many there are."""
@@ -34,23 +38,28 @@ _SHARE = 0.2
 def main() -> int:
     """Print the state of a study, once or until its driver ends."""
     arguments = _parser().parse_args()
-    if "://" in arguments.study:
-        known = f"a study in an object store is shown by python -m analysis.report {arguments.study}"
-        raise UserError(f"{arguments.study}: status looks into folders; {known}")
-    study = Path(arguments.study)
+    look = _look_at(arguments.study)
     stream = EventStream(sys.stdout) if arguments.json else None
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     if arguments.watch is None:
-        _show(read_state(study), console, stream)
+        _show(look(), console, stream)
         return 0
     with suppress(KeyboardInterrupt):  # the usual way to end it
-        _watch(study, console, stream, arguments.watch)
+        _watch(look, console, stream, arguments.watch)
     return 0
+
+
+def _look_at(place: str) -> Callable[[], StudyState]:
+    if not is_url(place):
+        return partial(read_state, Path(place))
+    from analysis.study_copies import fetch_study  # noqa: PLC0415 - for commands alone
+
+    return partial(read_remote, open_store(place, patience=0), fetch_study)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m trainables.status", description=__doc__, allow_abbrev=False)
-    parser.add_argument("study", type=nameable, metavar="STUDY", help="a study folder")
+    parser.add_argument("study", type=nameable, metavar="STUDY", help="a study folder, or its URL")
     parser.add_argument(
         "--watch",
         type=number(0, allowed=False),
@@ -63,13 +72,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _watch(study: Path, console: Console, stream: EventStream | None, seconds: float) -> None:
+def _watch(
+    look: Callable[[], StudyState], console: Console, stream: EventStream | None, seconds: float
+) -> None:
     """Show a study again and again until nobody works on it."""
     in_place = stream is None and console.is_terminal
     with Live(console=console, auto_refresh=False) if in_place else nullcontext() as live:
         while True:
             began = time.monotonic()
-            state = read_state(study)
+            with (
+                redirect_stderr(io.StringIO()) if live else nullcontext()
+            ):  # a display in a display is a mess
+                state = look()
             if live:
                 live.update(draw(state, (console.width, console.height - 1)), refresh=True)
             else:
@@ -124,11 +138,11 @@ def _driver_lines(state: StudyState) -> list[str]:
 
 
 def _report(state: StudyState) -> str:
-    page = state.folder / "report.html"
+    page = Path(state.place) / "report.html"
     return (
         f"report: {page}"
         if page.is_file()
-        else f"report: python -m analysis.report {shlex.quote(str(state.folder))}"
+        else f"report: python -m analysis.report {shlex.quote(state.place)}"
     )
 
 

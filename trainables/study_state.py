@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
+import re
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minbert.config import TrainConfig
 from minbert.errors import UserError
 from minbert.history import Record
+from minbert.journal_segments import FOLDER as SEGMENTS
+from minbert.object_store import ObjectStore, Stored, check_reachable
 from minbert.sealed import unsealed_line
 from minbert.strangers import refuse_irregular
 from minbert.yaml_dialect import read_record, shorten
@@ -21,6 +27,8 @@ from trainables.driver_sign import Driver, find_driver
 from trainables.journal import JOURNAL, read_trials
 from trainables.ledger import EQUAL_FAILURES, is_counted
 from trainables.overview import Overview, Span, Tally
+from trainables.remote_lease import FOLDER as DRIVERS
+from trainables.remote_lease import STALE_SECONDS
 from trainables.running_trials import Running, running_trial
 from trainables.runs import RUN
 
@@ -34,10 +42,10 @@ _TIMED = 200
 
 @dataclass(frozen=True)
 class StudyState:
-    """A study as its folder tells it.
+    """A study as its files tell it.
 
     Attributes:
-        folder: where it is.
+        place: where it is, a folder or a URL.
         overview: what it has come to.
         driver: the last one; None: the study was never driven where it lies.
         command: the command line that continues the study; empty where study.yaml has none.
@@ -46,7 +54,7 @@ class StudyState:
         stopped_by: the cause that the last trials all failed for, after which a search ends; else empty.
     """
 
-    folder: Path
+    place: str
     overview: Overview
     driver: Driver | None
     command: str
@@ -71,7 +79,32 @@ def read_state(study: Path) -> StudyState:
     Raises:
         UserError: no study is there, or its description or journal cannot be read at all.
     """
-    driver = find_driver(study)
+    return _read(study, find_driver(study))
+
+
+def read_remote(store: ObjectStore, fetch: Callable[[str], Path]) -> StudyState:
+    """Look at a study in an object store.
+
+    Args:
+        store: below the study's URL.
+        fetch: brings what is new of a study to this machine, and says where it is.
+
+    Raises:
+        UserError: the store cannot be used, or no study is there, or it cannot be read at all.
+        OSError: the store is away.
+    """
+    check_reachable(store)
+    stored = store.names()  # first: what a driver has done that is gone by now will all be fetched
+    copy, driver = fetch(store.url), _remote_driver(store, stored)
+    _date(copy, stored)
+    try:
+        state = _read(copy, driver)
+    except UserError as error:
+        raise UserError(str(error).replace(str(copy), store.url)) from None
+    return replace(state, place=store.url, damage=state.damage.replace(str(copy), store.url))
+
+
+def _read(study: Path, driver: Driver | None) -> StudyState:
     spec = _spec(study, driver)
     trials, damage = read_trials(study)
     counted = [trial for trial in trials if is_counted(trial)]
@@ -87,7 +120,7 @@ def read_state(study: Path) -> StudyState:
             else:
                 running.append(_running(study, trial, began if since is not None else None, now))
     return StudyState(
-        study,
+        str(study),
         tally.overview(spec["trials"], running, waiting, since),
         driver,
         str(spec.get("command") or ""),
@@ -95,6 +128,37 @@ def read_state(study: Path) -> StudyState:
         _since_written(study, [trial.number for trial in running], now),
         _equal_failures(counted),
     )
+
+
+def _remote_driver(store: ObjectStore, stored: Mapping[str, Stored]) -> Driver | None:
+    """The driver that gave the last sign of life; it writes study.yaml when it starts."""
+    signs = {name: each.changed for name, each in stored.items() if name.startswith(f"{DRIVERS}/")}
+    newest = max(signs, key=lambda name: signs[name], default="")
+    try:
+        sign = json.loads(store.read(newest) or b"{}") if newest else {}
+    except ValueError:
+        return None
+    if not isinstance(sign, dict) or not isinstance(sign.get("process"), int):
+        return None  # it has just ended
+    silent = time.time() - signs[newest].timestamp()
+    since = stored["study.yaml"].changed.timestamp() if "study.yaml" in stored else 0.0
+    return Driver(str(sign.get("host")), sign["process"], silent < STALE_SECONDS, since)
+
+
+def _date(copy: Path, stored: Mapping[str, Stored]) -> None:
+    """Let files of a copy have the times at which the store got them, and note the starts of trials, which are not fetched."""
+    written = 0.0
+    for name, each in stored.items():
+        file, time_of = copy / name, each.changed.timestamp()
+        if name.startswith(f"{SEGMENTS}/"):
+            file, time_of = copy / JOURNAL, (written := max(written, time_of))
+        elif not re.fullmatch(rf"trials/\d{{5,9}}/(history\.jsonl|{FOLDER}/\d{{4,9}})", name):
+            continue
+        with suppress(FileNotFoundError):  # not sent yet, or another command fetches the study, too
+            if file.parent.name == FOLDER:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+            os.utime(file, (time_of, time_of))
 
 
 def tallied(study: Path, name: str, tasks: list[str], trials: Iterable[FrozenTrial]) -> Tally:

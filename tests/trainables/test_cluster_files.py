@@ -26,6 +26,8 @@ from trainables.cluster_check.instance_types import INSTANCE_TYPES
 
 ROOT = Path(__file__).parents[2]
 FILES = ("cluster.yaml", "cluster/on_prem.yaml")
+BUCKET = {"s3://YOUR-BUCKET": "s3://my-bucket"}
+"""What whoever starts the cluster must change."""
 DATA: dict[str, dict[str, Any]] = {name: yaml.safe_load((ROOT / name).read_text()) for name in FILES}
 
 
@@ -46,8 +48,8 @@ def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_projects_own_files_are_good(name: str, checked: Any) -> None:
-    code, output, errors = checked((ROOT / name).read_text())
+def test_the_projects_own_files_are_good_once_the_bucket_is_named(name: str, checked: Any) -> None:
+    code, output, errors = checked(changed({"of": name, "change": BUCKET if name == "cluster.yaml" else {}}))
     assert (code, errors) == (0, [])
     assert output.startswith("cluster.yaml: good: ")
     assert len(output.splitlines()) == 1
@@ -108,7 +110,7 @@ def test_commands_on_machines_of_ones_own_find_everything_set(tmp_path: Path) ->
 
 def test_the_price_is_that_of_the_head_and_the_dearest_workers(checked: Any) -> None:
     dear = changed(
-        {"change": {"max_workers: 8": "max_workers: 3", "    max_workers: 8": "    max_workers: 3"}}
+        {"change": BUCKET | {"max_workers: 8": "max_workers: 3", "    max_workers: 8": "    max_workers: 3"}}
     )
     dear = dear.replace("InstanceType: g5.xlarge\n", "InstanceType: g5.12xlarge\n")  # on demand, at most 2
     _, output, _ = checked(dear)
@@ -117,22 +119,26 @@ def test_the_price_is_that_of_the_head_and_the_dearest_workers(checked: Any) -> 
     assert f"at most {most:.2f} dollars an hour" in output
 
 
-def test_results_in_a_bucket_need_no_folder_that_all_nodes_mount(checked: Any) -> None:
-    text = changed(
-        {
-            "change": {
-                "MINBERT_RESULTS=/mnt/minbert/results": "MINBERT_RESULTS=s3://bucket/results",
-                "MINBERT_DATA=/mnt/minbert/data": "MINBERT_DATA=/home/ray/data",
-            }
-        }
-    )
-    code, output, errors = checked(text)
-    assert (code, errors) == (0, []), output
+@pytest.mark.parametrize("results", ["/mnt/minbert/results", "file:///mnt/minbert/results"])
+def test_results_in_a_folder_are_allowed_where_every_node_mounts_it(checked: Any, results: str) -> None:
+    changes = {
+        "s3://YOUR-BUCKET/results": f"{results}\n    - --volume /mnt/minbert:/mnt/minbert",
+        "MINBERT_DATA=/home/ray/data": "MINBERT_DATA=/mnt/minbert/data",
+        "  - sudo usermod": "  - sudo mount -t nfs4 10.0.0.5:/ /mnt/minbert\n  - sudo usermod",
+    }
+    code, _, errors = checked(changed({"change": changes}))
+    assert (code, errors) == (0, [])
+
+
+def test_a_bucket_serves_machines_of_ones_own_too(checked: Any) -> None:
+    bucket = {"MINBERT_RESULTS=/mnt/minbert/results": "MINBERT_RESULTS=s3://my-bucket/results"}
+    code, _, errors = checked(changed({"of": "cluster/on_prem.yaml", "change": bucket}))
+    assert (code, errors) == (0, [])
 
 
 def test_a_machine_that_the_file_describes_is_taken(checked: Any) -> None:
     described = "metadata: {instance_types: {x9.huge: {cpus: 8, gpus: 2, usd_per_hour: 7.5}}}\n"
-    text = changed({"change": {"g5.xlarge             # CHANGE": "x9.huge  #"}})
+    text = changed({"change": BUCKET | {"g5.xlarge             # CHANGE": "x9.huge  #"}})
     code, output, _ = checked(described + text)
     assert code == 0
     assert "x9.huge on spot" in output
@@ -142,8 +148,7 @@ def test_a_machine_that_the_file_describes_is_taken(checked: Any) -> None:
 def test_everything_that_is_wrong_is_listed_in_the_files_order(checked: Any) -> None:
     changes = {
         "cache_stopped_nodes: false": "cache_stopped_nodes: true",
-        "    - --env MINBERT_DATA=/mnt/minbert/data\n": "",
-        "    - --env MINBERT_RESULTS=/mnt/minbert/results\n": "",
+        "    - --env MINBERT_DATA=/home/ray/data\n": "",
         "MarketType: spot": "MarketType: sopt",
         "--dashboard-host=127.0.0.1": "--dashboard-host=0.0.0.0",
     }
@@ -151,12 +156,12 @@ def test_everything_that_is_wrong_is_listed_in_the_files_order(checked: Any) -> 
     assert (code, output) == (2, "")
     numbers = [int(line.split(":")[2]) for line in errors]
     assert numbers == sorted(numbers)
-    told = ("cache_stopped_nodes", "MINBERT_DATA", "MINBERT_RESULTS", "'sopt'", "--dashboard-host")
+    told = ("cache_stopped_nodes", "MINBERT_DATA", "YOUR-BUCKET", "'sopt'", "--dashboard-host")
     assert [next(text for text in told if text in line) for line in errors] == list(told)
 
 
 def test_a_key_of_ones_own_needs_its_name_at_aws(checked: Any) -> None:
-    key = {"  ssh_user: ubuntu": "  ssh_private_key: ~/.ssh/id_ed25519\n  ssh_user: ubuntu"}
+    key = BUCKET | {"  ssh_user: ubuntu": "  ssh_private_key: ~/.ssh/id_ed25519\n  ssh_user: ubuntu"}
     code, _, errors = checked(changed({"change": key}))
     assert code == 2
     assert [line.split(": ")[2] for line in errors] == [
@@ -166,7 +171,7 @@ def test_a_key_of_ones_own_needs_its_name_at_aws(checked: Any) -> None:
 
 def test_without_a_token_the_file_is_refused(checked: Any, tmp_path: Path) -> None:
     (tmp_path / "home/.ray/auth_token").unlink()
-    code, _, (error,) = checked((ROOT / "cluster.yaml").read_text())
+    code, _, (error,) = checked(changed({"change": BUCKET}))
     assert code == 2
     assert "ray get-auth-token --generate makes it" in error
 
@@ -179,7 +184,7 @@ def test_what_ray_could_not_read_of_a_mount_is_found_before_a_machine_is_paid(
 ) -> None:
     (tmp_path / "deep").mkdir()
     make(tmp_path / "deep" / "strange")
-    code, _, (error,) = checked((ROOT / "cluster.yaml").read_text())
+    code, _, (error,) = checked(changed({"change": BUCKET}))
     assert code == 2
     assert "file_mounts.~/minbert-search: 'deep/strange' cannot be read as a file" in error
 
@@ -198,7 +203,8 @@ ANYTHING = st.recursive(
     | st.integers(-(2**63), 2**63)
     | st.floats()
     | st.text(st.characters(codec="utf-8"), max_size=20)
-    | st.sampled_from(["/", "~", "a\0b", "--env RAY_AUTH_MODE=", "rayproject/ray:", "g5.xlarge", 300 * "n"]),
+    | st.sampled_from(["/", "~", "a\0b", "--env RAY_AUTH_MODE=", "rayproject/ray:", "g5.xlarge", 300 * "n"])
+    | st.sampled_from(["--env MINBERT_RESULTS=s3://[", "--env MINBERT_RESULTS=s3://a b?#"]),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +72,18 @@ def test_a_changed_corpus_is_not_trained_on(job: dict[str, Any]) -> None:
     labels.write_bytes(content)
     cause, message = result(job)
     assert (cause, "the tokenised corpus was changed" in message) == (STORAGE, True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may make a folder immutable")
+def test_a_trial_whose_folder_may_not_be_written_is_no_failed_one(job: dict[str, Any]) -> None:
+    folder = Path(job["folder"])
+    (folder / "attempts").mkdir(parents=True)
+    made = subprocess.run(["chattr", "+i", str(folder)], check=False, capture_output=True)
+    if made.returncode:
+        pytest.skip("this file system has no immutable folders")
+    try:
+        cause, message = result(job)
+    finally:
+        subprocess.run(["chattr", "-i", str(folder)], check=True)
+    assert cause == STORAGE
+    assert message.startswith(f"{folder}/") and message.endswith(": Operation not permitted")

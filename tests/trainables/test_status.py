@@ -23,9 +23,13 @@ from analysis.study import load
 from benchmarks.synthetic_study import write_study
 from minbert import command_line
 from minbert.durable import append_json
+from minbert.journal_segments import Segments
+from minbert.mirror import Mirror
+from minbert.object_store import ObjectStore, open_store
 from tests.trainables.watched import COMMAND, Watched, record_of, some_of_each
 from trainables import status
 from trainables.locks import locked
+from trainables.remote_lease import leased
 from trainables.search_options import search_parser
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +66,7 @@ def begun(studies: Path, tmp_path: Path) -> Path:
     return shutil.copytree(studies / "begun", tmp_path / "begun")
 
 
-def data(show: Status, study: Path) -> dict[str, Any]:
+def data(show: Status, study: object) -> dict[str, Any]:
     """What ``--json`` says: one line, of which nothing is NaN."""
 
     def refuse(constant: str) -> NoReturn:
@@ -200,6 +204,84 @@ def test_equal_failures_that_ended_a_search_are_named(show: Status, tmp_path: Pa
     assert "the last trials all failed (oom), which ends a search" in show(tmp_path / "study")[1]
 
 
+@pytest.fixture
+def remote(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The study of ``begun`` in a store, as a search leaves it there."""
+    monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / "cache"))
+    store = open_store((tmp_path / "bucket/begun").as_uri())
+    store.upload(begun / "study.yaml", "study.yaml")
+    for folder in begun.glob("trials/*"):
+        name = f"trials/{folder.name}"
+        Mirror(store, name, folder, lambda name: name.startswith("attempts/")).publish()
+        for start in folder.glob("attempts/*"):
+            store.upload(start, f"{name}/attempts/{start.name}")
+    Segments(store).append(begun / "journal.log")
+    return store
+
+
+def test_a_study_in_a_store_is_shown_as_its_folder_is(
+    show: Status, begun: Path, remote: ObjectStore, tmp_path: Path
+) -> None:
+    with locked(begun), leased(remote):
+        for study in (begun, tmp_path / "bucket/begun"):
+            os.utime(study / "trials/00004/attempts/0001")  # by a worker of this search
+        here, there = data(show, begun), data(show, remote.url)
+    assert [trial["trial"] for trial in there["running"]] == [4]
+    passing = {"time", "running", "driver", "seconds_since_written", "seconds_left"}
+    assert {key: there[key] for key in there.keys() - passing} == {
+        key: here[key] for key in here.keys() - passing
+    }
+    assert (there["driver"]["process"], there["driver"]["at_work"]) == (os.getpid(), True)
+    with leased(remote):
+        os.utime(
+            tmp_path / "bucket/begun/trials/00004/attempts/0001", (1e9, 1e9)
+        )  # by one of an earlier search
+        assert data(show, remote.url)["waiting"] == [4]
+    _, out, _ = show(remote.url)
+    assert "no search is at work on it\n" in out
+    assert out.endswith(f"continue with: {COMMAND}\n")
+
+
+def test_of_a_study_in_a_store_it_says_when_the_store_was_written_not_when_it_was_read(
+    show: Status, remote: ObjectStore, tmp_path: Path
+) -> None:
+    for file in (tmp_path / "bucket").rglob("*.*"):
+        os.utime(file, (time.time() - 7200,) * 2)
+    for file in (tmp_path / "bucket/begun/journal").iterdir():
+        os.utime(file, (time.time() - 3600,) * 2)
+    assert 3600 <= data(show, remote.url)["seconds_since_written"] < 3700
+
+
+def test_a_driver_that_gives_no_sign_any_more_is_not_at_work(
+    show: Status, remote: ObjectStore, tmp_path: Path
+) -> None:
+    remote.write("drivers/ab", b'{"host": "lost", "process": 7}')
+    assert data(show, remote.url)["driver"] == {"host": "lost", "process": 7, "at_work": True}
+    os.utime(tmp_path / "bucket/begun/drivers/ab", (time.time() - 100,) * 2)
+    assert (
+        "no search is at work on it any more (the last was process 7); written last " in show(remote.url)[1]
+    )
+    remote.write("drivers/ab", b"\xff")
+    assert data(show, remote.url)["driver"] is None
+
+
+def test_a_finished_study_in_a_store_is_reported_from_there(
+    show: Status, begun: Path, remote: ObjectStore
+) -> None:
+    spec = (begun / "study.yaml").read_text().replace("trials: 6", "trials: 4")
+    remote.write("study.yaml", spec.encode())
+    assert show(remote.url)[1].endswith(f"\nfinished; report: python -m analysis.report {remote.url}\n")
+
+
+def test_damage_in_a_store_is_told_by_its_url(show: Status, remote: ObjectStore) -> None:
+    remote.write("study.yaml", b"a: 1\n")
+    assert show(remote.url)[2].startswith(
+        f"error: {remote.url}/study.yaml: damaged, or not a study description"
+    )
+    remote.delete(["study.yaml"])
+    assert f"error: {remote.url}: not a study" in show(remote.url)[2]
+
+
 def test_watching_goes_on_until_the_search_ends(begun: Path) -> None:
     command = [sys.executable, "-m", "trainables.status", str(begun), "--watch", "0.1", "--json"]
     with locked(begun):
@@ -223,7 +305,8 @@ def test_watching_goes_on_until_the_search_ends(begun: Path) -> None:
         (["."], ".: not a study folder"),
         (["empty", "--watch", "0"], "'0' is not a number above 0"),
         (["empty", "--watch", "nan"], "'nan' is not a number above 0"),
-        (["s3://bucket/study"], "s3://bucket/study: status looks into folders"),
+        (["s3://bucket"], "s3://bucket: a bucket and a folder in it are needed"),
+        (["gs://bucket/study"], "gs://bucket/study: gs:// is not possible"),
         ([""], "it is empty: is a variable of the shell not set?"),
         (["300 times " * 30], "has 300 bytes"),
         ([], "the following arguments are required: STUDY"),

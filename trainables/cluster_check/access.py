@@ -13,6 +13,7 @@ from trainables.cluster_file import AWS, ClusterFile, Finding, as_mapping
 
 _SSH = 22
 _TOKEN = "~/.ray/auth_token"
+_SECRET = re.compile(r"\b(AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|HF_TOKEN)=")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 
 
@@ -100,6 +101,16 @@ def check_token(file: ClusterFile) -> Iterator[Finding]:
         if not any(path.is_relative_to(PurePosixPath(target)) for target in file.mapping("file_mounts")):
             yield Finding("file_mounts", f"nothing brings the token: mount {path.parent} on {path.parent}")
     yield from _check_token_here(file)
+
+
+def check_secrets(file: ClusterFile) -> Iterator[Finding]:
+    """Whether keys of other services stand in commands and options."""
+    roles = [f"{role}_{kind}_commands" for role in ("head", "worker") for kind in ("setup", "start_ray")]
+    options = [f"docker.{role}run_options" for role in ("", "head_", "worker_")]
+    for path, text in file.texts(*options, "initialization_commands", "setup_commands", *roles):
+        if found := _SECRET.search(text):
+            instead = "; the machines' role does without" if found[1].startswith("AWS") else ""
+            yield Finding(path, f"{found[1]}: secrets do not belong in this file{instead}")
 
 
 def _check_token_here(file: ClusterFile) -> Iterator[Finding]:

@@ -6,22 +6,25 @@ from collections.abc import Callable, Iterator
 
 from minbert.errors import did_you_mean
 from minbert.yaml_dialect import shorten
-from trainables.cluster_check.access import check_access, check_ports, check_token
+from trainables.cluster_check.access import check_access, check_ports, check_secrets, check_token
 from trainables.cluster_check.commands import check_environment, check_mounts, check_starts
 from trainables.cluster_check.container import check_container
 from trainables.cluster_check.instance_types import PRICES_NOTED
 from trainables.cluster_check.machines import check_machines
 from trainables.cluster_check.nodes import check_nodes, most_per_hour
 from trainables.cluster_check.schema import check_schema
+from trainables.cluster_check.storage import check_storage
 from trainables.cluster_file import AWS, LOCAL, ClusterFile, Finding, whole
 
 _CHECKS: tuple[Callable[[ClusterFile], Iterator[Finding]], ...] = (
     check_ports,
     check_access,
     check_token,
+    check_secrets,
     check_container,
     check_starts,
     check_environment,
+    check_storage,
     check_mounts,
 )
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from minbert.errors import UserError
-from minbert.object_store import below, check_url, is_url
 from minbert.yaml_dialect import join, shorten
 from trainables.cluster_check.nodes import most_gpus
-from trainables.cluster_file import AWS, ClusterFile, Finding, Setting
+from trainables.cluster_file import AWS, LOCAL, ClusterFile, Finding, Setting
+from trainables.placement import check_gpus
 
-_FOLDERS = ("MINBERT_DATA", "MINBERT_RESULTS")
+_ALWAYS = {"MINBERT_GPUS_PER_TRIAL": "1", "RAY_ADDRESS": "auto"}
+_EXAMPLES = {
+    AWS: {"MINBERT_DATA": "/home/ray/data", "MINBERT_RESULTS": "s3://bucket/results", **_ALWAYS},
+    LOCAL: {"MINBERT_DATA": "/mnt/minbert/data", "MINBERT_RESULTS": "/mnt/minbert/results", **_ALWAYS},
+}
+"""What a plain search on the head finds set."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PROJECT = ("pyproject.toml", "constraints.txt")
 
@@ -51,20 +55,14 @@ def check_starts(file: ClusterFile) -> Iterator[Finding]:
 
 
 def check_environment(file: ClusterFile) -> Iterator[Finding]:
-    """Whether a plain search on the head finds the cluster, its data, and where results go."""
+    """Whether a plain search on the head finds the cluster and what it gives each trial."""
     settings = file.environment("head")
-    for name in (*_FOLDERS, "MINBERT_GPUS_PER_TRIAL", "RAY_ADDRESS"):
+    for name, example in _EXAMPLES[file.kind].items():
         if name not in settings:
             place = "head_setup_commands" if name == "RAY_ADDRESS" else "setup_commands"
             if file.in_container:
                 place = "docker.head_run_options" if name == "RAY_ADDRESS" else "docker.run_options"
-            example = {"RAY_ADDRESS": "auto", "MINBERT_GPUS_PER_TRIAL": "1"}.get(name, "/mnt/minbert/…")
             yield Finding(place, f"{name} is not set for commands on the head: {name}={example}")
-    results = settings.get("MINBERT_RESULTS")
-    in_store = results is not None and is_url(results.value)
-    for name in _FOLDERS:
-        if name in settings and (reason := _place_refusal(file, name, settings[name].value, in_store)):
-            yield Finding(settings[name].path, f"{name}={settings[name].value}: {reason}")
     if "MINBERT_GPUS_PER_TRIAL" in settings:
         yield from _check_share(file, settings["MINBERT_GPUS_PER_TRIAL"])
 
@@ -126,54 +124,10 @@ def _is_readable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.R_OK)
 
 
-def _place_refusal(file: ClusterFile, name: str, value: str, in_store: bool) -> str | None:
-    """Why nothing can be read or written there; of a study in an object store the head alone reads the data."""
-    if not is_url(value):
-        only_on_the_head = in_store and value.startswith("/")
-        return None if only_on_the_head else _folder_refusal(file, value)
-    if name == "MINBERT_DATA":
-        return "the search reads its data from a folder, and from no URL"
-    try:
-        check_url(value, below(value, "study"))
-    except UserError as error:
-        return str(error).removeprefix(f"{value}: ")
-    return None
-
-
-def _folder_refusal(file: ClusterFile, value: str) -> str | None:
-    if not value.startswith("/"):
-        return "is not allowed: an absolute path is, the same on every node"
-    folder = PurePosixPath(value)
-    if file.kind == AWS and not _is_below(folder, _mount_points(file)):
-        return (
-            "no initialization or setup command mounts it, so that every node would have a folder of its own"
-        )
-    if file.in_container and not _is_below(folder, _volumes(file)):
-        return "the container does not see it: add --volume to docker.run_options"
-    return None
-
-
-def _mount_points(file: ClusterFile) -> set[str]:
-    commands = file.texts("initialization_commands", "setup_commands")
-    return {
-        place
-        for _, text in commands
-        if re.search(r"\b(s?mount|mount\.\w+)\s", text)
-        for place in re.findall(r"(?<![\w:./~])/[\w./-]+", text)
-    }
-
-
-def _volumes(file: ClusterFile) -> set[str]:
-    options = " ".join(text for _, text in file.texts("docker.run_options", "docker.head_run_options"))
-    return set(re.findall(r"(?:--volume|-v)[= ]\s*[^\s:]+:([^\s:]+)", options))
-
-
-def _is_below(folder: PurePosixPath, places: set[str]) -> bool:
-    return any(folder.is_relative_to(place) for place in places)
-
-
 def _check_share(file: ClusterFile, setting: Setting) -> Iterator[Finding]:
     said = f"MINBERT_GPUS_PER_TRIAL={setting.value}"
+    if setting.value == "auto":
+        return
     try:
         share = float(setting.value)
     except ValueError:
@@ -182,3 +136,8 @@ def _check_share(file: ClusterFile, setting: Setting) -> Iterator[Finding]:
         yield Finding(setting.path, f"{said} is not allowed: a share of at most 1 or a whole number is")
     elif file.kind == AWS and file.node_types and share > most_gpus(file):
         yield Finding(setting.path, f"{said} is not allowed: the largest worker has {most_gpus(file)} GPUs")
+    else:
+        try:
+            check_gpus(share, "MINBERT_GPUS_PER_TRIAL")
+        except UserError as error:
+            yield Finding(setting.path, str(error))
