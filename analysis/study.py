@@ -127,7 +127,11 @@ class Study:
     @cached_property
     def _told(self) -> list[FrozenTrial]:
         """What the journal says of the trials."""
-        folders = {folder.name for folder in self.path.glob("trials/[0-9]*") if folder.name.isdigit()}
+        folders = {
+            folder.name
+            for folder in self.path.glob("trials/[0-9]*")
+            if folder.name.isascii() and folder.name.isdigit()
+        }
         told = read_trials(self.path / "journal.log")  # after its folders: a trial is noted before it has one
         known = {trial.number for trial in told if trial.user_attrs.get("config_id")}
         self._unknown = sorted(name for name in folders if told and int(name) not in known)

@@ -67,7 +67,7 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except ValueError as error:
             if number < len(lines):
                 raise Damaged(f"{path}:{number}: damaged ({error})") from None
-            if not begins_a_record(line) and len(line) > longest:
+            if _heads(line) > 1 or (not begins_a_record(line) and len(line) > longest):
                 raise Damaged(f"{path}:{number}: damaged (more than the last record)") from None
             if number == 1 and any(path.parent.glob("trials/[0-9]*")):
                 raise Damaged(f"{path}:1: damaged (no whole record is left)") from None
@@ -81,11 +81,16 @@ def begins_a_record(line: bytes) -> bool:
     text = line.rstrip(b"\n")
     changed = sum(not _PRINTED[0] <= byte <= _PRINTED[1] for byte in text[:_LONGEST])
     return (
-        text.startswith(b"{")
+        (text.startswith(b"{") or _heads(text) == 1)
         and len(text) <= _LONGEST
         and changed <= _MOST_CHANGED
-        and text.count(b'"op_code"') <= 1
+        and _heads(text) <= 1
     )
+
+
+def _heads(line: bytes) -> int:
+    """How many records begin in a line, as far as can be seen."""
+    return line.count(b'"op_code"')
 
 
 def impossible(

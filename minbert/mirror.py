@@ -98,11 +98,13 @@ class Mirror:
         """Remove folders of it from the store; the copy is left alone."""
         self._published = read_published(self._store, self._prefix)
         self._settle()
-        gone = [name for name in self._published.files if PurePosixPath(name).parts[0] in set(folders)]
+        folders = set(folders)
+        gone = [name for name in self._published.files if PurePosixPath(name).parts[0] in folders]
         if gone:
             kept = {name: content for name, content in self._published.files.items() if name not in gone}
             self._note(Published(kept))
-            for folder in {PurePosixPath(name).parts[0] for name in gone}:
+        for folder in folders:  # also what an earlier call had no time to remove
+            if self._store.names(self._at(folder)):
                 self._store.delete_folder(self._at(folder))
 
     @property

@@ -49,8 +49,11 @@ def start_ray(address: str | None) -> Room:
     try:
         with _no_errors_shown():
             _init(address=address)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except ConnectionError as error:
         raise UserError(f"{silent} ({type(error).__name__})") from None
+    except Exception as error:  # other versions of Ray or Python, a token that is missing or wrong, …
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{place} {cut(address)}: Ray does not let us in there: {cut(reason, 300)}") from None
     launcher = BOOTSTRAP.expanduser()
     return _room_of(ClusterFile(launcher) if launcher.is_file() else None)
 

@@ -31,7 +31,7 @@ from minbert.yaml_reader import dump_yaml
 from trainables.around import Around
 from trainables.holding import Holding, Holdings, Objection, Study
 from trainables.journal import read_trials
-from trainables.locks import LOCK, held
+from trainables.locks import held
 from trainables.spaces import Space
 from trainables.study import (
     FORKED_FROM,
@@ -40,6 +40,7 @@ from trainables.study import (
     StudyFolder,
     check_whole,
     difference,
+    holds_anything,
     identity,
     make_folder,
     pinned_sources,
@@ -108,7 +109,7 @@ def find_fork(origin: Path, path: Path) -> Fork:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise UserError(f"--fork {path}: {'' if place == path else f'{place} is '}not a folder")
-    if path.is_dir() and not (path / "study.yaml").is_file() and _holds_anything(path):
+    if not (path / "study.yaml").is_file() and holds_anything(path):
         raise UserError(f"--fork {path}: the folder is not empty and holds no study; choose another one")
     taken = _note(path, str(one))
     if not taken and (not origin.is_dir() or read_spec(origin) is None):
@@ -282,10 +283,6 @@ def _note(path: Path, origin: str) -> Spec:
             f"--fork {path}: a study already, {told}; continue it with --study {path}, or choose another folder"
         )
     return {FORKED_FROM: note} if "trials" in note else {}
-
-
-def _holds_anything(path: Path) -> bool:
-    return any(entry.name != LOCK and not entry.match(".study.yaml.*.tmp") for entry in path.iterdir())
 
 
 def _say(console: Console, fork: Fork, origin: _Origin) -> None:

@@ -124,7 +124,9 @@ class RemoteStudy:
         """Those of the trials of which there is a checkpoint or a model."""
         parts = (name.split("/") for name in self.store.names("trials"))
         numbers = {
-            int(part[1]) for part in parts if part[2] in ("checkpoint", "best") and part[1].isdecimal()
+            int(number)
+            for number, folder, *_ in (part[1:] for part in parts if len(part) > 3)
+            if folder in ("checkpoint", "best") and number.isascii() and number.isdecimal()
         }
         return [trial for trial in trials if trial.number in numbers]
 

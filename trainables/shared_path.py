@@ -13,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from minbert.errors import UserError
+from trainables.study import SEEN
 
 _APPEARING_SECONDS = 5.0  # network file systems show a new file a little later
 _LOOK_SECONDS = 0.5
@@ -33,7 +34,7 @@ def refuse_unshared(folders: dict[str, Path], asked_to_end: Callable[[], bool] =
     if not folders or len(nodes) < 2:
         return
     tokens = {
-        option: folder.absolute() / f".seen.{secrets.token_hex(8)}" for option, folder in folders.items()
+        option: folder.absolute() / f"{SEEN}{secrets.token_hex(8)}" for option, folder in folders.items()
     }
     try:
         for token in tokens.values():

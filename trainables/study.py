@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 STUDY = "study"
 Spec = dict[str, Any]
+SEEN = ".seen."  # begins the name of a file that all nodes are asked to see
 _UNWRITTEN = ".study.yaml.*.tmp"  # left by a start that was killed while it wrote
 
 # What must not change between two starts of a study, and how to name it.
@@ -97,7 +98,7 @@ class StudyFolder:
         """
         moved = []
         for trial in sorted(self.path.glob("trials/[0-9]*")):
-            if trial.name.isdigit() and int(trial.name) not in known:
+            if trial.name.isascii() and trial.name.isdigit() and int(trial.name) not in known:
                 place = self.path / "set_aside" / trial.name
                 place.parent.mkdir(exist_ok=True)
                 while place.exists():
@@ -133,6 +134,12 @@ class StudyFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def holds_anything(path: Path) -> bool:
+    """Whether a folder holds more than what a start leaves there that ended before its study.yaml was written."""
+    left = (LOCK, _UNWRITTEN, f"{SEEN}*")
+    return path.is_dir() and any(not any(map(entry.match, left)) for entry in path.iterdir())
+
+
 def read_spec(path: Path) -> Spec | None:
     """Content of a folder's study.yaml; None where there is no study.
 
@@ -142,9 +149,7 @@ def read_spec(path: Path) -> Spec | None:
     file = path / "study.yaml"
     refuse_irregular(file)
     if not file.is_file():
-        if path.is_dir() and any(
-            entry.name != LOCK and not entry.match(_UNWRITTEN) for entry in path.iterdir()
-        ):
+        if holds_anything(path):
             raise UserError(f"--study {path}: the folder is not empty and holds no study; choose another one")
         if path.exists() and not path.is_dir():
             raise UserError(f"--study {path}: not a folder")

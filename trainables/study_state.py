@@ -121,7 +121,8 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
                 running.append(_running(study, trial, began if since is not None else None, now))
     return StudyState(
         str(study),
-        tally.overview(spec["trials"], running, waiting, since),
+        # What was interrupted is finished also where fewer are asked for by now.
+        tally.overview(max(spec["trials"], len(counted)), running, waiting, since),
         driver,
         str(spec.get("command") or ""),
         damage,

@@ -20,6 +20,7 @@ from analysis import ablation_page, ensemble, errors, report
 from analysis.journal import read_trials
 from minbert.command_line import EXIT_USER, run
 from minbert.errors import UserError
+from minbert.sealed import sealed_line
 from trainables import journal
 from trainables.chosen_space import best_of
 from trainables.journal import CUT, JOURNAL, good_length, open_journal
@@ -122,6 +123,22 @@ def test_two_records_that_run_into_one_line_are_not_taken_for_a_last_one(folder:
     path.write_bytes(b"".join([*lines[:-2], lines[-2].rstrip(b"\n"), lines[-1]]))
     with pytest.raises(UserError, match=rf"journal\.log:{len(lines) - 1}: damaged"):
         good_length(folder)
+
+
+def test_two_records_in_one_line_are_refused_also_where_a_longer_one_stands_before(tmp_path: Path) -> None:
+    records = [{"op_code": 10, "worker_id": "x", "text": text} for text in ("a" * 500, "b", "c")]
+    long, first, second = (sealed_line(record) + b"\n" for record in records)
+    (tmp_path / JOURNAL).write_bytes(long + first.rstrip(b"\n") + second)
+    with pytest.raises(UserError, match=r"journal\.log:2: damaged"):
+        good_length(tmp_path)
+
+
+def test_a_last_record_whose_first_byte_changed_is_one_record(tmp_path: Path) -> None:
+    short, long = (
+        sealed_line({"op_code": 10, "worker_id": "x", "text": text}) + b"\n" for text in ("a", "b" * 500)
+    )
+    (tmp_path / JOURNAL).write_bytes(short + b"[" + long[1:])
+    assert good_length(tmp_path) == len(short)
 
 
 def test_zeros_in_the_place_of_one_record_are_cut_and_kept_beside_it(folder: Path) -> None:

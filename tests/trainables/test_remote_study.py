@@ -281,6 +281,9 @@ def test_what_an_earlier_search_could_not_drop_goes_at_the_next_start(
         trial.number = number
     assert [trial.number for trial in study.with_models(trials)] == [0]
     KeptModels(StudyFolder(study.path, {}, study), ["sst"], 0).catch_up(trials)
+    assert list(store.names("trials")) == ["trials/00001/predictions/file"]
+    store.write("trials/notes.txt", b"somebody's")
+    assert study.with_models(trials) == []
 
 
 def test_the_journal_is_there_before_a_trial_runs(store: ObjectStore, machine: Path) -> None:

@@ -208,14 +208,19 @@ def test_equal_failures_that_ended_a_search_are_named(show: Status, tmp_path: Pa
 def remote(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     """The study of ``begun`` in a store, as a search leaves it there."""
     monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / "cache"))
-    store = open_store((tmp_path / "bucket/begun").as_uri())
-    store.upload(begun / "study.yaml", "study.yaml")
-    for folder in begun.glob("trials/*"):
+    return sent(begun, tmp_path)
+
+
+def sent(study: Path, place: Path) -> ObjectStore:
+    """The store of a study that was sent there."""
+    store = open_store((place / "bucket" / study.name).as_uri())
+    store.upload(study / "study.yaml", "study.yaml")
+    for folder in study.glob("trials/*"):
         name = f"trials/{folder.name}"
         Mirror(store, name, folder, lambda name: name.startswith("attempts/")).publish()
         for start in folder.glob("attempts/*"):
             store.upload(start, f"{name}/attempts/{start.name}")
-    Segments(store).append(begun / "journal.log")
+    Segments(store).append(study / "journal.log")
     return store
 
 
@@ -265,12 +270,20 @@ def test_a_driver_that_gives_no_sign_any_more_is_not_at_work(
     assert data(show, remote.url)["driver"] is None
 
 
-def test_a_finished_study_in_a_store_is_reported_from_there(
-    show: Status, begun: Path, remote: ObjectStore
+def test_what_was_interrupted_is_not_finished_though_fewer_trials_are_asked_for_now(
+    show: Status, begun: Path
 ) -> None:
     spec = (begun / "study.yaml").read_text().replace("trials: 6", "trials: 4")
-    remote.write("study.yaml", spec.encode())
-    assert show(remote.url)[1].endswith(f"\nfinished; report: python -m analysis.report {remote.url}\n")
+    (begun / "study.yaml").write_text(spec)
+    assert show(begun)[1].endswith(f"continue with: {COMMAND}\n")
+
+
+def test_a_finished_study_in_a_store_is_reported_from_there(
+    show: Status, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / "cache"))
+    store = sent(studies / "finished", tmp_path)
+    assert show(store.url)[1].endswith(f"\nfinished; report: python -m analysis.report {store.url}\n")
 
 
 def test_damage_in_a_store_is_told_by_its_url(show: Status, remote: ObjectStore) -> None:

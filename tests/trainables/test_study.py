@@ -18,6 +18,7 @@ from trainables.study import StudyFolder, make_folder, read_spec
 def test_a_folder_in_which_a_driver_died_before_it_had_described_the_study_is_free(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".study.yaml.4711.tmp").write_text("schema_ver")
+    (tmp_path / ".seen.0123456789abcdef").touch()
     assert read_spec(tmp_path) is None
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="not empty and holds no study"):
