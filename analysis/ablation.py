@@ -15,11 +15,11 @@ import pandas as pd
 from scipy import stats
 
 from analysis.coding import Row, code
+from analysis.description import Factor
 from analysis.estimation import estimate
 from analysis.one_factor import ablation_table
 from analysis.scoring import Floats
 from analysis.significance import holm, smallest_visible_difference
-from analysis.study import Factor
 from minbert.command_line import run
 
 __all__ = [

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.description import Factor
 from analysis.scoring import Floats, Mask
-from analysis.study import Factor
 
 INACTIVE = "inactive"
 MIN_BASELINE = 3

@@ -10,7 +10,8 @@ import pydantic
 import yaml
 
 from analysis.coding import INACTIVE, level_text
-from analysis.study import Factor, Study
+from analysis.description import Factor
+from analysis.study import Study
 from minbert.canonical import config_id
 from minbert.config import build_config
 from minbert.dotted import put

@@ -14,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from analysis.description import TaskInfo
 from analysis.provenance import refuse_lost_journal
 from analysis.quoted import left_out, told
 from analysis.scoring import Outputs, stack
 from analysis.selection import METHODS, ROUNDS, TOP
-from analysis.study import Study, TaskInfo, load
+from analysis.study import Study, load
 from analysis.submission import members_text, publish, refuse_used, submissions, with_test_rows
 from analysis.task_ensemble import TaskEnsemble, choose_one, score_row
 from analysis.terminal import print_table

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from analysis.description import TaskInfo
 from analysis.scoring import Outputs, metric, stack
 from analysis.selection import ROUNDING, ROUNDS, Candidates
-from analysis.study import TaskInfo
 
 _COLUMNS = ("task", "added", "number", "select", "report", "taken")
 

@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.ablation import per_configuration
 from analysis.coding import INACTIVE, level_text
+from analysis.description import Factor
 from analysis.scoring import Floats
-from analysis.study import Factor
 
 MIN_CONFIGURATIONS = 20
 TOP_SHARE = 0.1

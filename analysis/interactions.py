@@ -20,10 +20,11 @@ from scipy import stats
 from analysis.ablation import OBSERVATIONAL, leaderboard, per_configuration
 from analysis.coding import INACTIVE, Row, code, level_text
 from analysis.conditions import conditions, has_effect, is_active, reachable_levels
+from analysis.description import Factor
 from analysis.estimation import MIN_DF
 from analysis.scoring import Floats
 from analysis.significance import holm
-from analysis.study import Factor, Study
+from analysis.study import Study
 from minbert.errors import UserError, did_you_mean
 
 TRIED = 50

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from analysis.description import TaskInfo
 from analysis.listed_forms import RUN, paper_of, runs_of, trained_runs
 from analysis.paper_setting import other_setting
 from analysis.scoring import to_unit
-from analysis.study import Study, TaskInfo
+from analysis.study import Study
 
 PART = "dev"
 """What is compared: sources report on all of dev."""

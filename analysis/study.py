@@ -10,22 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from analysis.description import Factor, TaskInfo, read_description
 from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
 from minbert.errors import UserError
 from minbert.object_store import is_url
-from minbert.strangers import refuse_irregular, refuse_irregular_below
-from minbert.yaml_dialect import read_record
 
-SCHEMA_VERSION = 1
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -33,48 +30,6 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-
-
-class Factor(BaseModel):
-    """An axis of the searched space: a list of levels, or a range when ``levels`` is None."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    path: str
-    """Dotted path of the leaf, also the name of its column in ``Study.trials``."""
-    levels: tuple[Any, ...] | None = None
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-
-
-class TaskInfo(BaseModel):
-    """What a task's outputs mean: its kind, number of classes and label range."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    kind: Literal["classification", "binary", "regression"]
-    classes: int = 2
-    label_range: tuple[float, float] = (0.0, 5.0)
-
-
-class _Data(BaseModel):
-    """The part of a study's data that is read as it stands."""
-
-    notes: list[Any] | None = None
-
-
-class _Described(BaseModel):
-    """The part of study.yaml that the frames and the commands that a report suggests depend on."""
-
-    model_config = ConfigDict(extra="allow")
-
-    schema_version: int
-    name: str
-    factors: list[Factor]
-    tasks: dict[str, TaskInfo] = Field(min_length=1)
-    data: _Data | None = None
-    space: dict[str, Any] | None = None
 
 
 class Study:
@@ -317,26 +272,8 @@ def load(path: str | Path) -> Study:
         OSError: the object store is away.
     """
     folder = fetch_study(str(path)) if is_url(str(path)) else Path(path)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    file = folder / "study.yaml"
-    refuse_irregular(file)
-    if not file.is_file():
-        raise UserError(f"{folder}: not a study folder (it has no study.yaml)")
-    refuse_irregular_below(folder)
-    meta = read_record(file)
-    version = meta.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UserError(
-            f"{file}: schema_version {version} is newer than this program reads ({SCHEMA_VERSION}): update it"
-        )
-    try:
-        described = _Described.model_validate(meta)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{file}: damaged at {where}: {first['msg']}") from None
-    return Study(folder, meta, described.factors, described.tasks)
+    meta, description = read_description(folder)
+    return Study(folder, meta, description.factors, description.tasks)
 
 
 def _score(trial: FrozenTrial, metrics: Mapping[str, Any]) -> float | None:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from analysis.description import TaskInfo
 from analysis.scoring import Floats
-from analysis.study import Study, TaskInfo
+from analysis.study import Study
 from minbert.command_line import refuse_unwritable
 from minbert.durable import publish_folder
 from minbert.errors import UserError

@@ -14,10 +14,11 @@ import pandas as pd
 from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
 from analysis.coding import INACTIVE, level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
+from analysis.description import Factor
 from analysis.ensemble import best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
 from analysis.one_factor import ablation_table, is_one_factor
-from analysis.study import Factor, Study
+from analysis.study import Study
 from analysis.task_ensemble import TaskEnsemble
 
 TOP = 10

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.description import TaskInfo
 from analysis.scoring import Floats, Mask, Outputs, influence, metric, to_unit
 from analysis.selection import Candidates, choose_weights
 from analysis.significance import mean_interval
-from analysis.study import TaskInfo
 
 
 @dataclass(frozen=True)

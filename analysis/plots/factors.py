@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from analysis.ablation import per_configuration
 from analysis.coding import INACTIVE, level_text
+from analysis.description import Factor
 from analysis.plots.canvas import BLUE, GREY, ORANGE, entitle, metric_name, panel, rows_of_text, spread
-from analysis.study import Factor
 
 
 def score_by_level(

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from analysis.ablation import per_configuration
 from analysis.coding import level_text
+from analysis.description import Factor
 from analysis.plots.canvas import MARKERS, SERIES, entitle, legend_below, metric_name, panel, shortened
-from analysis.study import Factor
 
 
 def interaction(

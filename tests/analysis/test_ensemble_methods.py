@@ -12,6 +12,7 @@ import yaml
 from scipy import stats
 
 from analysis import ensemble, errors, selection
+from analysis.description import TaskInfo
 from analysis.ensemble import (
     METHODS,
     best_trials,
@@ -24,7 +25,7 @@ from analysis.growth import greedy_growth
 from analysis.scoring import metric
 from analysis.sections.ensembles import ensemble_sections
 from analysis.selection import BAGS, TOP, Candidates, choose_weights, sorted_greedy
-from analysis.study import Study, TaskInfo, load
+from analysis.study import Study, load
 from analysis.tables import compute_tables
 from analysis.task_ensemble import TaskEnsemble, score_row
 from tests.analysis.test_greedy_ensemble import KINDS, outputs_of, predictions

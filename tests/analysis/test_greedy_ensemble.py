@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.description import TaskInfo
 from analysis.ensemble import choose, ensemble_table, greedy, members_table
 from analysis.scoring import metric
-from analysis.study import TaskInfo, load
+from analysis.study import load
 
 KINDS = {
     "sst": TaskInfo(kind="classification", classes=5),

@@ -12,12 +12,13 @@ from optuna.trial import TrialState
 from scipy import stats
 
 from analysis.ablation import leaderboard
+from analysis.description import Factor
 from analysis.headline import NoMargin, headline, lead, margin_of_first
 from analysis.intervals import interval
 from analysis.provenance import encoder_name
 from analysis.report import write_report
 from analysis.sections import report_sections
-from analysis.study import Factor, Study, load
+from analysis.study import Study, load
 from analysis.tables import compute_tables, summary_tables, telling_settings
 
 EXAMPLE = Path(__file__).parents[2] / "analysis" / "notebooks" / "example_study"

@@ -11,8 +11,8 @@ import pytest
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import create_trial
 
+from analysis.description import Factor
 from analysis.importance import MIN_CONFIGURATIONS, importance
-from analysis.study import Factor
 from tests.analysis.conftest import FACTORS, HEAD_EFFECT, distribution, sample_parameters
 
 HEAD, DROPOUT = "tasks.sts.head.kind", "stages.finetune.dropout"

@@ -12,8 +12,9 @@ import pytest
 from optuna.trial import TrialState
 from scipy import stats
 
+from analysis.description import Factor
 from analysis.interactions import confirm_command, interactions
-from analysis.study import Factor, load
+from analysis.study import load
 from minbert.errors import UserError
 from tests.analysis.conftest import StudyWriter
 

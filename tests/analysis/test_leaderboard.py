@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis.ablation import leaderboard
-from analysis.study import Factor, load
+from analysis.description import Factor
+from analysis.study import load
 
 HEAD = Factor(path="head", levels=("cosine", "cross"))
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.ablation import VERDICTS, main_effects
-from analysis.study import Factor
+from analysis.description import Factor
 from analysis.tables import strongest
 
 HEAD = Factor(path="head", levels=("cosine", "concat", "cross"))

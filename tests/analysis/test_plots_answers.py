@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from analysis import plots
+from analysis.description import TaskInfo
 from analysis.ensemble import best_trials, greedy
 from analysis.growth import greedy_growth
 from analysis.pareto import hypervolume_over_time, pareto_front
-from analysis.study import TaskInfo, load
+from analysis.study import load
 
 TASKS = ["sst", "qqp", "sts"]
 

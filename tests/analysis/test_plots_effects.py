@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.ablation import main_effects
 from analysis.common_epoch import at_common_epoch
+from analysis.description import Factor
 from analysis.paired import paired_differences
 from analysis.plots.effects import MOST_ROWS
-from analysis.study import Factor, load
+from analysis.study import load
 
 HEAD = "tasks.sts.head.kind"
 

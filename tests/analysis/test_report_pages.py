@@ -16,11 +16,12 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from analysis import ensemble
+from analysis.description import Factor
 from analysis.ensemble import best_trials
 from analysis.provenance import continue_command
 from analysis.report import main, summary_tables
 from analysis.selection import METHODS
-from analysis.study import Factor, Study, load
+from analysis.study import Study, load
 from analysis.tables import markdown_table, short_names
 from minbert.command_line import run
 from tests.analysis.conftest import TASKS

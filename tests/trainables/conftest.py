@@ -1,15 +1,18 @@
-"""The command line in this process, for mistakes that are found before Ray is started."""
+"""The command line in this process, an object store, and a cluster that has no node for trials yet."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 from minbert import command_line
 from tests.trainables.commands import CommandLine
+from tests.trainables.object_stores import S3
 from trainables import search
 
 
@@ -29,3 +32,21 @@ def search_command(
         return code, capsys.readouterr().err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    """A server of S3 on loopback."""
+    server = S3()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def empty_cluster() -> Iterator[Cluster]:
+    """A head that runs no trials."""
+    head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster
+    cluster.shutdown()

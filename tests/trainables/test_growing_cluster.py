@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,29 +27,20 @@ available_node_types:
 _HANG = 180
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that runs no trials."""
-    head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    yield cluster
-    cluster.shutdown()
-
-
 def test_trials_start_when_a_node_joins_and_share_its_gpu(
-    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "ray_bootstrap_config.yaml").write_text(LAUNCHER)
     (tmp_path / "space.yaml").write_text(SPACE)
-    options = ("--address", cluster.address, "--gpus-per-trial", "0.5", "--set", "device=cpu")
+    options = ("--address", empty_cluster.address, "--gpus-per-trial", "0.5", "--set", "device=cpu")
     process = start_search(tmp_path, *options, space=tmp_path / "space.yaml")
     study = tmp_path / "results" / "space"
     assert process.stdout is not None
     said = [process.stdout.readline() for _ in range(4)]
     waiting = "no node is there for a trial yet; up to 2 trials may run at once\n"
     assert said[-1] == waiting, (said, process.communicate(timeout=_HANG))
-    cluster.add_node(num_cpus=4, num_gpus=1, node_ip_address="127.0.0.1")
+    empty_cluster.add_node(num_cpus=4, num_gpus=1, node_ip_address="127.0.0.1")
     trials = [folder_of(study, number) for number in range(2)]
     wait_until(lambda: all(attempts(trial) for trial in trials), process)
     assert "COMPLETE" not in state_names(study)

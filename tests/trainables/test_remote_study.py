@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,14 +45,6 @@ stages: {simcse: {epochs: 1, epoch_examples: 32}, finetune: {epochs: 2, epoch_ex
 """
 OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32", "--max-concurrent", "1")
 HANG = 500
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    server = S3()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

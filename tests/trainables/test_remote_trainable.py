@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,6 @@ from trainables.trainable import STORAGE, TrialTrainable, _materials
 CONFIG = """\
 stages: {simcse: {epochs: 1, epoch_examples: 16}, finetune: {epochs: 2, epoch_examples: 16}}
 """
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    server = S3()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,18 +51,9 @@ def test_it_is_made_once_and_again_only_where_it_is_damaged(tmp_path: Path) -> N
     assert open_encoder(ship_encoder(tmp_path, original)).fingerprint == original.fingerprint
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that runs no trials."""
-    head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    yield cluster
-    cluster.shutdown()
-
-
 @pytest.mark.chaos
 def test_trials_run_on_a_node_where_the_path_of_the_encoder_does_not_exist(
-    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "ray_bootstrap_config.yaml").write_text(LAUNCHER)
@@ -77,13 +67,19 @@ def test_trials_run_on_a_node_where_the_path_of_the_encoder_does_not_exist(
     make_folder(study, spec)
     sources_named = ("--data", str(CORPUS), "--encoder", str(encoder))
     process = start_search(
-        tmp_path, "--address", cluster.address, "--max-concurrent", "1", *sources_named, space=space.source
+        tmp_path,
+        "--address",
+        empty_cluster.address,
+        "--max-concurrent",
+        "1",
+        *sources_named,
+        space=space.source,
     )
     assert process.stdout is not None
     while (line := process.stdout.readline()) and "trial 0 (mean) started" not in line:
         pass
     encoder.rename(tmp_path / "away")
-    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+    empty_cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
     output, errors = process.communicate(timeout=_HANG)
     assert (process.returncode, errors) == (0, ""), output
     assert state_names(study) == ["COMPLETE", "COMPLETE"]
