@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minbert.errors import UserError
-from minbert.strangers import refuse_irregular, refuse_irregular_below
-from minbert.yaml_dialect import read_record
+from minbert.files.strangers import refuse_irregular, refuse_irregular_below
+from minbert.files.yaml_dialect import read_record
 
 SCHEMA_VERSION = 1
 

@@ -16,7 +16,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import UserError
-from minbert.journalled import Damaged, impossible, records
+from minbert.files.journalled import Damaged, impossible, records
 
 STUDY_NAME = "study"
 

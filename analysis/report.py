@@ -23,10 +23,10 @@ from analysis.sections import report_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, markdown_table, summary_tables
 from minbert.command_line import EXIT_USER, Parser, nameable, refuse_unwritable, run
-from minbert.durable import publish_folder, settle_folder, write_text
 from minbert.errors import UserError
-from minbert.leftovers import clear_abandoned_of
-from minbert.strangers import refuse_link_out
+from minbert.files.durable import publish_folder, settle_folder, write_text
+from minbert.files.leftovers import clear_abandoned_of
+from minbert.files.strangers import refuse_link_out
 
 __all__ = ["main", "place_report", "summary_tables", "write_report"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from minbert.durable import exclusive
 from minbert.errors import UserError
-from minbert.journal_segments import Segments
-from minbert.mirror import RECORD, Mirror
-from minbert.object_store import ObjectStore, check_reachable, open_store
-from minbert.working_copy import reading_copy
+from minbert.files.durable import exclusive
+from minbert.remote.journal_segments import Segments
+from minbert.remote.mirror import RECORD, Mirror
+from minbert.remote.object_store import ObjectStore, check_reachable, open_store
+from minbert.remote.working_copy import reading_copy
 
 _READ = ("config.yaml", "history.jsonl", "error.txt", "memory_splits.jsonl")
 _AT_ONCE = 16

@@ -14,9 +14,9 @@ from analysis.description import TaskInfo
 from analysis.scoring import Floats
 from analysis.study import Study
 from minbert.command_line import refuse_unwritable
-from minbert.durable import publish_folder
 from minbert.errors import UserError
-from minbert.leftovers import clear_abandoned_of
+from minbert.files.durable import publish_folder
+from minbert.files.leftovers import clear_abandoned_of
 from minbert.measures import predicted_classes
 
 _NAMES = {

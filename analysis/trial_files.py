@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from minbert.sealed import CHECKSUMS, damage, owner, unsealed_line
+from minbert.files.sealed import CHECKSUMS, damage, owner, unsealed_line
 
 _TEXTS = ("split", "half", "id")
 _NUMBERS = frozenset(

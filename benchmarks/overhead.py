@@ -20,15 +20,15 @@ from rich.console import Console
 
 from benchmarks.stub_trials import run_stubs
 from minbert.bundled import CORPUS, ENCODER
-from minbert.durable import read_json_lines
+from minbert.files.durable import read_json_lines
 from minbert.history import cost_paid
 from minbert.interrupts import Interrupts
 from minbert.sources import resolve
-from trainables.connection import quieten_ray, start_ray
-from trainables.driver import Plan, run_study
-from trainables.locks import locked
-from trainables.placement import Placement, TrialResources
-from trainables.spaces import load_space
+from trainables.machines.connection import quieten_ray, start_ray
+from trainables.machines.placement import Placement, TrialResources
+from trainables.running.driver import Plan, run_study
+from trainables.spaces.space import load_space
+from trainables.studies.locks import locked
 
 SLOTS, TARGET, GAP_TARGET = 2, 0.15, 0.5
 SHORT = """\

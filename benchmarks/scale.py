@@ -27,16 +27,16 @@ from benchmarks.endurance import MARKS, measure
 from benchmarks.stub_trials import run_stubs, stub_record
 from minbert.bundled import CORPUS, ENCODER
 from minbert.sources import resolve
-from trainables import journal
-from trainables.connection import quieten_ray, start_ray
-from trainables.kept_models import KEPT_MODELS, KeptModels
-from trainables.ledger import Issue, Ledger
-from trainables.opening import open_ledger
-from trainables.placement import Placement, TrialResources
-from trainables.progress import Outlets, Progress
-from trainables.spaces import Space, load_space
-from trainables.study import make_folder, pinned_sources
-from trainables.study_description import described_plan, described_study
+from trainables.machines.connection import quieten_ray, start_ray
+from trainables.machines.placement import Placement, TrialResources
+from trainables.spaces.space import Space, load_space
+from trainables.studies import journal
+from trainables.studies.kept_models import KEPT_MODELS, KeptModels
+from trainables.studies.ledger import Issue, Ledger
+from trainables.studies.opening import open_ledger
+from trainables.studies.study import make_folder, pinned_sources
+from trainables.studies.study_description import described_plan, described_study
+from trainables.watching.progress import Outlets, Progress
 
 _PINNED = {"device": "cpu", "precision": "fp32", "threads": 1}
 _HEAD = "trials  ask ms  result ms  tell ms  journal ms  models ms  progress ms  sum ms  CPU ms  trials/s  MB"

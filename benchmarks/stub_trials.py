@@ -21,18 +21,18 @@ from rich.console import Console
 from minbert.bundled import CORPUS, ENCODER
 from minbert.canonical import config_id
 from minbert.config import TrainConfig
-from minbert.durable import append_json, publish_folder, write_text
+from minbert.files.durable import append_json, publish_folder, write_text
 from minbert.history import Record
 from minbert.interrupts import Interrupts
 from minbert.sources import resolve
 from minbert.stage_chain import stage_ends
 from minbert.stages import LocalStageStore, StageState
 from minbert.yaml_reader import dump_yaml
-from trainables.attempts import claim
-from trainables.driver import Connect, Ending, Plan, run_study
-from trainables.locks import locked
-from trainables.spaces import Space
-from trainables.trainable import TrialTrainable
+from trainables.running.driver import Connect, Ending, Plan, run_study
+from trainables.running.trainable import TrialTrainable
+from trainables.spaces.space import Space
+from trainables.studies.attempts import claim
+from trainables.studies.locks import locked
 
 _MODEL_BYTES = 64 * 1024
 _LEARNED_BY = 0.2

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from minbert.canonical import config_id
 from minbert.config import TrainConfig
-from minbert.durable import read_json_lines
+from minbert.files.durable import read_json_lines
 from minbert.history import Record, cost_paid
 from minbert.stage_chain import stage_ends
 from minbert.yaml_reader import load_config

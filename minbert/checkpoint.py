@@ -22,9 +22,9 @@ from torch import Tensor
 
 from minbert.encoder import BertEncoder, EncoderConfig
 from minbert.errors import UserError
+from minbert.files.strangers import refuse_irregular
+from minbert.files.yaml_dialect import shorten
 from minbert.seeds import stream_seed
-from minbert.strangers import refuse_irregular
-from minbert.yaml_dialect import shorten
 
 WEIGHTS = "model.safetensors"
 ENCODER_FILES = ("config.json", WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json")

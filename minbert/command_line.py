@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from minbert.errors import UserError, cut
-from minbert.storage import failure, forbidden, told
+from minbert.files.storage import failure, forbidden, told
 
 STORAGE_ADVICE = (
     "what was finished is kept; bring the storage back or make room, and give the same command again"

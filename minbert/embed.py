@@ -17,10 +17,10 @@ from safetensors.numpy import save_file
 from minbert.command_line import Parser, nameable, run, whole_number
 from minbert.errors import UserError
 from minbert.exported import open_exported
+from minbert.files.leftovers import beside
+from minbert.files.storage import is_of_storage
 from minbert.given_texts import check_texts, read_lines
-from minbert.leftovers import beside
 from minbert.nearest import nearest
-from minbert.storage import is_of_storage
 from minbert.waiting import progress_bar
 
 _KINDS = (".npy", ".safetensors")

@@ -17,12 +17,12 @@ from pydantic import Field
 
 from minbert.checkpoint import WEIGHTS, open_encoder
 from minbert.config import TrainConfig
-from minbert.durable import write_text
 from minbert.errors import UserError
+from minbert.files.durable import write_text
+from minbert.files.sealed import damage
+from minbert.files.strangers import refuse_irregular
 from minbert.schema import Frozen
-from minbert.sealed import damage
 from minbert.sentence_transformers_files import write_sentence_transformers
-from minbert.strangers import refuse_irregular
 from minbert.yaml_reader import dump_yaml
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from typing import TypeVar
 from minbert.config import TaskConfig
 from minbert.corpora.tables import Table, peek_columns, read_table, read_utf8, shown_columns
 from minbert.errors import UserError, did_you_mean
-from minbert.strangers import refuse_irregular
+from minbert.files.strangers import refuse_irregular
 
 _STDIN = "standard input"
 _Read = TypeVar("_Read")

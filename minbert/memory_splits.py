@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from minbert.durable import append_json, read_json_lines
+from minbert.files.durable import append_json, read_json_lines
 
 Kind = Literal["micro_batch", "evaluation_tokens"]
 """What was halved: the examples of a task in a training pass, or the tokens of an evaluation batch."""

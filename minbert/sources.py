@@ -13,7 +13,7 @@ from minbert.config import TaskConfig
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.corpora.texts import Role
 from minbert.errors import UserError
-from minbert.sealed import CHECKSUMS, damage
+from minbert.files.sealed import CHECKSUMS, damage
 
 HUB_ENCODER = "bert-base-uncased"
 _NOTICE = (

@@ -23,13 +23,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minbert.durable import publish_folder, read_json_lines, write_text
 from minbert.errors import TrainingFailure, UserError
-from minbert.leftovers import beside
-from minbert.sealed import CHECKSUMS, is_intact, sealed_line
-from minbert.storage import failure as storage_failure
-from minbert.storage import is_of_storage
-from minbert.yaml_dialect import shorten
+from minbert.files.durable import publish_folder, read_json_lines, write_text
+from minbert.files.leftovers import beside
+from minbert.files.sealed import CHECKSUMS, is_intact, sealed_line
+from minbert.files.storage import failure as storage_failure
+from minbert.files.storage import is_of_storage
+from minbert.files.yaml_dialect import shorten
 
 FAILURE = ".failure.json"
 """How the name of a failure of a stage ends."""

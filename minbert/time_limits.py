@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from minbert.durable import write_text
 from minbert.errors import Interrupted, TrainingFailure
-from minbert.sealed import sealed_line, unsealed_line
+from minbert.files.durable import write_text
+from minbert.files.sealed import sealed_line, unsealed_line
 
 TIMEOUT = "timeout.json"
 _EXIT_CODE = 3  # that of a failed run

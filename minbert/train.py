@@ -16,16 +16,16 @@ from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.data_checks import check_data
 from minbert.devices import pin
 from minbert.dotted import leaves
-from minbert.durable import Held
 from minbert.errors import Interrupted, TrainingFailure, UserError
+from minbert.files.durable import Held
+from minbert.files.storage import failure
+from minbert.files.strangers import refuse_strangers
 from minbert.history import Record, summarise
 from minbert.idle import idle_leaves, reason
 from minbert.interrupts import Interrupts
 from minbert.run_options import add_run_options, time_limits
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
-from minbert.storage import failure
-from minbert.strangers import refuse_strangers
 from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config, read_yaml
 

@@ -22,9 +22,9 @@ from minbert.choice import Choice, Damaged
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.devices import compute
-from minbert.durable import exclusive, write_text
 from minbert.errors import Interrupted, TrainingFailure
 from minbert.evaluation import Evaluator, Scored, score, when_scored
+from minbert.files.durable import exclusive, write_text
 from minbert.guarded_evaluation import GuardedBatcher, GuardedEvaluator
 from minbert.history import Record
 from minbert.memory import peak_bytes, reset_peak

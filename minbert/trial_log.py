@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minbert.choice import Choice
-from minbert.durable import append_json, publish_folder, read_json_lines, settle_folder, write_text
-from minbert.failpoints import reach
+from minbert.files.durable import append_json, publish_folder, read_json_lines, settle_folder, write_text
+from minbert.files.failpoints import reach
+from minbert.files.sealed import is_intact
 from minbert.history import Record
 from minbert.model import MultitaskModel
-from minbert.sealed import is_intact
 from minbert.stages import prefixed, split_prefixed
 from minbert.steps import UnfinishedEpoch
 from minbert.training import StageTrainer

@@ -13,7 +13,7 @@ import pydantic
 
 from minbert.config import TrainConfig, build_config
 from minbert.errors import UserError, did_you_mean
-from minbert.yaml_dialect import (
+from minbert.files.yaml_dialect import (
     Document,
     Located,
     dump_yaml,

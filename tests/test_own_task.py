@@ -25,8 +25,8 @@ from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig, build_config, content_of
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.data_checks import check_data
-from minbert.durable import read_json_lines
 from minbert.errors import UserError
+from minbert.files.durable import read_json_lines
 from minbert.history import summarise
 from minbert.model import build_model
 from minbert.sources import resolve

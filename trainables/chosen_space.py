@@ -12,12 +12,12 @@ import pydantic
 from minbert.config import TrainConfig
 from minbert.errors import UserError, cut
 from minbert.yaml_reader import read_yaml
-from trainables.around import Around, centred
-from trainables.fixing import Fixed, Setting, fix
-from trainables.settings import DesignName
-from trainables.space_files import locate
-from trainables.spaces import Space, load_space
-from trainables.study import read_spec
+from trainables.spaces.around import Around, centred
+from trainables.spaces.files import locate
+from trainables.spaces.fixing import Fixed, Setting, fix
+from trainables.spaces.settings import DesignName
+from trainables.spaces.space import Space, load_space
+from trainables.studies.study import read_spec
 
 DESIGNS: tuple[str, ...] = get_args(DesignName)
 

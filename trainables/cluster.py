@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minbert.command_line import EXIT_USER, Parser, nameable, run
 from trainables.cluster_check.checks import findings, summary
-from trainables.cluster_file import ClusterFile
+from trainables.machines.cluster_file import ClusterFile
 
 
 def main() -> int:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from minbert.command_line import Parser, folder, nameable, run
 from minbert.config import TrainConfig
-from minbert.durable import publish_folder, write_text
 from minbert.errors import UserError
 from minbert.exported_files import (
     CARD,
@@ -28,11 +27,12 @@ from minbert.exported_files import (
     write_manifest,
     write_model,
 )
+from minbert.files.durable import publish_folder, write_text
+from minbert.files.sealed import seal_folder
+from minbert.files.storage import is_of_storage
 from minbert.loaded_model import LoadedModel
-from minbert.sealed import seal_folder
-from minbert.storage import is_of_storage
-from trainables.exported_models import TrialModel, find_models
-from trainables.model_card import Card, card_text
+from trainables.exporting.exported_models import TrialModel, find_models
+from trainables.exporting.model_card import Card, card_text
 
 if TYPE_CHECKING:
     from analysis.model_choice import ModelChoice, Which

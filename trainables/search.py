@@ -20,21 +20,21 @@ from minbert.errors import UserError
 from minbert.interrupts import Interrupts
 from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
-from trainables.around import refuse_other_sources
 from trainables.chosen_space import Chosen, Wish, choose
-from trainables.connection import quieten_ray, start_ray
-from trainables.events import EventStream, say_finished, take_stdout
-from trainables.fork import Fork, Wanted, find_fork, show_fork, take_over
-from trainables.kept_models import made_again
-from trainables.locks import locked
-from trainables.placement import Placement, trial_resources
-from trainables.places import refuse_other_stages, refuse_urls, study_place
-from trainables.remote_study import RemoteStudy, open_remote
-from trainables.run_checks import coinciding
+from trainables.machines.connection import quieten_ray, start_ray
+from trainables.machines.placement import Placement, trial_resources
 from trainables.search_options import asked_for, gpus_per_trial, search_parser
-from trainables.space_check import further_texts
-from trainables.spaces import Space
-from trainables.study import refuse_another_study
+from trainables.space_pages.check import further_texts
+from trainables.spaces.around import refuse_other_sources
+from trainables.spaces.run_checks import coinciding
+from trainables.spaces.space import Space
+from trainables.studies.fork import Fork, Wanted, find_fork, show_fork, take_over
+from trainables.studies.kept_models import made_again
+from trainables.studies.locks import locked
+from trainables.studies.places import refuse_other_stages, refuse_urls, study_place
+from trainables.studies.remote_study import RemoteStudy, open_remote
+from trainables.studies.study import refuse_another_study
+from trainables.watching.events import EventStream, say_finished, take_stdout
 
 
 def main() -> int:
@@ -81,8 +81,8 @@ def main() -> int:
     for factor, level, reason in chosen.left_out:
         console.print(f"left out: {factor} {level}: {reason}", markup=False, highlight=False)
     if arguments.dry_run:
-        from trainables.cost import show_cost  # noqa: PLC0415
-        from trainables.plan import show_plan  # noqa: PLC0415 - slow to import: optuna
+        from trainables.dry_run.cost import show_cost  # noqa: PLC0415
+        from trainables.dry_run.plan import show_plan  # noqa: PLC0415 - slow to import: optuna
 
         asked = asked_for(arguments, space.example().device)
         check_data(space.representatives, sources)
@@ -123,8 +123,8 @@ def _search(
         else:
             refuse_another_study(study, wanted.identity)
         quieten_ray()
-        from trainables.driver import Plan, StudyStopped, run_study  # noqa: PLC0415 - imports Ray
-        from trainables.progress import Outlets  # noqa: PLC0415 - slow to import: optuna
+        from trainables.running.driver import Plan, StudyStopped, run_study  # noqa: PLC0415 - imports Ray
+        from trainables.watching.progress import Outlets  # noqa: PLC0415 - slow to import: optuna
 
         plan = Plan(
             chosen.space,
@@ -181,7 +181,7 @@ def _connect(
     room = start_ray(arguments.address)
     interrupts.take_signals()
     if isinstance(gpus, str):
-        from trainables.gpu_auto import chosen_share  # noqa: PLC0415 - imports Ray
+        from trainables.machines.gpu_auto import chosen_share  # noqa: PLC0415 - imports Ray
 
         gpus = chosen_share(wanted, room, arguments.cpus_per_trial or 1, interrupts)
         console.print(f"--gpus-per-trial auto: {gpus:g}", highlight=False)

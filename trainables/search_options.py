@@ -10,11 +10,11 @@ from minbert.command_line import Parser, nameable, number, whole_number
 from minbert.errors import UserError
 from minbert.run_options import add_run_options
 from trainables.chosen_space import DESIGNS
-from trainables.kept_models import KEPT_MODELS, kept_count
-from trainables.placement import AUTO, Asked, check_gpus
-from trainables.places import folder_or_url
-from trainables.spaces import available_spaces
-from trainables.stage_room import STAGE_ROOM
+from trainables.machines.placement import AUTO, Asked, check_gpus
+from trainables.spaces.space import available_spaces
+from trainables.studies.kept_models import KEPT_MODELS, kept_count
+from trainables.studies.places import folder_or_url
+from trainables.studies.stage_room import STAGE_ROOM
 
 
 def search_parser(description: str | None) -> argparse.ArgumentParser:

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from minbert.command_line import EXIT_USER, Parser, nameable, run
 from minbert.errors import UserError
-from trainables.space_files import available_spaces
-from trainables.space_parts import read_parts
+from trainables.space_pages.parts import read_parts
+from trainables.spaces.files import available_spaces
 
 _COUNTS = ("runs", "factors")
 _WHOLE_LINES = 10_000
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from trainables.space_runs import runs_of  # noqa: PLC0415 - slow to import: optuna
+    from trainables.space_pages.runs import runs_of  # noqa: PLC0415 - slow to import: optuna
 
     found, failed = [], False
     for name in available_spaces():
@@ -101,14 +101,14 @@ def _print_list(found: list[dict[str, Any]]) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from trainables.space_page import show_space  # noqa: PLC0415 - slow to import: optuna
+    from trainables.space_pages.page import show_space  # noqa: PLC0415 - slow to import: optuna
 
     _print(show_space(read_parts(arguments.space)))
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from trainables.space_check import Checker  # noqa: PLC0415 - slow to import: torch
+    from trainables.space_pages.check import Checker  # noqa: PLC0415 - slow to import: torch
 
     checker = Checker(arguments.data, arguments.encoder, os.environ.get("MINBERT_DATA"), arguments.set)
     failed = False
@@ -128,7 +128,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _schema(arguments: argparse.Namespace) -> int:
-    from trainables.space_schema import space_schema  # noqa: PLC0415 - only here
+    from trainables.schema.space_schema import space_schema  # noqa: PLC0415 - only here
 
     print(json.dumps(space_schema(), indent=1))
     return 0

@@ -22,11 +22,11 @@ from rich.live import Live
 from rich.text import Text
 
 from minbert.command_line import Parser, nameable, number, run
-from minbert.object_store import is_url, open_store
-from trainables import overview_table
-from trainables.driver_sign import Driver
-from trainables.events import EventStream, as_plain
-from trainables.study_state import StudyState, read_remote, read_state
+from minbert.remote.object_store import is_url, open_store
+from trainables.studies.driver_sign import Driver
+from trainables.watching import overview_table
+from trainables.watching.events import EventStream, as_plain
+from trainables.watching.study_state import StudyState, read_remote, read_state
 
 _WIDTH = 120
 """Columns where no terminal says how many there are."""

@@ -18,8 +18,8 @@ from minbert.checkpoint import EncoderFiles
 from minbert.config import TaskConfig
 from minbert.corpora.halves import halves, holdout
 from minbert.corpora.reader import Corpus, Examples
-from minbert.durable import publish_folder
-from minbert.sealed import is_intact
+from minbert.files.durable import publish_folder
+from minbert.files.sealed import is_intact
 
 _VERSION = 2
 _AT_ONCE = 10_000  # texts: an encoding holds far more than its token ids

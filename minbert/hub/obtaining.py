@@ -13,17 +13,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from minbert.durable import Held, exclusive
 from minbert.errors import UserError
+from minbert.files.durable import Held, exclusive
+from minbert.files.leftovers import beside, clear_unfinished
+from minbert.files.sealed import checksum
+from minbert.files.storage import is_of_storage
+from minbert.files.strangers import refuse_strangers
 from minbert.hub.catalogue import Entry, HubFile
 from minbert.hub.client import Hub, HubError, Unreachable, fits, refuse_without_room
 from minbert.hub.layouts import lay_out
 from minbert.hub.progress import Watch
 from minbert.hub.record import FOLDER, Fetched, condition, download_of, read_record, write_record
-from minbert.leftovers import beside, clear_unfinished
-from minbert.sealed import checksum
-from minbert.storage import is_of_storage
-from minbert.strangers import refuse_strangers
 
 
 def obtain(entries: Sequence[Entry], folder: Path, watch: Watch, endpoint: str | None = None) -> list[str]:

@@ -15,10 +15,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from minbert.durable import write_text
 from minbert.errors import UserError
+from minbert.files.durable import write_text
+from minbert.files.sealed import checksum
 from minbert.hub.catalogue import ENTRIES, PUBLIC_PAGES, Entry, HubFile
-from minbert.sealed import checksum
 
 FOLDER = "fetched"
 

@@ -17,10 +17,10 @@ from analysis.study import Study, load
 from minbert.errors import UserError
 from tests.analysis.conftest import StudyWriter
 from trainables.chosen_space import Wish, choose
-from trainables.combinations import every_setting
-from trainables.fixing import Setting, fix
-from trainables.spaces import Space, load_space
-from trainables.study_description import described_factor
+from trainables.designs.combinations import every_setting
+from trainables.spaces.fixing import Setting, fix
+from trainables.spaces.space import Space, load_space
+from trainables.studies.study_description import described_factor
 
 RECIPE = "recipe"
 """Without two of the stages that it orders it has no effect."""

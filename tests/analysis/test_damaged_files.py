@@ -27,7 +27,7 @@ from analysis.study import Study, load
 from analysis.tables import compute_tables, summary_tables
 from minbert.command_line import EXIT_USER, run
 from minbert.errors import UserError
-from minbert.sealed import seal_folder, sealed_line
+from minbert.files.sealed import seal_folder, sealed_line
 from tests.analysis.conftest import StudyWriter
 
 HEAD = "tasks.sts.head.kind"

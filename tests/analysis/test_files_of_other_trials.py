@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from analysis import report
 from analysis.study import load
-from minbert.sealed import CHECKSUMS, seal_folder, sealed_line, unsealed_line
+from minbert.files.sealed import CHECKSUMS, seal_folder, sealed_line, unsealed_line
 from tests.analysis.conftest import StudyWriter
 
 HEAD = "tasks.sts.head.kind"

@@ -16,8 +16,8 @@ import pytest
 
 from minbert import command_line
 from minbert.bundled import CORPUS, ENCODER
-from minbert.durable import exclusive
 from minbert.errors import UserError
+from minbert.files.durable import exclusive
 from tests.bad_input.test_bad_input import PROGRAMS, STUDY, content
 
 PATIENCE_SECONDS = 20

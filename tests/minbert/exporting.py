@@ -10,7 +10,7 @@ from minbert.checkpoint import EncoderFiles
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.exported_files import Manifest, single, write_manifest, write_model
-from minbert.sealed import seal_folder
+from minbert.files.sealed import seal_folder
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
 

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from minbert.durable import append_json, exclusive, publish_folder, read_json_lines, settle_folder, write_text
-from minbert.sealed import CHECKSUMS
+from minbert.files.durable import (
+    append_json,
+    exclusive,
+    publish_folder,
+    read_json_lines,
+    settle_folder,
+    write_text,
+)
+from minbert.files.sealed import CHECKSUMS
 
 
 def test_text_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

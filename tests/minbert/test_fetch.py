@@ -33,9 +33,9 @@ from minbert.config import build_config
 from minbert.corpora.reader import Examples, read_corpus, text_keys
 from minbert.corpora.texts import texts_needed
 from minbert.data_checks import check_data
-from minbert.durable import exclusive
 from minbert.errors import UserError
 from minbert.fetch import main
+from minbert.files.durable import exclusive
 from minbert.hub import client
 from minbert.hub.catalogue import ENTRIES, Entry, chosen
 from minbert.hub.client import Unreachable

@@ -14,10 +14,10 @@ import torch
 from minbert.checkpoint import EncoderFiles
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
+from minbert.files.sealed import sealed_line
 from minbert.memory_splits import SPLITS, MemorySplits, Split, is_out_of_memory
 from minbert.model import MultitaskModel, build_model
 from minbert.objectives import build_objective
-from minbert.sealed import sealed_line
 from minbert.steps import Objective
 
 MakeConfig = Callable[..., TrainConfig]

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from minbert.errors import TrainingFailure, UserError
-from minbert.journal_segments import Segments
-from minbert.mirror import RECORD, Mirror, read_published
-from minbert.mirrored_stages import MirroredStageStore
-from minbert.object_store import ObjectStore, below, open_store
-from minbert.sealed import seal_folder, sealed_line
-from minbert.sealed_copies import fetch_sealed, send_sealed
+from minbert.files.sealed import seal_folder, sealed_line
+from minbert.remote.journal_segments import Segments
+from minbert.remote.mirror import RECORD, Mirror, read_published
+from minbert.remote.mirrored_stages import MirroredStageStore
+from minbert.remote.object_store import ObjectStore, below, open_store
+from minbert.remote.sealed_copies import fetch_sealed, send_sealed
 from minbert.stages import StageState
 
 

@@ -86,7 +86,7 @@ def history(folder: Path) -> list[Record]:
 
 
 def _records(folder: Path) -> Iterator[Record]:
-    from minbert.durable import read_json_lines  # noqa: PLC0415
+    from minbert.files.durable import read_json_lines  # noqa: PLC0415
 
     for record in read_json_lines(folder / "history.jsonl"):
         timed = [key for key in record if "seconds" in key or key == "peak_memory_bytes"]

@@ -24,8 +24,8 @@ from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.errors import UserError
 from minbert.exported import open_exported
 from minbert.exported_files import MANIFEST
+from minbert.files.sealed import seal_folder
 from minbert.predict import main
-from minbert.sealed import seal_folder
 from tests.minbert.conftest import MakeConfig
 from tests.minbert.exporting import train, write_exported, write_several
 

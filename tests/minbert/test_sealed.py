@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.sealed import CHECKSUMS, damage, is_intact, seal_folder, sealed_line, unsealed_line
+from minbert.files.sealed import CHECKSUMS, damage, is_intact, seal_folder, sealed_line, unsealed_line
 
 RECORD = {"epoch": 3, "score": 0.71, "text": 'a ", "crc": "00000000"} b'}
 

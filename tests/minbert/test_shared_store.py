@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from minbert.leftovers import clear_abandoned
+from minbert.files.leftovers import clear_abandoned
 from minbert.stages import LocalStageStore, StageState
 
 SECONDS = 2.0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from minbert.errors import TrainingFailure
-from minbert.sealed import CHECKSUMS, seal_folder, sealed_line
+from minbert.files.sealed import CHECKSUMS, seal_folder, sealed_line
 from minbert.stages import LocalStageStore, StageState, prefixed, split_prefixed
 
 STATE = StageState(

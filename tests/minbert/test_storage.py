@@ -8,7 +8,7 @@ import os
 import pytest
 
 from minbert.command_line import EXIT_USER, run
-from minbert.storage import forbidden, is_of_storage
+from minbert.files.storage import forbidden, is_of_storage
 
 
 @pytest.mark.parametrize(

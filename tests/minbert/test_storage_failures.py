@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from minbert.command_line import EXIT_FAILED, run
 from minbert.errors import TrainingFailure
-from minbert.storage import failure
+from minbert.files.storage import failure
 
 STORAGE = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE")
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from minbert.canonical import run_name
 from minbert.config import TrainConfig
 from minbert.errors import TrainingFailure
+from minbert.files.sealed import sealed_line
 from minbert.model import MultitaskModel
-from minbert.sealed import sealed_line
 from minbert.time_limits import TIMEOUT, TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
 

@@ -21,7 +21,7 @@ import yaml
 
 from minbert import train
 from minbert.command_line import run
-from minbert.durable import exclusive
+from minbert.files.durable import exclusive
 from tests.minbert.test_trial import assert_same_outcome
 
 ROOT = Path(__file__).parents[2]

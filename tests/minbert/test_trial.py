@@ -18,9 +18,9 @@ from minbert.choice import load_best
 from minbert.config import TrainConfig
 from minbert.corpora.batching import Batcher
 from minbert.devices import compute
-from minbert.durable import read_json_lines
 from minbert.errors import TrainingFailure, UserError
 from minbert.evaluation import Evaluator, metric
+from minbert.files.durable import read_json_lines
 from minbert.history import Record, summarise
 from minbert.model import build_model
 from minbert.sources import resolve

@@ -12,10 +12,10 @@ import pytest
 
 from minbert.canonical import run_name
 from minbert.choice import Choice
-from minbert.durable import read_json_lines
 from minbert.errors import TrainingFailure
+from minbert.files.durable import read_json_lines
+from minbert.files.sealed import sealed_line
 from minbert.memory_splits import SPLITS, Split
-from minbert.sealed import sealed_line
 from minbert.trial import Trial
 from minbert.trial_log import TrialLog
 from tests.minbert.test_trial import (

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from minbert.durable import read_json_lines
 from minbert.errors import Interrupted
+from minbert.files.durable import read_json_lines
 from minbert.model import build_model
 from minbert.time_limits import Clock, TimeLimits
 from minbert.training import StageTrainer

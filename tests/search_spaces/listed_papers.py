@@ -7,8 +7,8 @@ from functools import cache
 
 from minbert.config import MultitaskStage, TrainConfig
 from tests.search_spaces.paper_tables import TASKS, Row
-from trainables.runs import RUN, Run
-from trainables.spaces import Space, load_space
+from trainables.spaces.runs import RUN, Run
+from trainables.spaces.space import Space, load_space
 
 
 @cache

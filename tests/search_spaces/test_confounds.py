@@ -10,8 +10,8 @@ import pytest
 from minbert.canonical import canonical
 from minbert.config import MultitaskStage
 from minbert.dotted import leaves
-from trainables.runs import RUN
-from trainables.spaces import Space, load_space
+from trainables.spaces.runs import RUN
+from trainables.spaces.space import Space, load_space
 
 GROUPS: dict[str, list[tuple[str, str, str]]] = {
     "steps": list(

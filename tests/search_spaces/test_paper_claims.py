@@ -9,7 +9,7 @@ import pytest
 from analysis.claim_forms import Contrast as Weighted
 from tests.search_spaces.listed_papers import run_of, space
 from tests.search_spaces.paper_tables import TABLES, TASKS
-from trainables.claims import Claim, Contrast
+from trainables.spaces.claims import Claim, Contrast
 
 # By claim: section, then the sizes by metric in their order; ``?`` is no number, an empty text no contrast.
 CLAIMS = {

@@ -20,8 +20,8 @@ from minbert.evaluation import Evaluator
 from minbert.model import build_model
 from minbert.training import StageTrainer
 from tests.search_spaces.listed_papers import configs
-from trainables.runs import RUN
-from trainables.spaces import available_spaces, load_space
+from trainables.spaces.runs import RUN
+from trainables.spaces.space import available_spaces, load_space
 
 ROWS = 40
 BATCH = 6

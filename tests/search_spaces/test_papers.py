@@ -20,7 +20,7 @@ from tests.search_spaces.paper_tables import (
     Row,
     rows,
 )
-from trainables.spaces import available_spaces
+from trainables.spaces.space import available_spaces
 
 NAMES = list(TABLES)
 EVERY_ROW = [(paper, row) for paper, table in TABLES.items() for row in table]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from minbert.failpoints import VARIABLE
+from minbert.files.failpoints import VARIABLE
 
 SMALL = [
     "--set", "stages.finetune.epochs=2", "--set", "stages.finetune.epoch_examples=160",

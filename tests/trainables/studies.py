@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from safetensors.torch import load_file
 
 from analysis.journal import read_trials
-from minbert.durable import read_json_lines
+from minbert.files.durable import read_json_lines
 from tests.trainables.commands import MARK
 
 _TIMES = ("seconds", "peak_memory")

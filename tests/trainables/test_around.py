@@ -15,12 +15,12 @@ from minbert.errors import UserError
 from minbert.yaml_reader import dump_yaml
 from tests.trainables.test_designs import load
 from tests.trainables.test_ledger import PINNED, complete, open_ledger
-from trainables.around import centred, refuse_other_sources
 from trainables.chosen_space import Wish, best_of, choose
-from trainables.one_factor import base_setting, comparisons
-from trainables.runs import RUN
-from trainables.spaces import Space
-from trainables.study_description import described_plan
+from trainables.spaces.around import centred, refuse_other_sources
+from trainables.spaces.one_factor import base_setting, comparisons
+from trainables.spaces.runs import RUN
+from trainables.spaces.space import Space
+from trainables.studies.study_description import described_plan
 
 STUDY = """\
 search: {design: grid}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 
-from trainables.attempts import FOLDER, claim
+from trainables.studies.attempts import FOLDER, claim
 
 GHOST = """\
 import sys, time
 from pathlib import Path
-from trainables.attempts import claim
+from trainables.studies.attempts import claim
 attempt = claim(Path(sys.argv[1]), "a")
 with attempt.guarded():
     print(attempt.number, flush=True)
@@ -36,9 +36,7 @@ def test_a_process_ends_when_a_later_start_takes_over_in_the_middle_of_its_epoch
 
 
 def test_each_start_has_a_number_of_its_own_even_where_several_come_at_once(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from trainables.attempts import claim; sys.stdin.readline()\n"
-    )
+    script = "import sys; from pathlib import Path; from trainables.studies.attempts import claim; sys.stdin.readline()\n"
     script += "print(*[claim(Path(sys.argv[1]), 'a').number for _ in range(100)])"
     command = [sys.executable, "-c", script, str(tmp_path)]
     racers = [
@@ -85,7 +83,7 @@ def test_a_process_that_was_given_up_ends_before_it_writes(tmp_path: Path) -> No
 ORPHANED = """\
 import os, sys, time
 from pathlib import Path
-from trainables.attempts import claim
+from trainables.studies.attempts import claim
 if os.fork():
     time.sleep(600)
 with claim(Path(sys.argv[1]), "a").guarded():

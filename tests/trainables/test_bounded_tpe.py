@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from trainables.bounded_tpe import BEST, NEWEST, BoundedTPE, worth_seeing
+from trainables.designs.bounded_tpe import BEST, NEWEST, BoundedTPE, worth_seeing
 
 SETTINGS: dict[str, Any] = {"n_startup_trials": 5, "multivariate": True, "group": True, "constant_liar": True}
 

@@ -17,10 +17,10 @@ import pytest
 
 from minbert import train
 from minbert.command_line import run
-from minbert.sealed import is_intact
+from minbert.files.sealed import is_intact
 from tests.trainables.killing import Mortal
 from tests.trainables.studies import attempts, counted, history, outcome, predictions, weights
-from trainables.kept_models import KEPT_MODELS
+from trainables.studies.kept_models import KEPT_MODELS
 
 # Every point is reached by one of the studies below, in this order: a point of the recovery comes right after the
 # one that makes a recovery necessary. That none is missing is tested in test_failpoints.

@@ -9,9 +9,9 @@ import yaml
 
 from minbert.errors import UserError
 from minbert.yaml_reader import dump_yaml, parse_value
-from trainables.claims import claims_to_yaml
-from trainables.spaces import Space, load_space
-from trainables.study_description import described_plan
+from trainables.spaces.claims import claims_to_yaml
+from trainables.spaces.space import Space, load_space
+from trainables.studies.study_description import described_plan
 
 HEAD = """\
 description: d

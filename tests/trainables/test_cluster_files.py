@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minbert import command_line
-from minbert.yaml_dialect import dump_yaml
+from minbert.files.yaml_dialect import dump_yaml
 from tests.bad_input.test_bad_input import at_home, changed
 from trainables import cluster
 from trainables.cluster_check.instance_types import INSTANCE_TYPES
@@ -68,7 +68,7 @@ def test_rays_launcher_takes_the_projects_own_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_our_dialect_and_rays_read_the_same(name: str) -> None:
-    from minbert.yaml_dialect import read_yaml  # noqa: PLC0415
+    from minbert.files.yaml_dialect import read_yaml  # noqa: PLC0415
 
     assert read_yaml(ROOT / name).data == DATA[name]
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-START = "from trainables.connection import start_ray; from minbert.command_line import run; run(lambda: start_ray(None))"
+START = "from trainables.machines.connection import start_ray; from minbert.command_line import run; run(lambda: start_ray(None))"
 
 
 def test_a_scratch_folder_that_ray_cannot_use_is_named() -> None:

@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 from analysis.journal import read_trials
 from minbert.errors import UserError
 from tests.trainables.test_ledger import complete, open_ledger
-from trainables.combinations import every_setting
-from trainables.designs import build_design
-from trainables.ledger import Issue, Ledger
-from trainables.run_checks import identify
-from trainables.spaces import Space, load_space
+from trainables.designs.combinations import every_setting
+from trainables.designs.design import build_design
+from trainables.spaces.run_checks import identify
+from trainables.spaces.space import Space, load_space
+from trainables.studies.ledger import Issue, Ledger
 
 GRID = """\
 search: {design: grid}

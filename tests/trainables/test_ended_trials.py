@@ -7,7 +7,7 @@ import pickle
 import pytest
 from ray.tune.experiment import Trial
 
-from trainables.searcher import EndedTrials
+from trainables.running.searcher import EndedTrials
 
 
 @pytest.mark.parametrize("end", ["on_trial_complete", "on_trial_error"])

@@ -18,12 +18,12 @@ from minbert.corpora.reader import Corpus, read_corpus
 from minbert.errors import UserError
 from minbert.sources import resolve
 from tests.trainables.commands import CommandLine
-from trainables import estimate
-from trainables.cost import show_cost
-from trainables.estimate import StepTimer, Timing, TrialTime
-from trainables.placement import Asked
-from trainables.spaces import load_space
-from trainables.timing_corpus import timing_corpus
+from trainables.dry_run import estimate
+from trainables.dry_run.cost import show_cost
+from trainables.dry_run.estimate import StepTimer, Timing, TrialTime
+from trainables.dry_run.timing_corpus import timing_corpus
+from trainables.machines.placement import Asked
+from trainables.spaces.space import load_space
 
 LISTED = """\
 search: {design: listed}

@@ -22,20 +22,21 @@ from transformers import BertModel, BertTokenizer
 from analysis.scoring import metric
 from analysis.study import load
 from analysis.tables import compute_tables
-from minbert import command_line, failpoints
+from minbert import command_line
 from minbert.bundled import CORPUS, ENCODER
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.errors import UserError
 from minbert.exported import open_exported
+from minbert.files import failpoints
 from minbert.sources import resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config
 from trainables.export import main
-from trainables.ledger import Ledger, build_sampler
-from trainables.spaces import load_space
-from trainables.study import make_folder, pinned_sources
-from trainables.study_description import described_plan, described_study
+from trainables.spaces.space import load_space
+from trainables.studies.ledger import Ledger, build_sampler
+from trainables.studies.study import make_folder, pinned_sources
+from trainables.studies.study_description import described_plan, described_study
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "threads": 1}
 SPACE = """

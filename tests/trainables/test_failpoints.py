@@ -19,10 +19,10 @@ import analysis
 import minbert
 import trainables
 from analysis.report import PICTURES, place_report
-from minbert import failpoints
-from minbert.durable import append_json, publish_folder, read_json_lines, settle_folder, write_text
-from minbert.leftovers import beside, clear_abandoned, clear_abandoned_of
-from minbert.sealed import is_intact
+from minbert.files import failpoints
+from minbert.files.durable import append_json, publish_folder, read_json_lines, settle_folder, write_text
+from minbert.files.leftovers import beside, clear_abandoned, clear_abandoned_of
+from minbert.files.sealed import is_intact
 from tests.trainables.test_chaos import IN_THE_DRIVER, ON_DAMAGE, ON_WORKERS
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ STEPS = {
     "publish_folder": {"filled", "retired", "placed"},
     "settle_folder": {"brought_back"},
 }
-"""What each of the functions of minbert.durable that publish passes, behind the name of what it publishes."""
+"""What each of the functions of minbert.files.durable that publish passes, behind the name of what it publishes."""
 OF_A_REPORT = {f"{PICTURES}.{step}" for step in ("filled", "placed", "retired", "brought_back")} | {
     "report.written"
 }
@@ -61,7 +61,7 @@ USES = {
     "minbert/hub/record.py write_text(inside / 'SHA256SUMS')": FETCHED,
     "minbert/hub/record.py write_text(inside / 'sources.json')": FETCHED,
     "minbert/memory_splits.py append_json(self._file)": ANY_NAME,  # memory has to run out for it
-    "minbert/sealed_copies.py publish_folder(folder)": SENT,
+    "minbert/remote/sealed_copies.py publish_folder(folder)": SENT,
     "minbert/stages.py publish_folder(self.folder / key)": "stages",
     "minbert/stages.py write_text(self._failure_file(key))": ANY_NAME,  # a stage has to fail for it
     "minbert/time_limits.py write_text(self._folder / TIMEOUT)": ANY_NAME,  # of a process that ends itself right after
@@ -70,11 +70,11 @@ USES = {
     "minbert/trial_log.py publish_folder(self._folder / 'checkpoint')": "checkpoint",
     "minbert/trial_log.py settle_folder(self._folder / 'checkpoint')": "checkpoint",
     "trainables/export.py publish_folder(target)": EXPORTED,
-    "trainables/fork.py publish_folder(stages / entry.name)": FORKED,
-    "trainables/fork.py publish_folder(target)": FORKED,
-    "trainables/remote_study.py publish_folder(folder)": SENT,
-    "trainables/shipping.py publish_folder(folder)": ANY_NAME,  # needs a cluster of several machines
-    "trainables/study.py write_text(path / 'study.yaml')": "study",
+    "trainables/studies/fork.py publish_folder(stages / entry.name)": FORKED,
+    "trainables/studies/fork.py publish_folder(target)": FORKED,
+    "trainables/studies/remote_study.py publish_folder(folder)": SENT,
+    "trainables/machines/shipping.py publish_folder(folder)": ANY_NAME,  # needs a cluster of several machines
+    "trainables/studies/study.py write_text(path / 'study.yaml')": "study",
 }
 """Every use of these functions: the name of its steps where the chaos studies or a test below reach them all; else the
 test in which it is killed, or one that kills the function wherever it is used."""
@@ -92,7 +92,7 @@ def sources() -> dict[str, ast.Module]:
 
 def test_every_step_of_the_publishing_functions_is_known() -> None:
     found: dict[str, set[str]] = {}
-    for function in sources()["minbert/durable.py"].body:
+    for function in sources()["minbert/files/durable.py"].body:
         for call in filter(is_reach, ast.walk(function)):
             assert isinstance(function, ast.FunctionDef) and isinstance(call, ast.Call)
             assert isinstance(call.args[0], ast.JoinedStr)
@@ -103,7 +103,10 @@ def test_every_step_of_the_publishing_functions_is_known() -> None:
 
 def test_every_use_of_the_publishing_functions_is_killed_somewhere() -> None:
     used = {
-        use for file, tree in sources().items() if file != "minbert/durable.py" for use in uses(file, tree)
+        use
+        for file, tree in sources().items()
+        if file != "minbert/files/durable.py"
+        for use in uses(file, tree)
     }
     assert used == set(USES)
     for test in USES.values():
@@ -117,7 +120,7 @@ def test_every_failpoint_there_is_is_reached() -> None:
     for file, tree in sources().items():
         for call in filter(is_reach, ast.walk(tree)):
             assert isinstance(call, ast.Call)
-            if file != "minbert/durable.py":
+            if file != "minbert/files/durable.py":
                 points.add(ast.literal_eval(call.args[0]))
     for use, name in USES.items():
         if "::" not in name:
@@ -133,7 +136,7 @@ def uses(file: str, tree: ast.Module) -> Iterator[str]:
     """Calls of the publishing functions, and calls that are handed one; not what is written into a folder that is not yet placed."""
     handed_on = {id(node.args[0]) for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "minbert.durable":
+        if isinstance(node, ast.ImportFrom) and node.module == "minbert.files.durable":
             assert not [name.asname for name in node.names if name.asname]
         assert not (
             isinstance(node, ast.Attribute) and node.attr in STEPS and ast.unparse(node.value) == "durable"

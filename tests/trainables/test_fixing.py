@@ -9,9 +9,9 @@ import pytest
 
 from minbert.config import MultitaskStage
 from minbert.errors import UserError
-from trainables.fixing import Fixed, Setting, fix
-from trainables.runs import RUN
-from trainables.spaces import Space, load_space
+from trainables.spaces.fixing import Fixed, Setting, fix
+from trainables.spaces.runs import RUN
+from trainables.spaces.space import Space, load_space
 
 FACTORS = """\
 pooling: {choice: [mean, cls]}

@@ -16,9 +16,9 @@ from analysis.provenance import facts
 from analysis.study import load
 from minbert.bundled import CORPUS, ENCODER
 from minbert.corpora.tokenised import open_tokenised, tokenised
-from minbert.durable import read_json_lines
 from minbert.errors import UserError
-from minbert.sealed import sealed_line
+from minbert.files.durable import read_json_lines
+from minbert.files.sealed import sealed_line
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
@@ -26,12 +26,12 @@ from minbert.yaml_reader import load_config
 from tests.trainables.commands import CommandLine
 from tests.trainables.killing import Mortal
 from tests.trainables.studies import counted, history, outcome, predictions, weights
-from trainables.fork import Wanted, find_fork, show_fork, take_over
-from trainables.ledger import Issue, Ledger, build_sampler
-from trainables.locks import locked
-from trainables.spaces import Space, load_space
-from trainables.study import StudyFolder, make_folder, pinned_sources, read_spec, refuse_another_study
-from trainables.study_description import described_plan, described_study
+from trainables.spaces.space import Space, load_space
+from trainables.studies.fork import Wanted, find_fork, show_fork, take_over
+from trainables.studies.ledger import Issue, Ledger, build_sampler
+from trainables.studies.locks import locked
+from trainables.studies.study import StudyFolder, make_folder, pinned_sources, read_spec, refuse_another_study
+from trainables.studies.study_description import described_plan, described_study
 
 RATE = "stages.finetune.learning_rate"
 NUMERICS = {"device": "cpu", "precision": "fp32", "threads": 1}

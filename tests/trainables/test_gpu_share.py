@@ -18,14 +18,14 @@ from minbert.encoder import EncoderConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.sources import resolve
 from tests.trainables.commands import start_search
-from trainables.elsewhere import TRIES, Elsewhere, requested
-from trainables.gpu_auto import automatic_share, bytes_needed, trials_that_pay
-from trainables.gpu_share import CONTEXT_BYTES, memory_fraction
-from trainables.placement import TrialResources
-from trainables.probe import refuse_other_device
-from trainables.spaces import load_space
-from trainables.study import make_folder
-from trainables.study_description import described_plan, described_study
+from trainables.machines.elsewhere import TRIES, Elsewhere, requested
+from trainables.machines.gpu_auto import automatic_share, bytes_needed, trials_that_pay
+from trainables.machines.gpu_share import CONTEXT_BYTES, memory_fraction
+from trainables.machines.placement import TrialResources
+from trainables.machines.probe import refuse_other_device
+from trainables.spaces.space import load_space
+from trainables.studies.study import make_folder
+from trainables.studies.study_description import described_plan, described_study
 
 GB = 2**30
 TINY = EncoderConfig(1000, 128, 3, 2, 512)

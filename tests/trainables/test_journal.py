@@ -20,11 +20,11 @@ from analysis import ablation_page, ensemble, errors, report
 from analysis.journal import read_trials
 from minbert.command_line import EXIT_USER, run
 from minbert.errors import UserError
-from minbert.sealed import sealed_line
-from trainables import journal
+from minbert.files.sealed import sealed_line
 from trainables.chosen_space import best_of
-from trainables.journal import CUT, JOURNAL, good_length, open_journal
-from trainables.study_state import read_state
+from trainables.studies import journal
+from trainables.studies.journal import CUT, JOURNAL, good_length, open_journal
+from trainables.watching.study_state import read_state
 
 EXAMPLE = Path(ablation_page.__file__).with_name("notebooks") / "example_study"
 

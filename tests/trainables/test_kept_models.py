@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import TrainConfig
 from tests.trainables.commands import CommandLine
-from trainables.kept_models import KeptModels, made_again, with_point
-from trainables.ledger import Issue
-from trainables.study import StudyFolder
+from trainables.studies.kept_models import KeptModels, made_again, with_point
+from trainables.studies.ledger import Issue
+from trainables.studies.study import StudyFolder
 
 METRICS = ("select/sst", "select/qqp", "select/sts")
 TASKS = ("sst", "qqp", "sts")

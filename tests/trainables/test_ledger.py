@@ -13,11 +13,11 @@ from rich.console import Console
 
 from minbert.config import Source
 from tests.trainables.commands import SPACE
-from trainables import opening
-from trainables.journal import open_journal
-from trainables.ledger import EQUAL_FAILURES, Ledger, build_sampler
-from trainables.spaces import Space, load_space
-from trainables.study import StudyFolder
+from trainables.spaces.space import Space, load_space
+from trainables.studies import opening
+from trainables.studies.journal import open_journal
+from trainables.studies.ledger import EQUAL_FAILURES, Ledger, build_sampler
+from trainables.studies.study import StudyFolder
 
 PINNED: dict[str, Any] = {
     "data": Source(path="d", fingerprint="a"),

@@ -9,9 +9,9 @@ import pytest
 from minbert.config import MultitaskStage, TrainConfig
 from minbert.errors import UserError
 from minbert.yaml_reader import dump_yaml, parse_value
-from trainables.run_checks import coinciding, described_runs
-from trainables.runs import RUN
-from trainables.spaces import Space, load_space
+from trainables.spaces.run_checks import coinciding, described_runs
+from trainables.spaces.runs import RUN
+from trainables.spaces.space import Space, load_space
 
 HEAD = "description: d\nsearch: {design: listed}\npooling: cls\nstages: {finetune: {epochs: 2}}\nruns:\n"
 TABLE = f"""\

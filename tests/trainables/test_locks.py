@@ -16,12 +16,12 @@ import pytest
 
 from minbert.errors import UserError
 from tests.trainables.commands import SMALL, start_search
-from trainables.locks import LOCK, held, locked
+from trainables.studies.locks import LOCK, held, locked
 
 HOLD = """\
 import sys, time
 from pathlib import Path
-from trainables.locks import locked
+from trainables.studies.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

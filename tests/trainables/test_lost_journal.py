@@ -13,8 +13,8 @@ from minbert.errors import UserError
 from tests.trainables.commands import SMALL, start_search
 from tests.trainables.studies import counted, history
 from tests.trainables.test_chaos import folder_of
-from trainables.journal import JOURNAL
-from trainables.study import StudyFolder, refuse_lost_journal
+from trainables.studies.journal import JOURNAL
+from trainables.studies.study import StudyFolder, refuse_lost_journal
 
 COMMAND = ("--trials", "2", *SMALL, "--set", "device=cpu", "--set", "precision=fp32")
 

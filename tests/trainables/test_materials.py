@@ -16,8 +16,8 @@ from minbert.corpora.tokenised import tokenised
 from minbert.devices import pin
 from minbert.sources import resolve
 from minbert.yaml_reader import load_config
-from trainables.study import pinned_sources
-from trainables.trainable import STORAGE, TrialTrainable, _materials
+from trainables.running.trainable import STORAGE, TrialTrainable, _materials
+from trainables.studies.study import pinned_sources
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from minbert.errors import UserError
 from tests.trainables.commands import SPACE, CommandLine
 from tests.trainables.test_designs import Killed, counted, load, run_out
 from tests.trainables.test_ledger import PINNED, complete, open_ledger
-from trainables.one_factor import base_setting, comparisons, described_design, level_values, not_varied
-from trainables.plan import show_plan
-from trainables.spaces import Space, load_space
-from trainables.study_description import described_plan
+from trainables.dry_run.plan import show_plan
+from trainables.spaces.one_factor import base_setting, comparisons, described_design, level_values, not_varied
+from trainables.spaces.space import Space, load_space
+from trainables.studies.study_description import described_plan
 
 HEADS = """\
 search: {design: one_factor, replicates: 2}
@@ -290,7 +290,7 @@ def test_another_base_or_design_than_the_studys_is_refused_naming_it(
 
     from minbert.bundled import CORPUS, ENCODER  # noqa: PLC0415
     from minbert.sources import resolve  # noqa: PLC0415
-    from trainables.study import identity  # noqa: PLC0415
+    from trainables.studies.study import identity  # noqa: PLC0415
 
     folder = tmp_path_factory.mktemp("study")
     space = load(tmp_path_factory.mktemp("space"), HEADS)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from minbert.errors import UserError
-from trainables.cluster_file import ClusterFile
-from trainables.placement import (
+from trainables.machines.cluster_file import ClusterFile
+from trainables.machines.placement import (
     AUTO,
     Asked,
     Node,

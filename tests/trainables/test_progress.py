@@ -16,11 +16,11 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from tests.trainables.watched import Watched, record_of, some_of_each
-from trainables.events import EventStream, as_plain
-from trainables.progress import Outlets
 from trainables.status import plain
-from trainables.study_state import read_state
-from trainables.time_left import TimeLeft, Underway, time_left
+from trainables.watching.events import EventStream, as_plain
+from trainables.watching.progress import Outlets
+from trainables.watching.study_state import read_state
+from trainables.watching.time_left import TimeLeft, Underway, time_left
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -158,7 +158,7 @@ def test_events_tell_the_whole_search_in_valid_json(tmp_path: Path) -> None:
 
 def test_stdout_carries_events_alone_whoever_prints_there() -> None:
     script = (
-        "import os; from trainables.events import take_stdout; events = take_stdout(); print('text');"
+        "import os; from trainables.watching.events import take_stdout; events = take_stdout(); print('text');"
         "os.write(1, b'raw '); os.system('echo of a library'); events.say('began', {'study': 'é'})"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -16,8 +16,8 @@ import pytest
 
 from analysis import report
 from minbert.errors import UserError
-from minbert.object_store import ObjectStore, open_store
-from minbert.working_copy import working_copy
+from minbert.remote.object_store import ObjectStore, open_store
+from minbert.remote.working_copy import working_copy
 from tests.trainables.commands import CommandLine, start_search
 from tests.trainables.object_stores import BUCKET, S3
 from tests.trainables.studies import (
@@ -30,12 +30,12 @@ from tests.trainables.studies import (
     weights,
 )
 from tests.trainables.test_chaos import folder_of, repeat
-from trainables import remote_lease
-from trainables.kept_models import KeptModels
-from trainables.remote_lease import leased
-from trainables.remote_study import RemoteStudy, open_remote
-from trainables.remote_trial import RemoteTrial
-from trainables.study import StudyFolder
+from trainables.running.remote_trial import RemoteTrial
+from trainables.studies import remote_lease
+from trainables.studies.kept_models import KeptModels
+from trainables.studies.remote_lease import leased
+from trainables.studies.remote_study import RemoteStudy, open_remote
+from trainables.studies.study import StudyFolder
 
 SPACE = """\
 description: Two trials in an object store
@@ -188,7 +188,7 @@ def test_a_driver_gives_signs_of_life(store: ObjectStore, monkeypatch: pytest.Mo
 
 GHOST = """\
 import sys
-from trainables.remote_trial import RemoteTrial
+from trainables.running.remote_trial import RemoteTrial
 trial = RemoteTrial(sys.argv[1], "trials/00000", "tune/now.ending")
 trial.claim("first")
 (trial.folder / "history.jsonl").write_text("of the ghost")

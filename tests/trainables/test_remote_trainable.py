@@ -16,11 +16,11 @@ from minbert.yaml_reader import load_config
 from tests.trainables.object_stores import S3
 from tests.trainables.studies import attempts, history, predictions, weights
 from tests.trainables.test_chaos import folder_of, repeat
-from trainables.jobs import Jobs, stage_place
-from trainables.ledger import Issue
-from trainables.remote_study import RemoteStudy, open_remote
-from trainables.study import StudyFolder, pinned_sources
-from trainables.trainable import STORAGE, TrialTrainable, _materials
+from trainables.machines.jobs import Jobs, stage_place
+from trainables.running.trainable import STORAGE, TrialTrainable, _materials
+from trainables.studies.ledger import Issue
+from trainables.studies.remote_study import RemoteStudy, open_remote
+from trainables.studies.study import StudyFolder, pinned_sources
 
 CONFIG = """\
 stages: {simcse: {epochs: 1, epoch_examples: 16}, finetune: {epochs: 2, epoch_examples: 16}}

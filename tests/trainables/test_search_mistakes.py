@@ -17,7 +17,7 @@ from analysis.terminal import print_table
 from minbert.bundled import CORPUS, ENCODER
 from minbert.errors import UserError
 from tests.trainables.commands import SPACE, CommandLine, start_search
-from trainables.locks import locked
+from trainables.studies.locks import locked
 
 FULL = ("--space", str(SPACE))
 
@@ -150,7 +150,7 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
     named: str,
 ) -> None:
     from minbert.sources import resolve  # noqa: PLC0415
-    from trainables.spaces import load_space  # noqa: PLC0415
+    from trainables.spaces.space import load_space  # noqa: PLC0415
 
     space = load_space(str(SPACE))
     sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
@@ -179,8 +179,8 @@ def test_other_content_of_a_text_file_is_another_study(
     search_command: CommandLine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     from minbert.sources import resolve  # noqa: PLC0415
-    from trainables.spaces import load_space  # noqa: PLC0415
-    from trainables.study import identity  # noqa: PLC0415
+    from trainables.spaces.space import load_space  # noqa: PLC0415
+    from trainables.studies.study import identity  # noqa: PLC0415
 
     space = load_space(str(SPACE)).fix("stages.simcse.text", "sentences")
     sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks, texts={"sentences": "sentences"})

@@ -15,13 +15,13 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from minbert import failpoints
+from minbert.files import failpoints
 from tests.trainables.commands import SPACE
 from tests.trainables.test_ledger import open_ledger, record
-from trainables.journal import JOURNAL
-from trainables.searcher import LedgerSearcher, SuccessiveHalving
-from trainables.settings import EarlyStopping
-from trainables.spaces import load_space
+from trainables.running.searcher import LedgerSearcher, SuccessiveHalving
+from trainables.spaces.settings import EarlyStopping
+from trainables.spaces.space import load_space
+from trainables.studies.journal import JOURNAL
 
 FULL = {"cause": "storage", "message": "disk: No space left on device", "attempt": 1, "done": True}
 

@@ -9,7 +9,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.trainables.commands import start_search
-from trainables.shared_path import unseen
+from trainables.machines.shared_path import unseen
 
 _HANG = 300
 

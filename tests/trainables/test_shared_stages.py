@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study_cost import costs
-from minbert.durable import read_json_lines
+from minbert.files.durable import read_json_lines
 from tests.trainables.commands import start_search
 from tests.trainables.studies import history, predictions, weights
 from tests.trainables.test_chaos import OPTIONS, folder_of, repeat

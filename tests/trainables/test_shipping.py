@@ -13,10 +13,10 @@ from minbert.checkpoint import open_encoder
 from minbert.sources import resolve
 from tests.trainables.commands import start_search
 from tests.trainables.studies import state_names
-from trainables.shipping import ship_encoder
-from trainables.spaces import load_space
-from trainables.study import make_folder
-from trainables.study_description import described_plan, described_study
+from trainables.machines.shipping import ship_encoder
+from trainables.spaces.space import load_space
+from trainables.studies.study import make_folder
+from trainables.studies.study_description import described_plan, described_study
 
 SPACE = """\
 description: Trials on nodes without the encoder

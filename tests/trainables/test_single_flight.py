@@ -6,8 +6,8 @@ from optuna.trial import create_trial
 
 from minbert.config import TrainConfig, build_config
 from minbert.stage_chain import stage_ends
-from trainables.ledger import Issue
-from trainables.single_flight import SingleFlight
+from trainables.running.single_flight import SingleFlight
+from trainables.studies.ledger import Issue
 
 
 def trial(simcse: float = 2, rate: float = 1e-5, **leaves: object) -> TrainConfig:

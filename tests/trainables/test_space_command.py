@@ -24,12 +24,12 @@ from minbert.bundled import CORPUS
 from minbert.errors import UserError
 from tests.bad_input.test_bad_input import fill
 from trainables import search, space
-from trainables.combinations import every_setting
-from trainables.designs import build_design
-from trainables.run_checks import identify
-from trainables.space_counting import Count, count
-from trainables.space_parts import read_parts
-from trainables.spaces import available_spaces, load_space
+from trainables.designs.combinations import every_setting
+from trainables.designs.design import build_design
+from trainables.space_pages.parts import read_parts
+from trainables.spaces.counting import Count, count
+from trainables.spaces.run_checks import identify
+from trainables.spaces.space import available_spaces, load_space
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "spaces.md").read_text(encoding="utf-8")
@@ -355,7 +355,7 @@ def test_a_space_of_the_page_is_needed_with_its_condition(command: Command, tmp_
 
 
 def test_runs_are_those_of_the_design(tmp_path: Path) -> None:
-    from trainables.space_runs import runs_of  # noqa: PLC0415
+    from trainables.space_pages.runs import runs_of  # noqa: PLC0415
 
     text = "search: {design: grid, trials: 7, replicates: 2}\nmax_length: {int: [32, 127]}\n"
     small = read_parts(str(write(tmp_path, text.replace("127", "33")))).space

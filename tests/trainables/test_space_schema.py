@@ -20,11 +20,11 @@ from minbert.yaml_reader import read_yaml
 from tests.bad_input.test_bad_input import fill
 from tests.trainables.commands import SPACE
 from trainables import space
-from trainables.field_notes import field_notes
-from trainables.space_files import FOLDER, available_spaces
-from trainables.space_parts import read_parts
-from trainables.space_schema import space_schema
-from trainables.spaces import load_space
+from trainables.schema.field_notes import field_notes
+from trainables.schema.space_schema import space_schema
+from trainables.space_pages.parts import read_parts
+from trainables.spaces.files import FOLDER, available_spaces
+from trainables.spaces.space import load_space
 
 BAD = yaml.safe_load((Path(__file__).parents[1] / "bad_input" / "spaces.yaml").read_text(encoding="utf-8"))
 SCHEMA = space_schema()

@@ -17,10 +17,10 @@ from minbert.config import MultitaskStage, TrainConfig
 from minbert.errors import UserError
 from minbert.yaml_reader import dump_yaml, parse_value
 from tests.trainables.commands import SPACE
-from trainables.distribution_parsing import parse_factor
-from trainables.distributions import Choice
-from trainables.spaces import Space, available_spaces, load_space
-from trainables.study_description import described_factor
+from trainables.spaces.distribution_parsing import parse_factor
+from trainables.spaces.distributions import Choice
+from trainables.spaces.space import Space, available_spaces, load_space
+from trainables.studies.study_description import described_factor
 
 SAMPLER = "stages.finetune.sampler.kind"
 PCGRAD = "stages.finetune.pcgrad"

@@ -11,7 +11,7 @@ from optuna.trial import create_trial
 from minbert.stage_chain import stage_ends
 from minbert.stages import LocalStageStore, StageState
 from tests.trainables.test_single_flight import issue, trial
-from trainables.stage_room import StageRoom
+from trainables.studies.stage_room import StageRoom
 
 STATE = StageState({"weight": torch.zeros(64)}, {}, 1, 1.0, {})
 

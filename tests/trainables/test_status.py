@@ -22,15 +22,15 @@ from analysis.pareto import pareto_front
 from analysis.study import load
 from benchmarks.synthetic_study import write_study
 from minbert import command_line
-from minbert.durable import append_json
-from minbert.journal_segments import Segments
-from minbert.mirror import Mirror
-from minbert.object_store import ObjectStore, open_store
+from minbert.files.durable import append_json
+from minbert.remote.journal_segments import Segments
+from minbert.remote.mirror import Mirror
+from minbert.remote.object_store import ObjectStore, open_store
 from tests.trainables.watched import COMMAND, Watched, record_of, some_of_each
 from trainables import status
-from trainables.locks import locked
-from trainables.remote_lease import leased
 from trainables.search_options import search_parser
+from trainables.studies.locks import locked
+from trainables.studies.remote_lease import leased
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "watching.md"

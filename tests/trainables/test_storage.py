@@ -23,7 +23,7 @@ from tests.trainables.studies import (
     weights,
 )
 from tests.trainables.test_chaos import folder_of, repeat
-from trainables.runs import RUN
+from trainables.spaces.runs import RUN
 
 ROOM_FOR_A_START, ROOM = "size=14m", "size=200m"
 SPACE = """\

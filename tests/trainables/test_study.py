@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from minbert.errors import UserError
-from minbert.leftovers import beside
+from minbert.files.leftovers import beside
 from minbert.stages import LocalStageStore
-from trainables.study import StudyFolder, make_folder, read_spec
+from trainables.studies.study import StudyFolder, make_folder, read_spec
 
 
 def test_a_folder_in_which_a_driver_died_before_it_had_described_the_study_is_free(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_is_somebody_elses_stays_however_old_it_is(tmp_path: Path) -> None:
 
 def abandoned(target: Path) -> Path:
     """What a process that is dead was about to put in a place."""
-    script = f"from pathlib import Path; from minbert.leftovers import beside; print(beside(Path({str(target)!r}), 'tmp'))"
+    script = f"from pathlib import Path; from minbert.files.leftovers import beside; print(beside(Path({str(target)!r}), 'tmp'))"
     return Path(
         subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True

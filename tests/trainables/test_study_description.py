@@ -6,8 +6,8 @@ from minbert.bundled import CORPUS
 from minbert.corpora.reader import read_corpus
 from minbert.sources import resolve
 from tests.trainables.commands import SPACE
-from trainables.spaces import load_space
-from trainables.study_description import described_study
+from trainables.spaces.space import load_space
+from trainables.studies.study_description import described_study
 
 
 def test_the_examples_of_every_task_and_split_are_counted() -> None:

@@ -9,8 +9,8 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from tests.trainables.test_ledger import record
-from trainables.searcher import SuccessiveHalving
-from trainables.settings import EarlyStopping
+from trainables.running.searcher import SuccessiveHalving
+from trainables.spaces.settings import EarlyStopping
 
 
 def number_of(name: str) -> int:

@@ -12,13 +12,13 @@ import yaml
 from rich.console import Console
 
 from minbert.config import Source
-from minbert.durable import append_json
+from minbert.files.durable import append_json
 from tests.trainables.commands import SPACE
-from trainables.attempts import claim
-from trainables.journal import open_journal
-from trainables.ledger import Issue, Ledger, Outcome, build_sampler
-from trainables.progress import Outlets, Progress
-from trainables.spaces import Space, load_space
+from trainables.spaces.space import Space, load_space
+from trainables.studies.attempts import claim
+from trainables.studies.journal import open_journal
+from trainables.studies.ledger import Issue, Ledger, Outcome, build_sampler
+from trainables.watching.progress import Outlets, Progress
 
 TASKS = ["sst", "qqp", "sts"]
 COMMAND = "python -m trainables.search --space small_ablation"

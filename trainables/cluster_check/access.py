@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from minbert.yaml_dialect import join, shorten
-from trainables.cluster_file import AWS, ClusterFile, Finding, as_mapping
+from minbert.files.yaml_dialect import join, shorten
+from trainables.machines.cluster_file import AWS, ClusterFile, Finding, as_mapping
 
 _SSH = 22
 _TOKEN = "~/.ray/auth_token"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from minbert.errors import did_you_mean
-from minbert.yaml_dialect import shorten
+from minbert.files.yaml_dialect import shorten
 from trainables.cluster_check.access import check_access, check_ports, check_secrets, check_token
 from trainables.cluster_check.commands import check_environment, check_mounts, check_starts
 from trainables.cluster_check.container import check_container
@@ -14,7 +14,7 @@ from trainables.cluster_check.machines import check_machines
 from trainables.cluster_check.nodes import check_nodes, most_per_hour
 from trainables.cluster_check.schema import check_schema
 from trainables.cluster_check.storage import check_storage
-from trainables.cluster_file import AWS, LOCAL, ClusterFile, Finding, whole
+from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, Finding, whole
 
 _CHECKS: tuple[Callable[[ClusterFile], Iterator[Finding]], ...] = (
     check_ports,

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 
 from minbert.errors import UserError
-from minbert.yaml_dialect import join, shorten
+from minbert.files.yaml_dialect import join, shorten
 from trainables.cluster_check.nodes import most_gpus
-from trainables.cluster_file import AWS, LOCAL, ClusterFile, Finding, Setting
-from trainables.placement import check_gpus
+from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, Finding, Setting
+from trainables.machines.placement import check_gpus
 
 _ALWAYS = {"MINBERT_GPUS_PER_TRIAL": "1", "RAY_ADDRESS": "auto"}
 _EXAMPLES = {

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from minbert.yaml_dialect import shorten
-from trainables.cluster_file import ClusterFile, Finding
+from minbert.files.yaml_dialect import shorten
+from trainables.machines.cluster_file import ClusterFile, Finding
 
 _OLDEST_PYTHON = 311
 

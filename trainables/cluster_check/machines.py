@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from minbert.yaml_dialect import shorten
-from trainables.cluster_file import ClusterFile, Finding, whole
+from minbert.files.yaml_dialect import shorten
+from trainables.machines.cluster_file import ClusterFile, Finding, whole
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from minbert.errors import did_you_mean
-from minbert.yaml_dialect import shorten
+from minbert.files.yaml_dialect import shorten
 from trainables.cluster_check.instance_types import INSTANCE_TYPES, InstanceType
-from trainables.cluster_file import ClusterFile, Finding, as_mapping, whole
+from trainables.machines.cluster_file import ClusterFile, Finding, as_mapping, whole
 
 _MARKETS = ("spot", "capacity-block")
 _PINNED = re.compile(r"ami-([0-9a-f]{8}|[0-9a-f]{17})|resolve:ssm:/?[\w./-]+:[0-9]+")

@@ -12,8 +12,8 @@ from typing import Any
 import jsonschema
 
 from minbert.errors import did_you_mean
-from minbert.yaml_dialect import join, shorten
-from trainables.cluster_file import LOCAL, ClusterFile, Finding
+from minbert.files.yaml_dialect import join, shorten
+from trainables.machines.cluster_file import LOCAL, ClusterFile, Finding
 
 _A = {
     "object": "a mapping",

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from minbert.errors import UserError
-from minbert.object_store import below, check_url, is_url
-from minbert.yaml_dialect import shorten
-from trainables.cluster_file import AWS, ClusterFile, Finding
+from minbert.files.yaml_dialect import shorten
+from minbert.remote.object_store import below, check_url, is_url
+from trainables.machines.cluster_file import AWS, ClusterFile, Finding
 
 PLACEHOLDER = "YOUR-BUCKET"
 """Stands for a bucket in the project's own file; in capitals, so that nobody's bucket has the name."""

@@ -1,0 +1,1 @@
+"""Object stores: copies of studies and stages by URL."""

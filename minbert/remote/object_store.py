@@ -1,0 +1,298 @@
+"""Whole objects below a URL, through pyarrow.fs: written, read, listed and removed, with patience for a store that is away."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from minbert.errors import UserError, did_you_mean
+from minbert.files.leftovers import beside, is_ours
+
+if TYPE_CHECKING:  # slow to import, and needed for URLs only
+    from pyarrow.fs import FileSystem
+
+PATIENCE = 120.0
+"""Seconds for which a store that is away is asked again, before that counts as a failure of storage."""
+_SCHEMES = ("s3", "file")
+_REFUSALS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+_LONGEST_WAIT = 8.0
+_CHUNK = 2**22
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as the store lists it: bytes, and when it was written, by the store's own clock."""
+
+    size: int
+    changed: datetime
+
+
+class ObjectStore:
+    """The objects below a URL; their names are relative to it.
+
+    Args:
+        url: as the user gave it.
+        files: pyarrow's file system of it.
+        base: where in the file system the URL leads.
+        patience: seconds for which a store that is away is asked again.
+
+    Attributes:
+        on_waiting: is told once each time that the store does not answer and is asked again.
+    """
+
+    def __init__(self, url: str, files: FileSystem, base: str, patience: float = PATIENCE) -> None:
+        self.url, self._files, self._base, self._patience = url, files, base, patience
+        self._on_disk = files.type_name == "local"
+        self.on_waiting: Callable[[str], None] = lambda line: None
+
+    def impatient(self) -> ObjectStore:
+        """The same store for whoever does not depend on it just now: it is asked once."""
+        return ObjectStore(self.url, self._files, self._base, patience=0)
+
+    def read(self, name: str) -> bytes | None:
+        """An object's content; None where there is none.
+
+        Raises:
+            OSError: the store is away, or refuses.
+        """
+
+        def read() -> bytes:
+            with self._files.open_input_stream(self._full(name)) as stream:
+                return bytes(stream.read())
+
+        try:
+            return self._patiently(read)
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write an object; whoever reads sees the old or the new one."""
+        self._patiently(lambda: self._write(name, [content]))
+
+    def upload(self, file: Path, name: str) -> None:
+        """Write a file's content as an object."""
+
+        def send() -> None:
+            with file.open("rb") as source:
+                self._write(name, iter(lambda: source.read(_CHUNK), b""))
+
+        self._patiently(send)
+
+    def download(self, name: str, file: Path) -> str:
+        """Put an object in the place of a file; returns its SHA-256 as hex.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+
+        def fetch() -> str:
+            digest, temporary = hashlib.sha256(), beside(file, "tmp")
+            try:
+                with (
+                    self._files.open_input_stream(self._full(name)) as source,
+                    temporary.open("wb") as target,
+                ):
+                    while chunk := source.read(_CHUNK):
+                        digest.update(chunk)
+                        target.write(chunk)
+                temporary.replace(file)
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            return digest.hexdigest()
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return self._patiently(fetch)
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object inside the store, where that is an object."""
+        with suppress(FileNotFoundError):
+            self._patiently(lambda: self._files.copy_file(self._full(source), self._full(target)))
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove objects; those that are not there are passed over."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._patiently(lambda name=name: self._files.delete_file(self._full(name)))  # type: ignore[misc]
+
+    def delete_folder(self, name: str) -> None:
+        """Remove all objects below a name, and what pyarrow leaves to mark a folder that became empty."""
+        with suppress(FileNotFoundError):
+            self._patiently(lambda: self._files.delete_dir(self._full(name)))
+
+    def names(self, folder: str = "") -> dict[str, Stored]:
+        """The objects below a folder of the store, by name."""
+        from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415 - slow to import
+
+        selector = FileSelector(self._full(folder), recursive=True, allow_not_found=True)
+        found = self._patiently(lambda: self._files.get_file_info(selector))
+        return {
+            each.path.removeprefix(self._base).lstrip("/"): Stored(each.size, each.mtime)
+            for each in found
+            if each.type == FileType.File and not is_ours(Path(each.path))
+        }
+
+    def _write(self, name: str, chunks: Iterable[bytes]) -> None:
+        target = self._full(name)
+        if self._on_disk:  # where half an object could be seen
+            place = beside(Path(target), "tmp")
+            self._files.create_dir(str(place.parent))
+            self._send(str(place), chunks)
+            place.replace(target)
+        else:
+            self._send(target, chunks)
+
+    def _send(self, target: str, chunks: Iterable[bytes]) -> None:
+        with self._files.open_output_stream(target) as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+
+    def _full(self, name: str) -> str:
+        return f"{self._base}/{name}" if name else self._base
+
+    def _patiently(self, ask: Callable[[], _Value]) -> _Value:
+        wait, deadline = 0.5, time.monotonic() + self._patience
+        while True:
+            try:
+                return ask()
+            except OSError as error:
+                if error.errno is not None:  # no such object, or this machine's own disk
+                    raise
+                failed, final = _told(error, self.url)
+                if final or time.monotonic() + wait > deadline:
+                    raise failed from None
+                if wait == 0.5:
+                    self.on_waiting(
+                        f"{self.url}: {failed.strerror}; it is asked again for {self._patience:g} s"
+                    )
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def is_url(text: str) -> bool:
+    """Whether a place is a URL, and no path."""
+    return "://" in text
+
+
+def below(url: str, *names: str) -> str:
+    """The URL of what lies below another one, whose options it keeps."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path="/".join((parts.path.rstrip("/"), *names))))
+
+
+def open_store(url: str, option: str = "", patience: float = PATIENCE) -> ObjectStore:
+    """The objects below a URL, not looked at yet.
+
+    Args:
+        url: ``s3://bucket/folder``, with the options of pyarrow behind a question mark; or ``file:///folder``.
+        option: of the command line that names it.
+        patience: seconds for which a store that is away is asked again.
+
+    Raises:
+        UserError: it is no such URL.
+        OSError: the store that would tell the bucket's region is away.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - slow to import
+    from pyarrow.fs import FileSystem  # noqa: PLC0415
+
+    said = f"{option} {url}".strip()
+    check_url(said, url)
+    parts = urlsplit(url)
+    if parts.scheme == "s3":  # an object of a few bytes takes one request, not three
+        parts = parts._replace(query="&".join(filter(None, (parts.query, "allow_delayed_open=true"))))
+    try:
+        files, base = FileSystem.from_uri(urlunsplit(parts))
+    except pa.ArrowInvalid as error:
+        reason = re.sub(r"&?allow_delayed_open=true", "", str(error).splitlines()[0])
+        raise UserError(f"{said}: {reason}") from None
+    except OSError as error:
+        failed, final = _told(error, url)
+        if final:
+            raise UserError(f"{said}: {_refusal(failed, parts.netloc)}") from None
+        raise failed from None
+    return ObjectStore(url, files, base.rstrip("/"), patience)
+
+
+def check_url(said: str, url: str) -> None:
+    """Refuse what is no URL of a place in an object store; nothing is asked.
+
+    Args:
+        said: how the message names it.
+        url: what it is.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UserError(f"{said}: {error}; s3://bucket/folder is possible") from None
+    if parts.scheme not in _SCHEMES:
+        near = did_you_mean(parts.scheme, _SCHEMES)
+        raise UserError(f"{said}: {parts.scheme}:// is not possible; s3://bucket/folder is, or a path{near}")
+    if "@" in parts.netloc:
+        raise UserError(
+            f"{parts.scheme}://…: secrets do not belong in a URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    names = parts.path.strip("/")
+    if parts.scheme == "s3" and not (parts.netloc and names):
+        raise UserError(f"{said}: a bucket and a folder in it are needed, such as s3://bucket/results/first")
+    if set(names.split("/")) & {"", ".", ".."} or parts.fragment or str(PurePosixPath(names)) != names:
+        raise UserError(f"{said}: the names in it must not be empty, . or .., and # is not possible")
+
+
+def check_reachable(store: ObjectStore, option: str = "") -> None:
+    """Look whether a store takes our questions, before anything depends on it.
+
+    Raises:
+        UserError: there is no such bucket, or it is not open to us.
+        OSError: it is away.
+    """
+    from pyarrow.fs import FileType  # noqa: PLC0415 - slow to import
+
+    said, bucket = f"{option} {store.url}".strip(), urlsplit(store.url).netloc
+    if not bucket:
+        folder = Path(store._base)
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise UserError(f"{said}: {there} is no folder that may be written")
+    try:
+        if bucket and store._files.get_file_info(bucket).type == FileType.NotFound:
+            raise UserError(f"{said}: there is no bucket {bucket}; make it first, or check its name")
+    except OSError as error:
+        failed, final = (error, False) if error.errno is not None else _told(error, store.url)
+        if final:
+            raise UserError(f"{said}: {_refusal(failed, bucket)}") from None
+        raise failed from None
+
+
+def _told(error: OSError, url: str) -> tuple[OSError, bool]:
+    """A failure of a store as one of storage, and whether asking again is of no use."""
+    text = str(error)
+    name = found[1] if (found := re.search(r"AWS Error (\w+)", text)) else ""
+    if name in _REFUSALS or "HTTP status 403" in text:
+        return OSError(errno.EIO, f"refused ({name or 'HTTP status 403'})", url), True
+    reason = re.search(r"Details: ([^()\n]{1,120})", text)
+    return OSError(
+        errno.ETIMEDOUT, f"cannot be reached ({reason[1].strip() if reason else name or text[:120]})", url
+    ), False
+
+
+def _refusal(failed: OSError, bucket: str) -> str:
+    if "NO_SUCH_BUCKET" in str(failed):
+        return f"there is no bucket {bucket}; make it first, or check its name"
+    return (
+        f"{failed.strerror}: the bucket is not open to these credentials; set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or give the machine a role"
+    )

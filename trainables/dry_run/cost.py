@@ -1,0 +1,153 @@
+"""What a study would take, for ``--dry-run``: minutes a trial, hours here, and hours and dollars on a cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from minbert.errors import TrainingFailure, UserError
+from minbert.sources import Sources
+from trainables.cluster_check.instance_types import PRICES_NOTED
+from trainables.cluster_check.nodes import most_per_hour
+from trainables.dry_run.estimate import StepTimer, Timing
+from trainables.machines.cluster_file import LOCAL, ClusterFile
+from trainables.machines.placement import Asked, Node, Room, TrialResources
+from trainables.spaces.space import Space
+
+BESIDE = Path("cluster.yaml")
+"""Looked at where no cluster is named."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a cluster has for a study.
+
+    Attributes:
+        path: of its file.
+        slots: trials at a time.
+        trial: what each of them gets.
+        usd: dollars an hour, at most.
+    """
+
+    path: Path
+    slots: int
+    trial: TrialResources
+    usd: float
+
+
+def show_cost(console: Console, space: Space, sources: Sources, trials: int, asked: Asked) -> None:
+    """Time some steps on this machine and print what the study would take, here and on a cluster.
+
+    Args:
+        console: where to.
+        space: of the study.
+        sources: data and encoder.
+        trials: how many there will be.
+        asked: what is asked for each.
+
+    Raises:
+        UserError: a cluster was named that cannot run it, or cannot be read.
+    """
+    offer = _offer(asked)  # mistakes first
+    console.print("timing a few steps on this machine …")
+    try:
+        timer = StepTimer(sources.corpus, sources.encoder, space.example(), asked.cpus or 1)
+        timing = timer.time(space.representatives)
+    except (
+        TrainingFailure,
+        UserError,
+        MemoryError,
+        torch.OutOfMemoryError,
+    ) as failure:  # such as no GPU here
+        console.print(f"time: not known: {failure}", markup=False, highlight=False)
+        return
+    there = [offer] if isinstance(offer, str) else _there(offer, timing, trials) if offer else ()
+    for line in [*_here(timing, trials, asked), *there]:
+        console.print(line, markup=False, highlight=False)
+
+
+def _here(timing: Timing, trials: int, asked: Asked) -> Iterator[str]:
+    seconds = [trial.seconds for trial in timing.trials]
+    how = f"{timing.device}, {timing.precision}, {timing.threads} thread{'s' * (timing.threads > 1)}"
+    yield (
+        f"time: about {_range([each / 60 for each in seconds])} min a trial on this machine ({how}), from a few "
+        f"steps of {len(seconds)} configuration{'s' * (len(seconds) > 1)}; {_read(timing)}"
+    )
+    try:
+        slots, _ = asked.slots(Room((_this_machine(),)))
+    except UserError as error:
+        yield f"study: not on this machine: {error}"
+        return
+    yield (
+        f"study: about {_duration(timing.hours(trials, slots))} for {trials} trials, {slots} at a time, on this machine; "
+        "early stopping and shared stages make it less"
+    )
+
+
+def _there(offer: Offer, timing: Timing, trials: int) -> Iterator[str]:
+    gets = f"{offer.trial.cpus} CPU{'s' * (offer.trial.cpus > 1)}"
+    gets += f" and {offer.trial.gpus:g} GPU" if offer.trial.gpus else ""
+    price = f"at most {offer.usd:.2f} dollars an hour (list prices on demand, {PRICES_NOTED})"
+    yield f"{offer.path}: {offer.slots} trials at a time, each with {gets}; {price}"
+    if offer.trial.gpus and timing.device != "cuda":
+        yield (
+            f"{offer.path}: hours and cost are not known, as this machine has no GPU to time: --trials 1 there tells; "
+            f"{_read(timing)}"
+        )
+        return
+    hours = timing.hours(trials, offer.slots)
+    unit = "GPUs" if offer.trial.gpus else "cores"
+    yield (
+        f"{offer.path}: about {_duration(hours)} and at most {hours * offer.usd:.2f} dollars, if its {unit} are as "
+        "fast as this machine's"
+    )
+
+
+def _offer(asked: Asked) -> Offer | str | None:
+    """What the cluster offers the study, or why that is not known; None where there is none."""
+    path = asked.cluster or BESIDE
+    if asked.cluster is None and not path.is_file():
+        return None
+    try:
+        return _read_offer(ClusterFile(path), asked)
+    except UserError as error:
+        if asked.cluster is not None:
+            raise
+        return str(error)
+
+
+def _read_offer(file: ClusterFile, asked: Asked) -> Offer | str:
+    path = file.document.path
+    if file.kind == LOCAL:
+        return f"{path}: machines of your own: what they have shows when they run"
+    try:
+        slots, trial = asked.slots(Room.of((), file))
+        return Offer(path, slots, trial, most_per_hour(file))
+    except (KeyError, TypeError, ValueError):
+        message = f"says not what its machines have and cost; see python -m trainables.cluster check {path}"
+        raise UserError(f"{path}: {message}") from None
+
+
+def _this_machine() -> Node:
+    return Node(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+
+
+def _duration(hours: float) -> str:
+    minutes = math.ceil(60 * hours)
+    return f"{minutes} min" if minutes < 60 else f"{hours:,.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def _read(timing: Timing) -> str:
+    steps, examples = zip(*((trial.steps, trial.examples) for trial in timing.trials), strict=True)
+    return f"{_range(steps)} steps, {_range(examples)} examples a trial"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{value:,.2g}" if value < 10 else f"{value:,.0f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"

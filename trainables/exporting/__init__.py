@@ -1,0 +1,1 @@
+"""Finished trials as folders for others."""

@@ -1,0 +1,109 @@
+"""The models that are taken out of a study: where each lies, and that it is what the trial trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.canonical import run_name
+from minbert.config import TrainConfig
+from minbert.errors import UserError
+from minbert.files.sealed import damage, owner
+from minbert.files.strangers import refuse_irregular_below
+from minbert.yaml_reader import load_config
+from trainables.studies.kept_models import made_again
+
+_NAME_IT = "and name it with --made-again DIR"
+
+
+@dataclass(frozen=True)
+class TrialModel:
+    """The kept model of a trial, or where each task chose its own epoch, one a task.
+
+    Attributes:
+        number: of the trial.
+        config: what it was trained with.
+        best: its folder of kept models.
+        remark: what is odd about it; or empty.
+    """
+
+    number: int
+    config: TrainConfig
+    best: Path
+    remark: str = ""
+
+    def folder(self, task: str) -> Path:
+        """Where the model that answers a task lies."""
+        return self.best / task if self.config.checkpoint == "task" else self.best
+
+    def name(self, task: str) -> str:
+        """What that model is called among several."""
+        return f"{self.number:05d}-{task}" if self.config.checkpoint == "task" else f"{self.number:05d}"
+
+
+def find_models(
+    study: Path, runs: Mapping[int, str], tasks: Sequence[str], again: Iterable[Path] = ()
+) -> dict[int, TrialModel]:
+    """The models of trials, by number.
+
+    Args:
+        study: its folder.
+        runs: configuration and seed of each trial, as its files name them.
+        tasks: the study's tasks.
+        again: folders of runs that trained dropped models again.
+
+    Raises:
+        UserError: a model was not kept, is damaged, or belongs to another run.
+    """
+    places = _made_again(again, runs)
+    trials = study / "trials"
+    best = {number: places.get(number, trials / f"{number:05d}") / "best" for number in runs}
+    if gone := [number for number, folder in best.items() if not folder.is_dir()]:
+        several = "s were" if len(gone) > 1 else " was"
+        raise UserError(f"{study}: model{several} not kept: trial {made_again(study, gone)} {_NAME_IT}")
+    found = {}
+    for number, run in runs.items():
+        config = load_config(trials / f"{number:05d}" / "config.yaml")
+        if missing := [task for task in tasks if task not in config.tasks]:
+            raise UserError(
+                f"{trials / f'{number:05d}' / 'config.yaml'}: damaged: lacks the task {missing[0]}"
+            )
+        model = TrialModel(number, config, best[number], _remark(config, run))
+        for folder in dict.fromkeys(model.folder(task) for task in tasks):
+            refuse_irregular_below(folder)
+            if damaged := damage(folder, of=run):
+                command = (
+                    f"python -m minbert.train --config {trials / f'{number:05d}' / 'config.yaml'} --out DIR"
+                )
+                raise UserError(f"{folder}: damaged: {damaged}; make it again: {command} {_NAME_IT}")
+        found[number] = model
+    return found
+
+
+def _remark(config: TrainConfig, run: str) -> str:
+    if run_name(config) == run:
+        return ""
+    return (
+        "its config.yaml does not give the name that its study has for it: it was trained by another version of "
+        "the program, or the file was changed"
+    )
+
+
+def _made_again(folders: Iterable[Path], runs: Mapping[int, str]) -> dict[int, Path]:
+    """Folders of ``minbert.train`` by the trial that they repeat; the seal of a model says which run it is of."""
+    numbers = {run: number for number, run in runs.items()}
+    found = {}
+    for folder in folders:
+        best = folder / "best"
+        if not best.is_dir():
+            raise UserError(f"--made-again {folder}: no run with a model (it has no best/)")
+        owners = [owner(place) for place in (best, *sorted(best.iterdir())) if place.is_dir()]
+        run = next((each for each in owners if each in numbers), None)
+        if run is None:
+            listed = ", ".join(map(str, sorted(runs)))
+            raise UserError(
+                f"--made-again {folder}: its model is of another configuration or seed than trial {listed}"
+            )
+        found[numbers[run]] = folder
+    return found

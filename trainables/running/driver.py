@@ -1,0 +1,292 @@
+"""One start of a study: prepare the folder, run what is left, keep what is worth keeping."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+
+from minbert.command_line import STORAGE_ADVICE
+from minbert.corpora.tokenised import tokenised
+from minbert.data_checks import check_data
+from minbert.interrupts import Interrupts
+from minbert.remote.mirrored_stages import open_stages
+from minbert.sources import Sources
+from minbert.time_limits import TimeLimits
+from trainables.machines.elsewhere import TRIES, Elsewhere, requested
+from trainables.machines.jobs import Jobs, stage_place
+from trainables.machines.placement import Placement
+from trainables.machines.probe import probe, refuse_other_device
+from trainables.machines.shared_path import refuse_unshared
+from trainables.machines.shipping import ship_encoder
+from trainables.running.searcher import (
+    EndedTrials,
+    EndOfSearch,
+    LedgerSearcher,
+    LeftOutOfSnapshots,
+    SuccessiveHalving,
+)
+from trainables.running.single_flight import SingleFlight
+from trainables.running.trainable import TrialTrainable
+from trainables.spaces.around import Around
+from trainables.spaces.space import Space
+from trainables.studies.kept_models import KEPT_MODELS, KeptModels
+from trainables.studies.ledger import Ledger
+from trainables.studies.opening import open_ledger
+from trainables.studies.remote_study import RemoteStudy
+from trainables.studies.stage_room import STAGE_ROOM, StageRoom
+from trainables.studies.study import (
+    NUMERICS,
+    Spec,
+    StudyFolder,
+    make_folder,
+    origin_note,
+    pinned_sources,
+    refuse_another_study,
+)
+from trainables.studies.study_description import described_plan, described_study
+from trainables.watching.progress import Outlets, Progress
+
+_RESTARTS = 30  # of a trial on spot machines; without an epoch in between it is given up much earlier
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a user asked for.
+
+    Attributes:
+        space: the search space, settings of the command line laid over it.
+        sources: data and encoder.
+        study: the study folder.
+        seed: the study's seed.
+        command: the command line that continues the study.
+        max_concurrent: trials at a time; None: as many as fit.
+        time_budget: seconds after which the start ends; None: until done.
+        limits: how long a trial's steps and epochs may take.
+        checkpoint_every: seconds after which a trial keeps its state inside an epoch, too; None: it does not.
+        around: the configuration that the base of a one_factor space came from; None: the space's own.
+        kept_models: how many of the best trials keep their model, besides the Pareto front; 0: none; None: all.
+        stages: folder or URL of the stage store, which studies may share; None: the study's own.
+        stage_room: bytes that it may take.
+        note: what study.yaml says of the study that this one is a fork of; empty: what it says already.
+        remote: the study in an object store, of which ``study`` is the working copy; None: it lies in the folder.
+        outlets: where the search tells of itself, besides the console.
+        trainable: what trains a trial on a worker; benchmarks put a stub in its place.
+    """
+
+    space: Space
+    sources: Sources
+    study: Path
+    seed: int
+    command: str
+    max_concurrent: int | None = None
+    time_budget: float | None = None
+    limits: TimeLimits = field(default_factory=TimeLimits)
+    checkpoint_every: float | None = None
+    around: Around | None = None
+    kept_models: int | None = KEPT_MODELS
+    stages: Path | str | None = None
+    stage_room: float = STAGE_ROOM * 1e9
+    note: Spec = field(default_factory=dict)
+    remote: RemoteStudy | None = None
+    outlets: Outlets = field(default_factory=Outlets)
+    trainable: type[tune.Trainable] = TrialTrainable
+
+
+@dataclass
+class Ending:
+    """How a start of a study ended."""
+
+    finished: bool
+    interrupted: bool
+    stopped_by: str
+
+    @property
+    def how(self) -> str:
+        """In one word, for events."""
+        if self.stopped_by:
+            return "stopped"
+        return "interrupted" if self.interrupted else "finished" if self.finished else "out_of_time"
+
+
+class StudyStopped(Exception):
+    """The study cannot go on for now; its message says what to do."""
+
+
+Connect = Callable[[], Placement]
+"""Connects to the cluster, once, and says what a trial gets; a study with nothing to run needs none."""
+
+
+def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interrupts) -> Ending:
+    """Run a study until its target, its time budget or an interrupt.
+
+    Raises:
+        UserError: the folder cannot be used for this study.
+    """
+    connect = functools.cache(functools.partial(_connect, plan, connect, interrupts))
+    folder, pinned = _prepare(plan, connect, interrupts)
+    return _run(plan, folder, pinned, connect, console, interrupts)
+
+
+def _connect(plan: Plan, connect: Connect, interrupts: Interrupts) -> Placement:
+    """Connect, and refuse folders that are others on other nodes before anything is written there."""
+    placement = connect()
+    folders = {} if plan.remote else {"--study": plan.study}
+    if plan.stages is not None and Path(plan.stages).is_dir():
+        folders["--stages"] = Path(plan.stages)
+    refuse_unshared(folders, lambda: interrupts.asked)
+    return placement
+
+
+def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[StudyFolder, dict[str, Any]]:
+    """Open or make the study folder; numerics once pinned stay."""
+    check_data(plan.space.representatives, plan.sources)
+    wanted = described_study(plan.space, plan.sources, plan.seed, plan.command)
+    stored = refuse_another_study(plan.study, wanted)
+    if not stored:
+        described_plan(
+            plan.space, pinned_sources(plan.sources)
+        )  # what cannot be planned needs no Ray to be refused
+    numerics = {name: stored[name] for name in NUMERICS} if stored else _probed(plan, connect(), interrupts)
+    pinned = {**pinned_sources(plan.sources), **numerics}
+    runs = described_plan(plan.space, pinned, plan.around)
+    note = plan.note or origin_note(plan.study, stored)
+    folder = make_folder(plan.study, {**wanted, **numerics, **runs, **note}, plan.remote)
+    return folder, pinned
+
+
+def _probed(plan: Plan, placement: Placement, interrupts: Interrupts) -> dict[str, Any]:
+    return probe(plan.space.example(), plan.sources.encoder.config, placement, interrupts)
+
+
+def _run(
+    plan: Plan,
+    folder: StudyFolder,
+    pinned: dict[str, Any],
+    connect: Connect,
+    console: Console,
+    interrupts: Interrupts,
+) -> Ending:
+    place = stage_place(folder, plan.stages)
+    store = open_stages(place, plan.stage_room)
+    folder.clear_leftovers(store.folder)
+    tasks = plan.space.example().tasks
+    corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
+    ledger = open_ledger(folder, plan.space, plan.seed, pinned, console)
+    models = KeptModels(folder, tasks, plan.kept_models)
+    models.catch_up(ledger.trials())
+    store.folder.mkdir(parents=True, exist_ok=True)
+    flights, room = SingleFlight(store.has), StageRoom(store, plan.stage_room)
+    encoder = plan.sources.encoder.folder
+    if plan.remote:
+        plan.remote.share(corpus)
+        encoder = plan.remote.share_encoder(plan.sources.encoder)
+    start = time.strftime("%Y%m%d-%H%M%S")
+    jobs = Jobs(folder, corpus, encoder, place, plan.stage_room, start, plan.limits, plan.checkpoint_every)
+    deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
+
+    def due() -> bool:
+        late = deadline is not None and time.monotonic() > deadline
+        ends = interrupts.asked or late or bool(ledger.stopped_by)
+        if ends and plan.remote:
+            with suppress(OSError):  # a store that is away cannot be told
+                plan.remote.end_trials(jobs.ending)
+        return ends
+
+    if not ledger.done:
+        placement = connect()
+        refuse_other_device(pinned["device"], placement.trial)
+        if not plan.remote and not placement.on_one_machine:
+            jobs = replace(jobs, encoder=ship_encoder(folder.path, plan.sources.encoder))
+        elsewhere = Elsewhere(
+            placement.trial, lambda line: console.print(line, markup=False, highlight=False)
+        )
+        slots = min(placement.slots, plan.max_concurrent or placement.slots)
+        shown = Progress(ledger, folder.path, plan.space.name, list(tasks), console, plan.outlets)
+        with shown as progress, interrupts.heeded():
+            watchers = (models, flights, room, progress)
+            searcher = LedgerSearcher(
+                ledger,
+                lambda issue: {**jobs.job(issue), "avoid": elsewhere.avoided},
+                *watchers,
+                may_start=flights.may_start,
+                most_waiting=2 * slots,
+                elsewhere=elsewhere,
+            )
+            stopper = EndOfSearch(searcher, lambda: due() or bool(elsewhere.stopped_by), jobs.ending)
+            _tune(plan, folder, ledger, searcher, stopper, progress, placement, slots, start)
+        if searcher.storage_failure:
+            raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
+        if elsewhere.stopped_by:
+            raise StudyStopped(elsewhere.stopped_by)
+    if ledger.done and ledger.unfinished > 0:
+        console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
+    return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
+
+
+def _tune(
+    plan: Plan,
+    folder: StudyFolder,
+    ledger: Ledger,
+    searcher: LedgerSearcher,
+    stopper: EndOfSearch,
+    progress: Progress,
+    placement: Placement,
+    slots: int,
+    start: str,
+) -> None:
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    stopping = plan.space.settings.early_stopping
+    if slots > placement.slots_now:  # a cluster that grows is told at once of all that it shall grow for
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
+    epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
+    scheduler = None
+    if stopping:
+        scheduler = SuccessiveHalving(
+            stopping, epochs, ledger.histories(), ledger.stops(), searcher.number_of, searcher.stopping
+        )
+    tune.Tuner(
+        tune.with_resources(plan.trainable, functools.partial(requested, placement.trial)),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=ledger.unfinished * TRIES,  # the searcher says when there are no more
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_folder_name,
+        ),
+        run_config=tune.RunConfig(
+            name=start,
+            storage_path=str((folder.path / "tune").absolute()),
+            failure_config=tune.FailureConfig(max_failures=_RESTARTS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[_Tick(progress), EndedTrials()],
+            stop=stopper,
+            verbose=0,
+        ),
+    ).fit()
+    shutil.rmtree(folder.path / "tune", ignore_errors=True)
+
+
+def _trial_folder_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+class _Tick(LeftOutOfSnapshots, tune.Callback):
+    """Lets the progress display draw while Tune runs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._progress.tick()

@@ -1,0 +1,293 @@
+"""Between Ray Tune and the ledger: hands out trials, takes results, stops weak ones early."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from minbert.config import TrainConfig
+from minbert.files.storage import told
+from minbert.history import is_evaluated
+from trainables.machines.elsewhere import Elsewhere
+from trainables.machines.gpu_share import NO_CUDA
+from trainables.running.trainable import STORAGE
+from trainables.spaces.settings import EarlyStopping
+from trainables.studies.ledger import Issue, Ledger
+from trainables.studies.watcher import Watcher
+
+logging.getLogger("ray.tune.search").setLevel(logging.ERROR)
+
+
+class LeftOutOfSnapshots:
+    """Mixin for what is handed to Tune, which pickles all it is given: the driver's live objects stay behind."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class LedgerSearcher(LeftOutOfSnapshots, Searcher):
+    """Lets Tune run what the ledger issues. Durable state is the ledger's; Tune's snapshots hold nothing.
+
+    Args:
+        ledger: the study's account.
+        job: turns an issue into a trainable's config.
+        watchers: are told of every issue, result and end.
+        may_start: whether a configuration's training may begin now; else its trial waits without a slot.
+        most_waiting: so many trials may wait; more are not asked for.
+        elsewhere: is told of trials that found no GPU, which are issued again; None: they have failed.
+
+    Attributes:
+        closing: whether the search is being ended.
+        storage_failure: why a trial could not be written, which ends the search; else empty.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        job: Callable[[Issue], dict[str, Any]],
+        *watchers: Watcher,
+        may_start: Callable[[TrainConfig], bool] = lambda config: True,
+        most_waiting: int = 1,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        super().__init__(metric="score", mode="max")
+        self._ledger, self._job, self._watchers = ledger, job, watchers
+        self._may_start, self._most_waiting = may_start, most_waiting
+        self._issued: dict[str, Issue] = {}
+        self._waiting: list[Issue] = []
+        self._elsewhere, self._turned_away = elsewhere, list[Issue]()
+        self.closing = False
+        self.storage_failure = ""
+
+    def suggest(self, trial_id: str) -> Any:
+        """Issue a trial; None while none is due, FINISHED when the target is reached."""
+        if self.closing or self.storage_failure or self._ledger.stopped_by:
+            return Searcher.FINISHED
+        issue = None
+        with self._noting():
+            issue = self._next()
+        if self.storage_failure:
+            return Searcher.FINISHED
+        if issue is None:
+            done = self._ledger.done or not self._issued
+            return Searcher.FINISHED if done else None
+        self._issued[trial_id] = issue
+        for watcher in self._watchers:
+            watcher.issued(issue)
+        return self._job(issue)
+
+    def _next(self) -> Issue | None:
+        """The first trial that may start: one that waited, or else a new one; those that may not yet wait."""
+        if self._turned_away:
+            return self._turned_away.pop(0)
+        for issue in self._waiting:
+            if self._may_start(issue.config):
+                self._waiting.remove(issue)
+                return issue
+        while len(self._waiting) < self._most_waiting:
+            new = self._ledger.next()
+            if new is None or self._may_start(new.config):
+                return new
+            self._waiting.append(new)
+            for watcher in self._watchers:
+                watcher.waits(new)
+        return None
+
+    def number_of(self, trial_id: str) -> int:
+        """The number in the study of a trial that was issued and has not ended."""
+        return self._issued[trial_id].number
+
+    def stopping(self, trial_id: str, epoch: int) -> None:
+        """Note that a trial ends with an epoch that is not noted yet."""
+        with self._noting():
+            self._ledger.stopping(self.number_of(trial_id), epoch)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note the epochs of a result."""
+        with self._noting():
+            self._note_records(self._issued[trial_id], result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Close a trial, unless the whole search is being ended: then it stays to be continued."""
+        issue = self._issued.pop(trial_id)
+        with self._noting():
+            self._close(issue, result or {}, error)
+
+    def _close(self, issue: Issue, result: dict[str, Any], error: bool) -> None:
+        if self.storage_failure:
+            return
+        if self._elsewhere and result.get("cause") == NO_CUDA:
+            self._elsewhere.turned_away(issue.number, result["node"], result["message"])
+            self._turned_away.append(issue)
+            return
+        if result.get("attempt"):
+            self._ledger.started_on_a_worker(issue.number, result["attempt"])
+        if result.get("done") and not error:
+            self._note_records(issue, result)
+        if error:
+            trial = self._ledger.finish(
+                issue.number, "failed", "lost", "its worker died again and again, or could not be started"
+            )
+        elif result.get("cause") == STORAGE:
+            self.storage_failure = result.get("message", "")
+            return
+        elif result.get("cause"):
+            trial = self._ledger.finish(issue.number, "failed", result["cause"], result.get("message", ""))
+        elif result.get("finished"):
+            trial = self._ledger.finish(issue.number, "complete")
+        elif self.closing:
+            return
+        else:
+            trial = self._ledger.finish(issue.number, "pruned")
+        for watcher in self._watchers:
+            watcher.ended(issue, trial)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Tune's snapshots are not used."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune's snapshots are not used."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Tune's snapshots are not used."""
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """End the search where its journal cannot be written: Tune would hold that against the trial."""
+        try:
+            yield
+        except OSError as error:
+            self.storage_failure = told(error)
+
+    def _note_records(self, issue: Issue, result: dict[str, Any]) -> None:
+        for record in result.pop("records", []):
+            self._ledger.report(issue.number, record)
+            for watcher in self._watchers:
+                watcher.reported(issue, record)
+
+
+class EndedTrials(LeftOutOfSnapshots, tune.Callback):
+    """Empties what Tune keeps of each trial until its end, which nothing asks for once the trial has ended."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._empty(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._empty(trial)
+
+    def _empty(self, trial: Any) -> None:
+        trial.config.clear()
+        trial.evaluated_params.clear()
+        trial.set_experiment_tag("")
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+        trial.run_metadata.last_result = {"done": True}
+        trial._default_result_or_future = None
+
+
+class SuccessiveHalving(AsyncHyperBandScheduler):
+    """ASHA (Li et al. 2020) whose rungs begin with what earlier starts of the study recorded.
+
+    Args:
+        settings: grace period and reduction factor.
+        epochs: epochs of the longest trial.
+        histories: scores by epoch of the study's trials, by number.
+        stops: the epoch that a trial ends with, by number, where an earlier start decided so.
+        number_of: which of them a trial of Tune's is, or which new one.
+        stopping: is told of a trial that is to be stopped, and after which epoch, before anything else is.
+    """
+
+    def __init__(
+        self,
+        settings: EarlyStopping,
+        epochs: int,
+        histories: Mapping[int, Mapping[int, float]],
+        stops: Mapping[int, int],
+        number_of: Callable[[str], int],
+        stopping: Callable[[str, int], None],
+    ) -> None:
+        super().__init__(
+            time_attr="epoch",
+            metric="score",
+            mode="max",
+            grace_period=settings.grace_epochs,
+            max_t=max(epochs, settings.grace_epochs),
+            reduction_factor=settings.reduction,
+            stop_last_trials=False,
+        )
+        self._stops, self._number_of, self._stopping = stops, number_of, stopping
+        for number, history in histories.items():
+            past: Any = SimpleNamespace(trial_id=_earlier(number))
+            for epoch, score in sorted(history.items()):
+                self._brackets[0].on_result(past, epoch, score)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Give a trial that is continued the places that it has in the rungs."""
+        super().on_trial_add(tune_controller, trial)
+        earlier = _earlier(self._number_of(trial.trial_id))
+        for _, recorded in self._brackets[0]._rungs:
+            if earlier in recorded:
+                recorded[trial.trial_id] = recorded.pop(earlier)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether a trial goes on; of the epochs that it hands over at once, the last one decides.
+
+        What was decided stays, and with it what came of it: the rungs know more now than they did then.
+        """
+        self._take_in(trial, result)
+        decision = str(super().on_trial_result(tune_controller, trial, result))
+        last = self._stops.get(self._number_of(trial.trial_id))
+        if last is not None and result["epoch"] >= last:
+            return TrialScheduler.STOP
+        if decision == TrialScheduler.STOP:
+            self._stopping(trial.trial_id, result["epoch"])
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Note a trial's last epochs."""
+        self._take_in(trial, result)
+        super().on_trial_complete(tune_controller, trial, result)
+
+    def _take_in(self, trial: Any, result: dict[str, Any]) -> None:
+        """Let the epochs before the last one of a result enter their own rungs; they were decided upon before."""
+        for record in result.get("records", []):
+            if is_evaluated(record) and record["epoch"] < result["epoch"]:
+                self._brackets[0].on_result(trial, record["epoch"], record["select"]["score"])
+
+
+def _earlier(number: int) -> str:
+    return f"earlier-{number}"
+
+
+class EndOfSearch(LeftOutOfSnapshots, tune.Stopper):
+    """Ends the whole search when asked to; running trials keep their state for the next start.
+
+    Args:
+        searcher: hands out no more trials from then on.
+        due: whether it is time to end.
+        ending: file whose appearance tells the workers to keep what they have done, in mid-epoch, too.
+    """
+
+    def __init__(self, searcher: LedgerSearcher, due: Callable[[], bool], ending: Path) -> None:
+        self._searcher, self._due, self._ending = searcher, due, ending
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether it is time to end."""
+        if not self._searcher.closing and (self._due() or self._searcher.storage_failure):
+            self._searcher.closing = True
+            with suppress(OSError):  # storage that is away cannot be told
+                self._ending.touch()
+        return self._searcher.closing

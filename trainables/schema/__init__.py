@@ -1,0 +1,1 @@
+"""A JSON Schema of search spaces, for editors."""

@@ -1,0 +1,1 @@
+"""What `python -m trainables.space` tells of a space."""

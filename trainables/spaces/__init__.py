@@ -1,0 +1,1 @@
+"""Search spaces: from a YAML file to distributions, conditions, runs and claims."""

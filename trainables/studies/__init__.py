@@ -1,0 +1,1 @@
+"""A study and its files: journal, ledger, locks, attempts, leases, forks."""

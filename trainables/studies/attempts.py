@@ -1,0 +1,154 @@
+"""Who may write into a trial's folder: the attempt with the highest number.
+
+Every start of a trial on a worker takes the next number before anything else. A worker that was given up,
+because its node or the link to it was lost, may run on for a while: it looks for a higher number every second and
+before it counts an epoch, and ends its process when there is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.files.failpoints import reach
+from minbert.files.storage import gone, is_away
+
+FOLDER = "attempts"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a trial.
+
+    Attributes:
+        folder: the trial's folder.
+        number: from 1.
+        fruitless: starts in a row before this one, by the same driver, that ended before they kept anything new.
+    """
+
+    folder: Path
+    number: int
+    fruitless: int
+
+    @property
+    def file(self) -> Path:
+        """Says who made this start."""
+        return self.folder / FOLDER / _name(self.number)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether a later start took over."""
+        return (self.folder / FOLDER / _name(self.number + 1)).exists()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """End this process as soon as a later start takes over or its parent dies, however long an epoch lasts."""
+        over, parent = threading.Event(), os.getppid()
+
+        def look() -> None:
+            while not over.wait(_SECONDS_BETWEEN_LOOKS):
+                if os.getppid() != parent:  # the node's agent, or the whole search, was killed
+                    os._exit(1)
+                self.end_if_superseded()
+
+        watcher = threading.Thread(target=look, name=f"attempt {self.number}", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def end_if_superseded(self) -> None:
+        """End this process, which nobody waits for, where a later start took over."""
+        with suppress(OSError):  # storage that is out of reach for a while tells nothing
+            if self.superseded:
+                os._exit(1)
+
+    def before_writing(self) -> None:
+        """End this process where a later start took over.
+
+        Raises:
+            OSError: the folder is no longer that of this start: its storage was taken away, or it was removed.
+        """
+        self.end_if_superseded()
+        if is_away(self.file):
+            raise gone(self.folder)
+
+
+def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
+    """Take the next number in a trial's folder.
+
+    Args:
+        folder: the trial's folder; made when absent.
+        start: names the driver's start, so that interrupted starts do not count as fruitless ones.
+        kept: the :func:`kept_mark` of the trial's last checkpoint, where that is not in the folder yet.
+    """
+    for needed in (
+        folder,
+        folder / FOLDER,
+    ):  # not those above: below an empty mount point nothing is to be made
+        needed.mkdir(exist_ok=True)
+    kept = _kept(folder) if kept is None else kept
+    owner = {
+        "start": start,
+        "epochs": _epochs(folder),
+        "kept": kept,
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+    }
+    number = len(list((folder / FOLDER).iterdir()))
+    while True:
+        number += 1
+        file = folder / FOLDER / _name(number)
+        try:
+            with file.open("x", encoding="utf-8") as opened:  # exclusive on network file systems, too
+                json.dump(owner, opened)
+        except FileExistsError:
+            continue
+        reach("attempt.claimed")
+        return Attempt(folder, number, _fruitless(folder, number, start, kept))
+
+
+def _fruitless(folder: Path, number: int, start: str, kept: str) -> int:
+    count = 0
+    for earlier in range(number - 1, 0, -1):
+        try:
+            owner = json.loads((folder / FOLDER / _name(earlier)).read_text(encoding="utf-8"))
+            if (owner["start"], owner["kept"]) != (start, kept):
+                break
+        except (OSError, ValueError, KeyError, TypeError):  # its worker died while it wrote
+            pass
+        count += 1
+    return count
+
+
+def _epochs(folder: Path) -> int:
+    try:
+        return (folder / "history.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _kept(folder: Path) -> str:
+    """Names what the trial has come to: its last checkpoint, inside an epoch or at its end."""
+    try:
+        return kept_mark(hashlib.sha256((folder / "checkpoint" / "manifest.json").read_bytes()).hexdigest())
+    except OSError:
+        return ""
+
+
+def kept_mark(sha256: str) -> str:
+    """Names a checkpoint by the SHA-256 of its manifest."""
+    return sha256[:16]
+
+
+def _name(number: int) -> str:
+    return f"{number:04d}"

@@ -1,0 +1,323 @@
+"""The study folder: what is searched, on what, and the journal of its trials.
+
+``study.yaml`` pins the resolved space, sources, seed and numerics; ``journal.log`` is
+Optuna's journal with one writer, the driver; ``trials/``, ``stages/`` and ``corpus/`` hold
+what workers write. A folder is made once and continued by the same command.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from minbert.config import Source
+from minbert.errors import UserError
+from minbert.files.durable import write_text
+from minbert.files.failpoints import reach
+from minbert.files.leftovers import clear_abandoned, clear_unfinished
+from minbert.files.strangers import refuse_irregular, refuse_strangers
+from minbert.sources import Sources
+from minbert.yaml_reader import dump_yaml, read_record
+from trainables.spaces.space import Space
+from trainables.studies.journal import JOURNAL, good_length, open_journal
+from trainables.studies.locks import LOCK
+
+if TYPE_CHECKING:
+    from trainables.studies.remote_study import RemoteStudy
+
+SCHEMA_VERSION = 1
+STUDY = "study"
+Spec = dict[str, Any]
+SEEN = ".seen."  # begins the name of a file that all nodes are asked to see
+_UNWRITTEN = ".study.yaml.*.tmp"  # left by a start that was killed while it wrote
+
+# What must not change between two starts of a study, and how to name it.
+_PINNED = {
+    "space_fingerprint": "search space",
+    "data.fingerprint": "data",
+    "data.texts": "content of the text files",
+    "encoder.fingerprint": "encoder",
+    "seed": "seed",
+}
+
+
+NUMERICS = ("device", "precision", "threads")
+"""What the first start found for ``auto``."""
+FORKED_FROM = "forked_from"
+"""Key of study.yaml: ``study``, the folder that trials were taken over from, and how many (:mod:`trainables.studies.fork`)."""
+_SHOWN = 100
+_UNTRAINED = ("name", "source", "description", "search.", "paper.", "claims.")
+_OF_SEARCH = ("search.design", "search.base.")
+"""What a study's runs depend on of its search section."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """An opened study folder; ``remote``: the study in an object store that it is the working copy of."""
+
+    path: Path
+    spec: Spec
+    remote: RemoteStudy | None = None
+
+    def trial(self, number: int) -> Path:
+        """Folder of a trial."""
+        return self.path / "trials" / f"{number:05d}"
+
+    @property
+    def stages(self) -> Path:
+        """Folder of the stage store."""
+        return self.path / "stages"
+
+    def journal(self, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+        """Optuna's study in the folder's journal; a last record that a crash tore is cut off.
+
+        Raises:
+            UserError: a record before the last one is damaged.
+        """
+        storage = open_journal(self.path, self.remote.appended) if self.remote else open_journal(self.path)
+        try:
+            return optuna.load_study(study_name=STUDY, storage=storage, sampler=sampler)
+        except KeyError:
+            return optuna.create_study(
+                storage=storage, study_name=STUDY, sampler=sampler, direction="maximize"
+            )
+
+    def set_aside(self, known: Set[int]) -> list[str]:
+        """Move the folders of trials that the journal does not know of to ``set_aside/``, and return their names.
+
+        A journal that lost its end, or an older copy of it, gives their numbers to other trials.
+
+        Args:
+            known: numbers of the trials that the journal has whole.
+        """
+        moved = []
+        for trial in sorted(self.path.glob("trials/[0-9]*")):
+            if trial.name.isascii() and trial.name.isdigit() and int(trial.name) not in known:
+                place = self.path / "set_aside" / trial.name
+                place.parent.mkdir(exist_ok=True)
+                while place.exists():
+                    place = place.with_name(f"{place.name}.again")
+                trial.rename(place)
+                moved.append(trial.name)
+        return moved
+
+    def clear_leftovers(self, stages: Path | None = None) -> None:
+        """Remove what earlier drivers that were killed left: half-made entries, Ray Tune's own files.
+
+        Args:
+            stages: the stage store in use, into which other searches may write; None: the study's own.
+        """
+        clear_abandoned(stages or self.stages)
+        clear_unfinished(self.path / "corpus")
+        for unwritten in self.path.glob(_UNWRITTEN):
+            unwritten.unlink()
+        shutil.rmtree(self.path / "tune", ignore_errors=True)
+
+    def drop(self, number: int, model: bool) -> None:
+        """Drop the checkpoint of a finished trial, which it needs no more, and its model if that is not kept."""
+        if self.remote:
+            self.remote.drop(number, ["checkpoint", "best"] if model else ["checkpoint"])
+        self._remove(number, "checkpoint")
+        reach("models.dropping")
+        if model:
+            self._remove(number, "best")
+
+    def _remove(self, number: int, name: str) -> None:
+        """Remove a folder of a trial, and what a worker that was killed left half done beside it."""
+        for folder in (self.trial(number) / name, *self.trial(number).glob(f".{name}.*")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def holds_anything(path: Path) -> bool:
+    """Whether a folder holds more than what a start leaves there that ended before its study.yaml was written."""
+    left = (LOCK, _UNWRITTEN, f"{SEEN}*")
+    return path.is_dir() and any(not any(map(entry.match, left)) for entry in path.iterdir())
+
+
+def read_spec(path: Path) -> Spec | None:
+    """Content of a folder's study.yaml; None where there is no study.
+
+    Raises:
+        UserError: the folder holds other things, a damaged study.yaml, or a newer one.
+    """
+    file = path / "study.yaml"
+    refuse_irregular(file)
+    if not file.is_file():
+        if holds_anything(path):
+            raise UserError(f"--study {path}: the folder is not empty and holds no study; choose another one")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--study {path}: not a folder")
+        return None
+    spec = read_record(file)
+    if "schema_version" not in spec:
+        raise UserError(f"{file}: damaged, not a study description (it has no schema_version)")
+    version = spec["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{file}: schema version {_cut(version)}; this program reads version {SCHEMA_VERSION}"
+        )
+    return spec
+
+
+def identity(space: Space, sources: Sources, seed: int) -> Spec:
+    """What must stay the same for a study to be continued, as it stands in study.yaml."""
+    texts = {name: text.fingerprint for name, text in sources.corpus.texts.items()}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": space.name,
+        "space": space.resolved(),
+        "space_fingerprint": space.fingerprint(),
+        "seed": seed,
+        "data": {"path": str(sources.corpus.path), "fingerprint": sources.corpus.fingerprint}
+        | ({"texts": texts} if texts else {}),
+        "encoder": {"path": str(sources.encoder.folder), "fingerprint": sources.encoder.fingerprint},
+    }
+
+
+def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> Spec | None:
+    """Return what study.yaml says, or None where there is no study yet.
+
+    Args:
+        path: the study's folder.
+        wanted: its :func:`identity`.
+        option: of the command line that names the folder.
+
+    Raises:
+        UserError: the folder cannot be used, its journal is damaged, or space, data, encoder or seed are others;
+            the message names the difference.
+    """
+    stored = read_spec(path)
+    refuse_strangers(path)
+    if stored is None:
+        return None
+    good_length(path)
+    refuse_lost_journal(path)
+    check_whole(path, stored)
+    for dotted in _PINNED:
+        if found := difference(stored, wanted, dotted):
+            forkable = ", or take over what still holds with --fork NEW" if option == "--study" else ""
+            raise UserError(f"{option} {path}: made with {found}; choose another {option} folder{forkable}")
+    return stored
+
+
+def check_whole(path: Path, stored: Spec) -> None:
+    """Refuse a study.yaml that lacks what pins the study.
+
+    Raises:
+        UserError: something is missing.
+    """
+    for dotted in (*_PINNED, *NUMERICS):
+        if _get(stored, dotted) is None and dotted != "data.texts":
+            raise UserError(f"{path / 'study.yaml'}: damaged: {dotted} is missing")
+
+
+def difference(stored: Spec, wanted: Spec, dotted: str) -> str:
+    """What is different at a key that pins the study, with both values; empty where nothing is."""
+    old, new = _get(stored, dotted), _get(wanted, dotted)
+    if old == new:
+        return ""
+    detail = f"{_cut(old)} there, {_cut(new)} now"
+    if dotted == "space_fingerprint":
+        detail = _space_difference(stored, wanted)
+    return f"another {_PINNED.get(dotted, dotted)} ({detail})"
+
+
+def pinned_sources(sources: Sources) -> dict[str, Source]:
+    """Data and encoder as every configuration of a study names them."""
+    texts = {name: text.fingerprint for name, text in sources.corpus.texts.items()}
+    corpus, encoder = sources.corpus, sources.encoder
+    return {
+        "data": Source(path=str(corpus.path), fingerprint=corpus.fingerprint, texts=texts),
+        "encoder": Source(path=str(encoder.folder), fingerprint=encoder.fingerprint),
+    }
+
+
+def origin_note(path: Path, stored: Spec | None) -> Spec:
+    """What study.yaml says of the study that this one is a fork of: ``forked_from``, or nothing.
+
+    Raises:
+        UserError: not everything was taken over yet.
+    """
+    note = (stored or {}).get(FORKED_FROM)
+    if note is None:
+        return {}
+    if not isinstance(note, dict) or "study" not in note:
+        raise UserError(f"{path / 'study.yaml'}: damaged: {FORKED_FROM}")
+    if "trials" not in note:
+        raise UserError(
+            f"--study {path}: taking over from {note['study']} was interrupted; give that command, with --fork, again"
+        )
+    return {FORKED_FROM: note}
+
+
+def make_folder(path: Path, spec: Spec, remote: RemoteStudy | None = None) -> StudyFolder:
+    """Write study.yaml, of a new study or with new targets.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / "study.yaml", dump_yaml(spec))  # first of all: it makes the folder a study
+        reach("study.after")
+        (path / "trials").mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--study {path}: cannot be written: {error.strerror}") from None
+    if remote:
+        remote.describe()
+    return StudyFolder(path, spec, remote)
+
+
+def refuse_lost_journal(path: Path) -> None:
+    """Refuse a study whose trials nothing gives an account of.
+
+    Raises:
+        UserError: there are trials and no journal.
+    """
+    trials = len(list(path.glob("trials/[0-9]*")))
+    journal = path / JOURNAL
+    if trials and not (journal.is_file() and journal.stat().st_size):
+        raise UserError(
+            f"{journal}: is gone, but trials/ holds {trials} trial{'s' * (trials > 1)}, of which it is the only account; "
+            "bring it back from a copy, or start with another --study"
+        )
+
+
+def _get(spec: Spec, dotted: str) -> Any:
+    value: Any = spec
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _space_difference(stored: Spec, wanted: Spec) -> str:
+    old, new = _leaves(stored.get("space", {})), _leaves(wanted.get("space", {}))
+    for path in [*old, *new]:
+        told = re.fullmatch(r"runs\..*?\.(reported|interpretation|note)\b.*", path)
+        if old.get(path) != new.get(path) and not told and _is_trained(path):
+            return f"{path.removeprefix('config.')}: {_cut(old.get(path, 'absent'))} there, {_cut(new.get(path, 'absent'))} now"
+    return f"{_cut(stored.get('name'))} there, {wanted.get('name')} now"
+
+
+def _is_trained(path: str) -> bool:
+    return path.startswith(_OF_SEARCH) or not path.startswith(_UNTRAINED)
+
+
+def _cut(value: object) -> str:
+    """A value, cut to fit a message."""
+    return str(value)[:_SHOWN]
+
+
+def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix.rstrip("."): tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _leaves(value, f"{prefix}{key}.")
+    return flat

@@ -1,0 +1,108 @@
+"""Follows a search as it is told what happens, and says at any moment what it has come to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minbert.history import Record
+from trainables.studies.watcher import Watcher
+from trainables.watching.overview import Overview
+from trainables.watching.running_trials import Running, running_trial
+from trainables.watching.study_state import read_epochs, tallied, trial_folder
+
+if TYPE_CHECKING:  # slow to import: optuna
+    from optuna.trial import FrozenTrial
+
+    from trainables.studies.ledger import Issue, Ledger
+
+
+class _Followed:
+    """A trial that was handed out."""
+
+    def __init__(self, issue: Issue) -> None:
+        self.issue = issue
+        self.began = self.noted = time.time()
+        self.records: list[Record] = []
+        self.reported: set[tuple[str, int]] = set()
+        self._changed = 0.0
+
+    def look(self, folder: Path) -> None:
+        """Read the epochs of its own folder, where that is at hand: a trial reports only with the next score."""
+        try:
+            changed = (folder / "history.jsonl").stat().st_mtime
+        except OSError:
+            return
+        if changed != self._changed:
+            self._changed = changed
+            written = read_epochs(folder / "history.jsonl")
+            if len(written) > len(self.records):
+                self.records, self.noted = written, max(changed, self.began)
+
+    def running(self) -> Running:
+        now = time.time()
+        records, config = self.records, self.issue.config
+        return running_trial(
+            self.issue.number, self.issue.run, config, records, now - self.began, now - self.noted
+        )
+
+
+class Follower(Watcher):
+    """Keeps account of a search for those who show it.
+
+    Args:
+        study: the study's folder.
+        name: of the study.
+        tasks: task names.
+        ledger: the study's account, which holds what earlier starts left.
+    """
+
+    def __init__(self, study: Path, name: str, tasks: Sequence[str], ledger: Ledger) -> None:
+        self._study, self._ledger = study, ledger
+        self._tally = tallied(study, name, list(tasks), ledger.trials())
+        self._since = time.time()
+        self._running: dict[int, _Followed] = {}
+        self._waiting: set[int] = set()
+
+    def overview(self) -> Overview:
+        """What the search has come to."""
+        for number, followed in self._running.items():
+            followed.look(trial_folder(self._study, number))
+        running = [followed.running() for followed in self._running.values()]
+        return self._tally.overview(self._ledger.target, running, self._waiting, self._since)
+
+    def at(self, number: int, record: Record) -> Running:
+        """A trial as it stood after one of its epochs."""
+        followed = self._running[number]
+        now = time.time()
+        return running_trial(
+            number, followed.issue.run, followed.issue.config, [record], now - followed.began, 0.0
+        )
+
+    def is_told(self, number: int, record: Record) -> bool:
+        """Whether an epoch was reported before: a worker that takes over from a lost one reports all once more."""
+        return _place(record) in self._running[number].reported
+
+    def waits(self, issue: Issue) -> None:
+        self._waiting.add(issue.number)
+
+    def issued(self, issue: Issue) -> None:
+        self._waiting.discard(issue.number)
+        self._running[issue.number] = _Followed(issue)
+
+    def reported(self, issue: Issue, record: Record) -> None:
+        followed = self._running[issue.number]
+        followed.reported.add(_place(record))
+        if _place(record) not in map(_place, followed.records):
+            followed.records.append(record)
+            followed.noted = time.time()
+
+    def ended(self, issue: Issue, trial: FrozenTrial) -> None:
+        followed = self._running.pop(issue.number)
+        self._tally.add(trial, (followed.began, time.time()))
+
+
+def _place(record: Record) -> tuple[str, int]:
+    return record["stage"], record["epoch"]

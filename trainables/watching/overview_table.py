@@ -1,0 +1,208 @@
+"""Draws an overview: a few lines on the study, and a table of the trials that run."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from trainables.watching.overview import Best, Overview
+from trainables.watching.running_trials import Running
+from trainables.watching.time_left import TimeLeft
+
+_SHOWN_OF_FRONT = 8
+_MESSAGE = 160
+
+
+def draw(overview: Overview, room: tuple[int, int] | None = None, at_work: bool = True) -> Group:
+    """The study's lines over the table of its running trials.
+
+    Args:
+        overview: what is drawn.
+        room: columns and lines that there is room for; None: as many as it takes.
+        at_work: whether a driver works on the study; else its trials are only continued by the next one.
+    """
+    lines = summary(overview, at_work)
+    most = len(overview.running) if room is None else _rows_below(lines, *room)
+    shown = overview.running[:most]
+    parts: list[RenderableType] = [text_line(line) for line in lines]
+    if shown:
+        parts.append(_table(overview, shown, at_work))
+    if any(trial.constant for trial in shown):
+        parts.append(text_line("* the same answer for every example", style="dim"))
+    if len(overview.running) > len(shown):
+        parts.append(text_line(f"… and {len(overview.running) - len(shown)} more", style="dim"))
+    return Group(*parts)
+
+
+def text_line(line: str, style: str = "") -> Text:
+    """A line that goes on in the next row where the terminal ends, whatever the console's own rule."""
+    return Text(printable(line), style=style, no_wrap=False, overflow="fold")
+
+
+def printable(text: str) -> str:
+    """A text without what would steer the terminal: a study may come from anywhere."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def summary(overview: Overview, at_work: bool = True) -> list[str]:
+    """What a study has come to, a line a matter."""
+    lines = [f"{overview.name}: {counts(overview, at_work)}", best(overview)]
+    if failed := failures(overview):
+        lines.append(failed)
+    if shared := sharing(overview):
+        lines.append(shared)
+    if overview.waiting:
+        count = len(overview.waiting)
+        lines.append(
+            f"{_trials(count)} wait{'s' * (count == 1)} for a stage that another one makes, or for a slot"
+        )
+    if overview.done < overview.target:
+        lines.append(f"time left{'' if at_work else ' once it is continued'}: {left(overview.left)}")
+    return lines
+
+
+def counts(overview: Overview, at_work: bool = True) -> str:
+    """How many trials are done, and how they ended; those under way are ``running`` while a driver is at work."""
+    numbers = {
+        "complete": overview.complete,
+        "stopped early": overview.pruned,
+        "failed": overview.failed,
+        "running" if at_work else "begun": len(overview.running),
+    }
+    parts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+    return f"{overview.done} of {overview.target} trials done: {parts or 'none yet'}"
+
+
+def best(overview: Overview) -> str:
+    """The best trial, and how many no other one beats in every task."""
+    if overview.best is None:
+        return "no trial is complete yet"
+    front = ", ".join(map(str, overview.front[:_SHOWN_OF_FRONT]))
+    more = " …" if len(overview.front) > _SHOWN_OF_FRONT else ""
+    count = len(overview.front)
+    return f"{_best(overview.best)}; Pareto front: {_trials(count)}" + (f" ({front}{more})" if count else "")
+
+
+def leader(overview: Overview) -> str:
+    """The best score and whose it is, in short."""
+    if overview.best is None:
+        return "no score yet"
+    return f"best {overview.best.score:.4f} (trial {overview.best.number})"
+
+
+def failures(overview: Overview) -> str:
+    """How many trials failed for which cause, and the last one's message; empty where none did."""
+    if overview.failure is None:
+        return ""
+    causes = ", ".join(f"{count} {cause}" for cause, count in overview.causes.items())
+    return f"failed: {causes}; last: trial {overview.failure.number}: {one_line(overview.failure.message)}"
+
+
+def sharing(overview: Overview) -> str:
+    """How many trials took stages from others, and what that saved; empty where none did."""
+    parts = []
+    if overview.sharing:
+        parts.append(
+            f"{_trials(overview.sharing)} took stages made by others: {duration(overview.saved)} saved"
+        )
+    if overview.taken_over:
+        parts.append(f"{_trials(overview.taken_over)} taken over from another study")
+    return "; ".join(parts)
+
+
+def left(time: TimeLeft | None) -> str:
+    """Time left with its uncertainty: ``about 12 min (9 to 17)``."""
+    if time is None:
+        return "not known before the first epoch ends"
+    unit, name = _unit(time.about)
+    low, about, high = (_in_unit(seconds, unit) for seconds in (time.low, time.about, time.high))
+    bounds = f" ({low} to {high})" if low != high else ""
+    return f"about {about} {name}{bounds}" + ("; a guess until the first trial ends" if time.rough else "")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``1 h 05 min``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def scores(running: Running) -> str:
+    """The scores of a trial's last epoch in one line."""
+    told = " ".join(f"{name} {value:.3f}" for name, value in running.scores.items())
+    return told + "".join(f"; {task}: constant answer" for task in running.constant)
+
+
+def one_line(text: str) -> str:
+    """A message in one line, cut to fit."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _MESSAGE else line[: _MESSAGE - 1] + "…"
+
+
+def _rows_below(lines: list[str], columns: int, rows: int) -> int:
+    """Trials that a table has room for below these lines, beside its head and two notes."""
+    taken = sum(math.ceil(len(line) / max(columns, 1)) for line in lines)
+    return max(rows - taken - 3, 1)
+
+
+def _table(overview: Overview, shown: tuple[Running, ...], at_work: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trial", justify="right", overflow="ellipsis", no_wrap=True)
+    table.add_column("stage", overflow="ellipsis", no_wrap=True)
+    for name in ("epoch", *overview.tasks, "score", *(("time",) if at_work else ())):
+        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
+    for trial in shown:
+        cells = [_cell(trial, name) for name in (*overview.tasks, "score")]
+        table.add_row(
+            Text(printable(f"{trial.number} {trial.run}".strip())),
+            Text(printable(trial.stage) or ("starting" if at_work else "not begun")),
+            _epoch(trial),
+            *cells,
+            *((duration(trial.elapsed),) if at_work else ()),
+        )
+    return table
+
+
+def _cell(trial: Running, name: str) -> str:
+    if name not in trial.scores:
+        return ""
+    mark = "*" if name in trial.constant else " "
+    return f"{trial.scores[name]:.3f}{mark}"
+
+
+def _epoch(trial: Running) -> str:
+    if not trial.epoch:
+        return ""
+    return f"{trial.epoch}/{trial.epochs}" if trial.epochs else str(trial.epoch)
+
+
+def _best(found: Best) -> str:
+    tasks = " ".join(f"{name} {value:.3f}" for name, value in found.tasks.items())
+    return f"best: trial {found.number}, score {found.score:.4f}" + (f" ({tasks})" if tasks else "")
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'s' * (count != 1)}"
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    """The unit in which a time is said, and its seconds."""
+    if seconds < 180:
+        return 1.0, "s"
+    return (
+        (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h") if seconds < 3 * 86400 else (86400.0, "days")
+    )
+
+
+def _in_unit(seconds: float, unit: float) -> str:
+    value = seconds / unit
+    if not math.isfinite(value):
+        return "?"
+    if unit > 60 and value < 10:
+        return f"{value:.1f}"
+    return f"{value:.0f}" if value >= 0.5 or unit == 1 else "<1"
