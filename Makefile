@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test test-long test-browser test-chaos notebooks check format clean
+.PHONY: search test test-long test-browser test-chaos test-cluster notebooks lint check format clean
 
 search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not chaos and not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not chaos and not cluster and not long"
 
 # Trains variants of the bundled model for minutes, on all cores.
 test-long: .venv/installed
@@ -22,14 +22,28 @@ test-browser: .venv/installed
 test-chaos: .venv/installed
 	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 -m chaos
 
+# Starts clusters by Ray's launcher, on hosts that are namespaces of this machine; says so and passes where it may not.
+test-cluster: .venv/installed
+	$(BIN)/python -m pytest -m cluster -rs
+
 # Runs the notebooks on their example study and keeps what they show.
 notebooks: .venv/installed
 	$(BIN)/python -m analysis.notebooks.execute
 
-check: .venv/installed
+lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Parts of every package that train next to nothing and start no Ray.
+QUICK := tests/minbert/corpora tests/test_techniques_page.py \
+    $(patsubst %,tests/minbert/test_%.py,heads losses samplers encoder smart surgery config canonical yaml_reader checkpoint multitask) \
+    $(patsubst %,tests/trainables/test_%.py,designs ledger one_factor journal) \
+    $(patsubst %,tests/analysis/test_%.py,study_reading intervals significance main_effects one_factor leaderboard submission)
+
+# Before a commit: formatting, lint, types and the quick part of the tests, in under two minutes.
+check: lint
+	$(BIN)/python -m pytest -n 2 -q $(QUICK)
 
 format: .venv/installed
 	$(BIN)/ruff format .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,12 +11,14 @@ from rich.console import Console
 
 from minbert.errors import UserError
 from minbert.files.durable import exclusive
+from minbert.files.leftovers import beside
 from minbert.remote.journal_segments import Segments
-from minbert.remote.mirror import RECORD, Mirror
+from minbert.remote.mirror import Mirror, records_of
 from minbert.remote.object_store import ObjectStore, check_reachable, open_store
 from minbert.remote.working_copy import reading_copy
 
 _READ = ("config.yaml", "history.jsonl", "error.txt", "memory_splits.jsonl")
+_NUMBER = re.compile(r"\d{5,9}", re.ASCII)
 _AT_ONCE = 16
 _PATIENCE_SECONDS = 600  # for another command that fetches the same study
 
@@ -49,23 +52,28 @@ def fetch_study(url: str) -> Path:
 
 def _fetch_trials(store: ObjectStore, folder: Path) -> None:
     """Before the journal: a trial that it says has ended is then all there."""
-    names = [name.split("/")[1] for name in store.names("trials") if name.endswith(f"/{RECORD}")]
-    numbers = {name for name in names if name.isdecimal()}
+    found = records_of(store.names("trials"), "trials")
+    records = {number: names for number, names in found.items() if _NUMBER.fullmatch(number)}
     for known in folder.glob("trials/*"):
-        if known.name not in numbers:
+        if known.name not in records:
             shutil.rmtree(known, ignore_errors=True)
 
     def fetch(number: str) -> None:
-        Mirror(store, f"trials/{number}", folder / "trials" / number).pull(_is_read)
+        mirror = Mirror(store, f"trials/{number}", folder / "trials" / number)
+        mirror.pull(_is_read, listed=records[number])
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        list(threads.map(fetch, sorted(numbers)))
+        list(threads.map(fetch, sorted(records)))
 
 
 def _fetch_journal(store: ObjectStore, folder: Path) -> None:
     journal = folder / "journal.log"
     known = journal.read_bytes() if journal.is_file() else b""
-    journal.write_bytes(Segments(store).fetch(known))
+    content = Segments(store).fetch(known)
+    if content != known or not journal.is_file():
+        temporary = beside(journal, "tmp")  # another command may be reading it
+        temporary.write_bytes(content)
+        temporary.replace(journal)
 
 
 def _is_read(name: str) -> bool:

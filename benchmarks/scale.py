@@ -1,216 +1,103 @@
 """Where a large study bends: what a trial costs the driver, by what it is spent on, and what many slots lose.
 
-``python -m benchmarks.scale account --trials 10000 --slots 32`` runs the account of a study without Ray: every trial is
-asked for, reports an epoch and is told, so many at a time, with the real journal, sampler, kept models and progress.
-``python -m benchmarks.scale slots --slots 32 --trials 1000 --seconds 10`` runs stubs (:mod:`benchmarks.stub_trials`) through
-the driver of a search on that many workers of this machine, against the ideal.
+``python -m benchmarks.scale account --trials 10000 --slots 32`` runs the driver's part of a study without Ray
+(:mod:`benchmarks.driver_account`): CPU milliseconds of every part, which other work on the machine changes little.
+``python -m benchmarks.scale slots --slots 32 --trials 100 --seconds 60`` runs stubs (:mod:`benchmarks.stub_trials`) through
+the driver of a search and Ray on that many workers of this machine, against the ideal.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import io
+import re
 import tempfile
 import time
 import warnings
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from benchmarks.endurance import MARKS, measure
-from benchmarks.stub_trials import run_stubs, stub_record
-from minbert.bundled import CORPUS, ENCODER
-from minbert.sources import resolve
+from benchmarks.driver_account import PARTS, Window, account
+from benchmarks.endurance import MARKS, Figures, measure
+from benchmarks.stub_trials import run_stubs
+from trainables.designs.bounded_tpe import BEST, NEWEST
 from trainables.machines.connection import quieten_ray, start_ray
 from trainables.machines.placement import Placement, TrialResources
 from trainables.spaces.space import Space, load_space
-from trainables.studies import journal
-from trainables.studies.kept_models import KEPT_MODELS, KeptModels
-from trainables.studies.ledger import Issue, Ledger
-from trainables.studies.opening import open_ledger
-from trainables.studies.study import make_folder, pinned_sources
-from trainables.studies.study_description import described_plan, described_study
-from trainables.watching.progress import Outlets, Progress
 
-_PINNED = {"device": "cpu", "precision": "fp32", "threads": 1}
-_HEAD = "trials  ask ms  result ms  tell ms  journal ms  models ms  progress ms  sum ms  CPU ms  trials/s  MB"
 _TARGET = 1.25
 """A last window that costs so much more than the first full one is growing."""
+_ACCOUNT = f"trials  {'  '.join(f'{part:>8}' for part in PARTS)}  CPU ms  wall ms  results  journal KB     MB"
+_SLOTS = "slots  trials  s a trial  ideal s    lost  driver's CPU s  driver MB  raylet+gcs MB  workers MB"
 
 
-@dataclass
-class Stopwatch:
-    """Seconds by what they went to; of what is inside another, such as the journal, both are counted."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def counting(self, what: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[what] += time.perf_counter() - begin
-
-    @contextmanager
-    def watching(self, owner: type, method: str, what: str) -> Iterator[None]:
-        """Count all calls of a method."""
-        original = getattr(owner, method)
-
-        @functools.wraps(original)
-        def counted(*arguments: Any, **named: Any) -> Any:
-            with self.counting(what):
-                return original(*arguments, **named)
-
-        setattr(owner, method, counted)
-        try:
-            yield
-        finally:
-            setattr(owner, method, original)
+def row(window: Window) -> str:
+    """A line of the account."""
+    parts = "  ".join(f"{window.parts[part]:8.2f}" for part in PARTS)
+    return (
+        f"{window.trials:6}  {parts}  {window.total:6.1f}  {window.wall:7.1f}  {window.results:7.2f}  "
+        f"{window.journal_kb:10.1f}  {window.memory:5.0f}"
+    )
 
 
-@dataclass(frozen=True)
-class Window:
-    """Milliseconds of the driver a trial, between two marks; ``cpu`` of them it computed, which other work changes little."""
-
-    trials: int
-    by_part: dict[str, float]
-    cpu: float
-
-    @property
-    def total(self) -> float:
-        """Milliseconds of the driver a trial, as parts that are inside others count once."""
-        return sum(value for part, value in self.by_part.items() if part != "journal")
-
-    def row(self, memory: float) -> str:
-        """A line of the table."""
-        parts = ("ask", "result", "tell", "journal", "models", "progress")
-        widths = (6, 9, 7, 10, 9, 11)
-        cells = [f"{self.by_part.get(part, 0):{width}.1f}" for part, width in zip(parts, widths, strict=True)]
-        return "  ".join(
-            [
-                f"{self.trials:6}",
-                *cells,
-                f"{self.total:6.1f}",
-                f"{self.cpu:6.1f}",
-                f"{1000 / self.total:8.1f}",
-                f"{memory:.0f}",
-            ]
-        )
-
-
-def account(study: Path, space: Space, slots: int, marks: Sequence[int] = MARKS) -> list[Window]:
-    """Run the account of a study without Ray and print what a trial costs at each mark.
+def many_slots(folder: Path, space: Space, slots: int, trials: int, seconds: float) -> str:
+    """Run stubs on many workers; returns a line of figures, of the trials after each worker's first one.
 
     Args:
-        study: the study's folder.
+        folder: an empty one.
         space: what is searched.
-        slots: trials that are open at a time.
-        marks: numbers of ended trials.
+        slots: workers; each is a process of this machine, whatever cores there are.
+        trials: in all.
+        seconds: that a stub takes.
     """
-    watch, windows, before = Stopwatch(), list[Window](), dict[str, float]()
-    with ExitStack() as stack:
-        for what, method in (("ask", "next"), ("result", "report"), ("tell", "finish")):
-            stack.enter_context(watch.watching(Ledger, method, what))
-        stack.enter_context(watch.watching(journal._SealedBackend, "append_logs", "journal"))
-        ledger, models, progress = _open(study, space)
-        stack.enter_context(progress)
-        cpu = time.process_time()
-        for ended in _trials(ledger, models, progress, watch, slots):
-            if ended in marks or ended == ledger.target:
-                since = ended - (windows[-1].trials if windows else 0)
-                spent = {what: 1000 * (s - before.get(what, 0)) / since for what, s in watch.seconds.items()}
-                windows.append(Window(ended, spent, 1000 * (time.process_time() - cpu) / since))
-                before, cpu = dict(watch.seconds), time.process_time()
-                print(windows[-1].row(_memory()), flush=True)
-    return windows
-
-
-def _open(study: Path, space: Space) -> tuple[Ledger, KeptModels, Progress]:
-    sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
-    pinned = {**pinned_sources(sources), **_PINNED}
-    spec = {**described_study(space, sources, 0, ""), **_PINNED, **described_plan(space, pinned)}
-    folder = make_folder(study, spec)
-    console = Console(file=io.StringIO(), width=1000)
-    ledger = open_ledger(folder, space, 0, pinned, console)
-    tasks = space.example().tasks
-    models = KeptModels(folder, tasks, KEPT_MODELS)
-    return ledger, models, Progress(ledger, study, space.name, list(tasks), console, Outlets())
-
-
-def _trials(
-    ledger: Ledger, models: KeptModels, progress: Progress, watch: Stopwatch, slots: int
-) -> Iterator[int]:
-    """Ask, report and tell until the target; yields how many have ended."""
-    running: deque[Issue] = deque()
-    ended = 0
-    while ended < ledger.target:
-        while len(running) < slots and (issue := ledger.next()) is not None:
-            running.append(issue)
-            with watch.counting("progress"):
-                progress.issued(issue)
-        issue = running.popleft()
-        record = stub_record(issue.config, 1.0)
-        ledger.report(issue.number, record)
-        with watch.counting("progress"):
-            progress.reported(issue, record)
-        trial = ledger.finish(issue.number, "complete")
-        with watch.counting("models"):
-            models.ended(issue, trial)
-        with watch.counting("progress"):
-            progress.ended(issue, trial)
-            progress.tick()
-        ended += 1
-        yield ended
-
-
-def many_slots(folder: Path, space: Space, slots: int, trials: int, seconds: float) -> float:
-    """Run stubs on many workers; prints and returns the share of slot time that is lost."""
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - reads the environment when imported
 
     quieten_ray()
     head = {"num_cpus": slots, "node_ip_address": "127.0.0.1", "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)  # its CPUs are a number: stubs only sleep
     placement = Placement(start_ray(cluster.address), TrialResources(1, 0.0))
-    progress = _Ends()
-    run_stubs(folder / "study", space, lambda: placement, progress.console, seconds, slots)
-    warm = [end for end in progress.ends if end[1] > slots]  # the first of each worker waits for its start
-    took = (warm[-1][0] - warm[0][0]) / (len(warm) - 1)
-    lost = took * slots / seconds - 1
-    figures = measure(folder / "study", trials, 0.0)
-    print(
-        f"{slots:5}  {trials:6}  {took * slots:9.2f}  {seconds:7.1f}  {lost:6.1%}  {1 / took:8.2f}  "
-        f"{figures.cpu_seconds / trials:12.3f}  {figures.driver:9.0f}  {figures.ray:13.0f}  {figures.workers:10.0f}"
+    ends = Ends(folder / "study", (trials + slots) // 2)
+    run_stubs(folder / "study", space, lambda: placement, ends.console, seconds, slots)
+    took, cpu = ends.per_trial(slots)
+    lost = took * slots / seconds - 1 if seconds else 0.0
+    found = ends.found
+    assert found is not None
+    return (
+        f"{slots:5}  {trials:6}  {took * slots:9.2f}  {seconds:7.1f}  {lost:6.1%}  {cpu:12.3f}  "
+        f"{found.driver:9.0f}  {found.ray:13.0f}  {found.workers:10.0f}"
     )
-    return lost
 
 
-class _Ends(io.TextIOBase):
-    """Notes when trials ended, from the driver's lines of progress."""
+class Ends(io.TextIOBase):
+    """Notes when trials ended, from the driver's lines of progress, and measures memory halfway, when all workers run.
 
-    def __init__(self) -> None:
-        self.ends: list[tuple[float, int]] = []
+    Args:
+        study: the study's folder.
+        halfway: how many trials have ended by then.
+    """
+
+    def __init__(self, study: Path, halfway: int) -> None:
+        self._study, self._halfway = study, halfway
+        self.ends: list[tuple[int, float, float]] = []
+        self.found: Figures | None = None
         self.console = Console(file=self, width=1000, soft_wrap=True)  # type: ignore[arg-type]
 
     def write(self, text: str) -> int:
         """Look at what the driver says."""
-        for line in text.splitlines():
-            if " trials done" in line:
-                done = int(line.split(" of ", maxsplit=1)[0].rpartition(" ")[2])
-                self.ends.append((time.monotonic(), done))
+        for done in map(int, re.findall(r"(\d+) of \d+ trials done", text)):
+            self.ends.append((done, time.monotonic(), time.process_time()))
+            if done == self._halfway:
+                self.found = measure(self._study, done, 0.0)
         return len(text)
 
-
-def _memory() -> float:
-    import psutil  # noqa: PLC0415 - of the tests' packages
-
-    return psutil.Process().memory_info().rss / 2**20
+    def per_trial(self, slots: int) -> tuple[float, float]:
+        """Seconds between two ends, and CPU seconds of the driver, once each worker has had a trial."""
+        warm = [end for end in self.ends if end[0] > slots]
+        (first, *begin), (last, *end) = warm[0], warm[-1]
+        wall, cpu = ((now - then) / (last - first) for then, now in zip(begin, end, strict=True))
+        return wall, cpu
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -218,34 +105,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("account", "slots"))
     parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument(
+        "--earlier", type=int, default=0, help="trials of --trials that are put together, not run (account)"
+    )
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=10.0, help="that a stub takes (slots)")
     parser.add_argument("--space", default="full_ablation")
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
     options = parser.parse_args(arguments)
+    if options.part == "slots" and options.trials < 3 * options.slots:
+        parser.error("at least three trials a slot are needed: the first of each worker waits for its start")
     space = load_space(options.space).fix("search.trials", options.trials)
     space = space.fix("search.sampler", options.sampler)
     warnings.filterwarnings("ignore")  # as the search's command line does
     with tempfile.TemporaryDirectory() as folder:
         if options.part == "slots":
-            print(
-                "slots  trials  s a trial  ideal s    lost  trials/s  driver CPU s  driver MB  raylet+gcs MB  workers MB"
-            )
-            many_slots(Path(folder), space, options.slots, options.trials, options.seconds)
+            print(_SLOTS, flush=True)
+            print(many_slots(Path(folder), space, options.slots, options.trials, options.seconds))
             return
-        print(_HEAD)
-        windows = account(Path(folder) / "study", space, options.slots)
+        print(_ACCOUNT, flush=True)
+        windows = []
+        for window in account(Path(folder) / "study", space, options.slots, MARKS, options.earlier):
+            windows.append(window)
+            print(row(window), flush=True)
         print(verdict(windows))
 
 
 def verdict(windows: Sequence[Window]) -> str:
-    """Whether what a trial costs grows from the second window on; the first one holds the random start of the sampler."""
-    if len(windows) < 3:
-        return "too few trials to say whether it grows"
-    grown = windows[-1].total / windows[1].total
-    part = max(windows[-1].by_part, key=lambda name: windows[-1].by_part[name] - windows[1].by_part[name])
-    met = "does not grow" if grown <= _TARGET else f"grows, most of all {part}"
-    return f"a trial's cost {met}: {windows[1].total:.0f} ms up to the {windows[1].trials}th, {windows[-1].total:.0f} ms at the end"
+    """Whether a trial's cost grows once the sampler learns from as many trials as it ever will."""
+    full = [window for window in windows if window.trials > NEWEST + BEST]
+    if len(full) < 2:
+        return (
+            f"too few trials to say whether it grows: up to {NEWEST + BEST} the sampler learns from ever more"
+        )
+    first, last = full[0], full[-1]
+    part = max(PARTS, key=lambda name: last.parts[name] - first.parts[name])
+    met = "does not grow" if last.total <= _TARGET * first.total else f"grows, most of all {part}"
+    return (
+        f"a trial's cost {met}: {first.total:.0f} ms of CPU time up to the {first.trials}th, "
+        f"{last.total:.0f} ms up to the {last.trials}th"
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 
-# On a CPU, torch keeps a compiled product for every shape it meets (1,024 of them by default). Packed
-# batches hardly ever repeat a shape, so memory grew by gigabytes for nothing. Read at the first product.
+# On a CPU, torch keeps a compiled product for every shape it meets (1,024 of them by default), which took gigabytes. The
+# tokens of a step, rounded up, have about ten values, and a layer a dozen products of each. Read at the first product.
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_name, "64")
+    os.environ.setdefault(_name, "256")

@@ -100,15 +100,18 @@ class Exported:
         return len(self.manifest.tasks[task].members)
 
     def answers(self, task: str, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """What :meth:`predict` gave in words: ``score`` (regression), or ``label``, the ``probability`` of that label and
-        the ``probabilities`` of all labels."""
-        kind, threshold = self.task(task).kind, self.manifest.tasks[task].threshold
-        if kind == "regression":
+        """What :meth:`predict` gave, by example: ``score`` (regression), or ``label`` (the number of the class), the
+        ``probability`` of that label, the ``probabilities`` of all labels, and where the task's labels have names, ``name``."""
+        config, threshold = self.task(task), self.manifest.tasks[task].threshold
+        if config.kind == "regression":
             return [{"score": float(value)} for (value,) in outputs]
-        if kind == "classification":
-            return [_answer(int(row.argmax()), row.tolist()) for row in outputs]
+        if config.kind == "classification":
+            return [_answer(int(row.argmax()), row.tolist(), config.labels) for row in outputs]
         least = 0.5 if threshold is None else threshold
-        return [_answer(int(value > least), [1 - float(value), float(value)]) for (value,) in outputs]
+        return [
+            _answer(int(value > least), [1 - float(value), float(value)], config.labels)
+            for (value,) in outputs
+        ]
 
     def embed(self, sentences: Sequence[str], progress: Progress = lambda done: None) -> np.ndarray:
         """Sentence vectors: pooled, and through the layer that all heads share where there is one.
@@ -146,8 +149,13 @@ class Exported:
 
 
 def _form(task: TaskConfig) -> tuple[object, ...]:
-    return task.kind, task.classes, task.text
+    return task.kind, task.classes, task.text, task.labels
 
 
-def _answer(label: int, probabilities: list[float]) -> dict[str, Any]:
-    return {"label": label, "probability": probabilities[label], "probabilities": probabilities}
+def _answer(label: int, probabilities: list[float], names: Sequence[str] | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "label": label,
+        "probability": probabilities[label],
+        "probabilities": probabilities,
+    }
+    return answer if names is None else {**answer, "name": names[label]}

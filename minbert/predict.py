@@ -1,6 +1,7 @@
 """Predict with an exported model: ``python -m minbert.predict DIR --task sts "one sentence" "another one"``.
 
-Prints a line an example, in the order given: the label and its probability, separated by a tab, or the score.
+Prints a line an example, in the order given: the label, its probability and its name where it has one, separated by
+tabs, or the score.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(answer: Mapping[str, Any]) -> str:
-    """An answer as a line: ``label<tab>probability``, or ``score``."""
+    """An answer as a line: ``label<tab>probability``, with ``<tab>name`` where labels have names, or ``score``."""
     if "score" in answer:
         return f"{answer['score']:.4f}"
-    return f"{answer['label']}\t{answer['probability']:.4f}"
+    name = f"\t{answer['name']}" if "name" in answer else ""
+    return f"{answer['label']}\t{answer['probability']:.4f}{name}"
 
 
 def _task(model: Exported, name: str | None) -> str:
@@ -61,8 +63,8 @@ def _given(model: Exported, task: str, texts: Sequence[str], file: Path | None) 
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m minbert.predict",
-        description="Predict with an exported model; a line an example: its label and the label's probability, "
-        "or its score. Examples come from arguments, from --file, or else from standard input.",
+        description="Predict with an exported model; a line an example: its label, the label's probability "
+        "and name, or its score. Examples come from arguments, from --file, or else from standard input.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -141,6 +141,17 @@ class LocalStageStore:
                 total -= entry.size
         return removed
 
+    def size(self, key: str) -> int:
+        """Bytes of an entry; 0 where there is none."""
+        try:
+            return sum(file.stat().st_size for file in (self.folder / key).iterdir())
+        except FileNotFoundError:
+            return 0
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every entry, by key."""
+        return {entry.folder.name: entry.size for entry in _entries(self.folder)}
+
     def _failure_file(self, key: str) -> Path:
         return self.folder / f"{key}{FAILURE}"
 

@@ -109,10 +109,20 @@ class Watchdog:
         clock: what it watches.
         folder: where it leaves its note for :func:`read_timeout`.
         run: names the run (:func:`minbert.canonical.run_name`), whose note it is.
+        attempt: number of the run's start that it watches.
+        send: is given the note, too, and has seconds to bring it where the folder's copy is.
     """
 
-    def __init__(self, clock: Clock, folder: Path, run: str) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        folder: Path,
+        run: str,
+        attempt: int = 0,
+        send: Callable[[str], None] = lambda note: None,
+    ) -> None:
         self._clock, self._folder, self._run = clock, folder, run
+        self._attempt, self._send = attempt, send
         self._over = threading.Event()
         limits = [limit for limit in (clock.limits.step, clock.limits.epoch) if limit is not None]
         self._pause = min(max(min(limits, default=0.0) / 20, 0.02), 5.0)
@@ -139,6 +149,7 @@ class Watchdog:
         message = self._clock.complaint(limit, what)
         note = {
             "of": self._run,
+            "attempt": self._attempt,
             "cause": "timeout",
             "message": message,
             "stage": self._clock.stage,
@@ -147,25 +158,34 @@ class Watchdog:
             "limit": limit,
         }
         line = sealed_line(note).decode()
-        writer = threading.Thread(target=write_text, args=(self._folder / TIMEOUT, line), daemon=True)
-        writer.start()
-        writer.join(_PATIENCE_SECONDS)
+        until = time.monotonic() + _PATIENCE_SECONDS
+        writers = [
+            threading.Thread(target=write_text, args=(self._folder / TIMEOUT, line), daemon=True),
+            threading.Thread(target=self._send, args=(line,), daemon=True),
+        ]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join(max(0.0, until - time.monotonic()))
         os.write(2, f"failed (timeout): {message}\n".encode())
         os._exit(_EXIT_CODE)
 
 
-def read_timeout(folder: Path, run: str) -> TrainingFailure | None:
-    """What ended the last run in a trial's folder, if that was a time limit; :meth:`Trial.run` forgets it.
+def read_timeout(folder: Path, run: str, attempt: int = 0) -> TrainingFailure | None:
+    """What ended a start of a run in a trial's folder, if that was a time limit; :meth:`Trial.run` forgets it.
 
     Args:
         folder: the trial's.
-        run: names the run; a damaged note, and one of another run, say nothing of it.
+        run: names the run.
+        attempt: number of the start. A damaged note, and one of another run or start, say nothing of it.
     """
     try:
         note = unsealed_line((folder / TIMEOUT).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return TrainingFailure("timeout", str(note.get("message"))) if note.get("of") == run else None
+    if (note.get("of"), note.get("attempt", 0)) != (run, attempt):
+        return None
+    return TrainingFailure("timeout", str(note.get("message")))
 
 
 def forget_timeout(folder: Path) -> None:

@@ -65,6 +65,8 @@ class Trial:
         before_writing: is called before an epoch is kept; a worker that was given up does not return from it.
         kept: is called after an epoch, or a state inside one, was kept: whoever copies the folder elsewhere does so now.
         asked_to_end: whether to keep what is done and end; asked at every step.
+        attempt: number of this start, for whoever counts them.
+        timed_out: is given the note of a time limit (:mod:`minbert.time_limits`) that is about to end the process.
         patience: seconds to wait for another process that holds the folder.
     """
 
@@ -90,6 +92,8 @@ class Trial:
         self.before_writing: Callable[[], None] = lambda: None
         self.kept: Callable[[], None] = lambda: None
         self.asked_to_end: Callable[[], bool] = lambda: False
+        self.attempt = 0
+        self.timed_out: Callable[[str], None] = lambda note: None
         self.patience: float = _PATIENCE_SECONDS
 
     def run(self) -> Iterator[Record]:
@@ -124,7 +128,7 @@ class Trial:
         """Watch the clock, and say where memory ran out beside training and scoring that it did."""
         self._splits = MemorySplits(self._folder, self._run, self.before_writing)
         forget_timeout(self._folder)
-        watchdog = Watchdog(self._clock, self._folder, self._run)
+        watchdog = Watchdog(self._clock, self._folder, self._run, self.attempt, self.timed_out)
         try:
             yield
         except Exception as error:

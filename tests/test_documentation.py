@@ -9,67 +9,19 @@ import importlib.util
 import itertools
 import re
 import runpy
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.documentation.pages import FENCE, ROOT, TEXTS, commands, fences, inline, prose, python_commands
 from trainables.search_options import search_parser
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted(
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
-)
-TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 OWN = ("minbert", "trainables", "analysis", "benchmarks")
 FOLDERS = (*OWN, "tests", "docs", "search_spaces", "cluster", ".ci")
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-ENDS = ("|", ">", "<", "&&", ";", "&", "…", "||")
-
-
-def fences(page: str, *languages: str) -> list[str]:
-    return [text for language, text in FENCE.findall(TEXTS[page]) if language in languages]
-
-
-def prose(page: str) -> str:
-    return FENCE.sub("", TEXTS[page])
-
-
-def inline(page: str) -> list[str]:
-    """What stands in backticks in the running text, each on one line."""
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
-
-
-def commands(page: str) -> Iterator[list[str]]:
-    """Commands of a page, quoted ones within them too, up to a pipe or redirection."""
-    lines = [
-        line for text in fences(page, "", "sh", "bash") for line in text.replace("\\\n", " ").splitlines()
-    ]
-    for line in [*lines, *inline(page)]:
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError:
-            continue  # a sentence of output
-        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
-            words = words[1:]
-        for word in words[1:]:
-            if word.startswith(("python ", "make ")):
-                yield shlex.split(word)
-        if words:
-            yield words[: next((at for at, word in enumerate(words) if word in ENDS), len(words))]
-
-
-def python_commands(page: str) -> list[tuple[str, list[str]]]:
-    """Module and arguments of every ``python -m``."""
-    return [
-        (words[2], words[3:])
-        for words in commands(page)
-        if Path(words[0]).name == "python" and words[1:2] == ["-m"] and len(words) > 2
-    ]
 
 
 class Parsed(Exception):

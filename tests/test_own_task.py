@@ -70,7 +70,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long
 def test_the_page_is_followed_to_its_end(followed: Path) -> None:
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 6
     assert (followed / "again" / "history.jsonl").is_file()
 
 

@@ -151,8 +151,6 @@ def _search(
             print(f"error: {stopped}", file=sys.stderr)
             say_finished(events, study, "failed", EXIT_FAILED, command)
             return EXIT_FAILED
-        if remote:
-            remote.close()
         if not ending.finished and not ending.stopped_by:
             console.print(f"not finished; continue with: {command}", markup=False, highlight=False)
         if ending.interrupted:  # whoever sent the signal may not wait for a report

@@ -127,6 +127,8 @@ def plain(state: StudyState) -> dict[str, Any]:
 def _driver_lines(state: StudyState) -> list[str]:
     """Whether somebody works on the study, and how to go on if nobody does."""
     lines = [f"{state.damage}; what stands before is shown"] if state.damage else []
+    if state.exhausted:
+        lines.append("all configurations of the space have run, fewer than were asked for")
     if state.is_finished:
         return [*lines, _at_work(state.driver) if _works(state.driver) else f"finished; {_report(state)}"]
     lines.append(_driver_line(state))

@@ -1,23 +1,31 @@
 """A folder that lives in an object store and is worked on in a copy on this machine.
 
-The store holds the files under their own names, and ``published.json``: which files with which checksums the folder
-consists of. What takes the place of another file goes up beside it first and is moved, inside the store, once
-``published.json`` says so. So whoever reads by that record finds the folder as it was or as it is, never a mixture,
-wherever the writer died.
+Whoever was given up may still write, and what it sent may arrive at any time later. So every start that writes has
+names of its own. Its records, ``published/<start>-<version>.json``, say which files with which checksums the folder
+consists of; the bytes lie below ``.kept/<start>/``, named by their checksum. The last record of the last start counts, so
+nothing that an earlier one sends, moves or removes can touch it, and whoever reads by it finds the folder as it was or
+as it is, wherever a writer died.
+
+Beside that lie copies of the files under their own names, for whoever copies the folder out of the store as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from minbert.files.sealed import checksum, sealed_line, unsealed_line
-from minbert.remote.object_store import ObjectStore
+from minbert.remote.object_store import ObjectStore, check_names
 
-RECORD = "published.json"
-_ASIDE = ".next"
+RECORDS = "published"
+_KEPT = ".kept"
+_START = r"(\d{4,9})-[0-9a-f]{8}"
+_RECORD = re.compile(rf"{RECORDS}/({_START})-(\d{{4,9}})\.json", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOOKS = 3
 """How often a folder is read again that changes while it is read."""
 
@@ -32,10 +40,17 @@ class Content:
 
 @dataclass(frozen=True)
 class Published:
-    """What the store says of a folder: its files by name, and which of them still lie beside their place."""
+    """What the store says of a folder.
+
+    Attributes:
+        files: by name.
+        start: names the start that wrote them; empty where there is none.
+        version: counts what was published, also by earlier starts that this one went on from.
+    """
 
     files: Mapping[str, Content] = field(default_factory=dict)
-    moving: frozenset[str] = frozenset()
+    start: str = ""
+    version: int = 0
 
 
 class Mirror:
@@ -52,95 +67,130 @@ class Mirror:
         self, store: ObjectStore, prefix: str, folder: Path, apart: Callable[[str], bool] = lambda name: False
     ) -> None:
         self._store, self._prefix, self._folder, self._apart = store, prefix, folder, apart
+        self._chance = secrets.token_hex(4)  # two workers may take the same number at the same moment
         self._sums: dict[str, tuple[tuple[int, int, int], Content]] = {}
-        self._published = Published()
-
-    def pull(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
-        """Make the copy what the store says; what there does not have its checksum is left out.
-
-        Args:
-            wanted: which files are fetched, by name.
-        """
-        for _ in range(_LOOKS):
-            self._published = read_published(self._store, self._prefix)
-            files = {name: content for name, content in self._published.files.items() if wanted(name)}
-            damaged = {name for name, content in files.items() if not self._fetch(name, content)}
-            if not damaged:
-                break
-        for name in self._here():
-            if name not in files or name in damaged:
-                (self._folder / name).unlink()
-        kept = {name: content for name, content in self._published.files.items() if name not in damaged}
-        self._published = Published(kept, self._published.moving - damaged)
-
-    def publish(self, may_write: Callable[[], None] = lambda: None) -> None:
-        """Bring what changed in the copy since it was pulled or published last.
-
-        Args:
-            may_write: is called right before it counts; whoever was given up does not return from it.
-        """
-        self._settle()
-        now, before = self._contents(), self._published.files
-        changed = {name for name, content in now.items() if before.get(name) != content}
-        if now == before:
-            return
-        replaced = frozenset(changed & set(before))
-        for name in sorted(changed):
-            self._store.upload(
-                self._folder / name, self._aside(now[name]) if name in replaced else self._at(name)
-            )
-        may_write()
-        self._note(Published(now, replaced))
-        self._settle()
-        self._store.delete(self._at(name) for name in set(before) - set(now))
-
-    def drop(self, folders: Iterable[str]) -> None:
-        """Remove folders of it from the store; the copy is left alone."""
-        self._published = read_published(self._store, self._prefix)
-        self._settle()
-        folders = set(folders)
-        gone = [name for name in self._published.files if PurePosixPath(name).parts[0] in folders]
-        if gone:
-            kept = {name: content for name, content in self._published.files.items() if name not in gone}
-            self._note(Published(kept))
-        for folder in folders:  # also what an earlier call had no time to remove
-            if self._store.names(self._at(folder)):
-                self._store.delete_folder(self._at(folder))
+        self._published, self._version = Published(), 0
+        self._kept = set[str]()
+        self._laid_out: dict[str, Content] = {}
 
     @property
     def published(self) -> Published:
         """What the store was last found, or left, to hold."""
         return self._published
 
-    def _settle(self) -> None:
-        """Move what lies beside its place."""
-        if not self._published.moving:
+    def look(self) -> None:
+        """Take note of what the store has; the copy stays as it is."""
+        self._published = read_published(self._store, self._prefix)
+
+    def pull(
+        self, wanted: Callable[[str], bool] = lambda name: True, listed: Collection[str] | None = None
+    ) -> None:
+        """Make the copy what the store says; what there does not have its checksum is left out.
+
+        Args:
+            wanted: which files are fetched, by name.
+            listed: the records that the store was just found to have; None: it is asked.
+        """
+        for _ in range(_LOOKS):
+            self._published = read_published(self._store, self._prefix, listed)
+            files = {name: content for name, content in self._published.files.items() if wanted(name)}
+            damaged = {name for name, content in files.items() if not self._fetch(name, content)}
+            if not damaged:
+                break
+            listed = None
+        for name in self._here():
+            if name not in files or name in damaged:
+                (self._folder / name).unlink()
+        kept = {name: content for name, content in self._published.files.items() if name not in damaged}
+        self._published = Published(kept, self._published.start, self._published.version)
+
+    def publish(self, number: int, may_write: Callable[[], None] = lambda: None) -> None:
+        """Bring what changed in the copy since it was pulled or published last.
+
+        Args:
+            number: of this start, higher than that of all earlier ones.
+            may_write: is called right before it counts, and before anything is sent again; whoever was given up does
+                not return from it.
+        """
+        now, before = self._contents(), self._published.files
+        if now == before:
             return
-        files = self._published.files
-        for name in sorted(self._published.moving):
-            self._store.copy(self._aside(files[name]), self._at(name))
-        self._note(Published(files))
-        self._store.delete(self._store.names(self._at(_ASIDE)))
+        store, start = self._store.asking(may_write), f"{number:04d}-{self._chance}"
+        needed = {self._place(start, *item): item[0] for item in now.items()}
+        for place in sorted(needed.keys() - self._kept):
+            store.upload(self._folder / needed[place], place)
+            self._kept.add(place)
+        may_write()
+        self._version = max(self._version, self._published.version) + 1  # what failed may arrive all the same
+        last, published = self._published, Published(now, start, self._version)
+        store.write(_name(self._prefix, published), _line(self._prefix, published))
+        self._published = published
+        self._lay_out(store)
+        unneeded, self._kept = self._kept - needed.keys(), self._kept & needed.keys()
+        store.delete([*(self._at(name) for name in sorted(before.keys() - now.keys())), *sorted(unneeded)])
+        if last.start == start:
+            store.delete([_name(self._prefix, last)])
+        else:
+            self._clear_up(store, number)
+
+    def drop(self, folders: Collection[str], anew: bool = False) -> None:
+        """Remove folders of it from the store, and what starts that were given up left there; the copy is left alone.
+
+        Args:
+            folders: their names.
+            anew: whether the files are put under their own names once more, as somebody who was given up may have
+                written there.
+        """
+        listed = self._store.names(self._prefix)
+        self._published = read_published(self._store, self._prefix, listed)
+        if start := self._published.start:
+            self._remove_kept(self._store, listed, lambda other: True, but=start)
+            used = {self._place(start, *item) for item in self._published.files.items()}
+            replaced = {name for name in listed if name.startswith(self._at(f"{_KEPT}/{start}/"))} - used
+            self._store.delete(sorted(replaced))
+        for folder in folders:
+            for place in (f"{_KEPT}/{start}/{folder}", folder):  # the latter last: it tells that some is left
+                if any(name.startswith(f"{self._at(place)}/") for name in listed):
+                    self._store.delete_folder(self._at(place))
+        if anew:
+            self._lay_out(self._store, folders)
+
+    def _lay_out(self, store: ObjectStore, without: Collection[str] = ()) -> None:
+        """Put copies of the files under their own names."""
+        for name, content in sorted(self._published.files.items()):
+            if self._laid_out.get(name) != content and PurePosixPath(name).parts[0] not in without:
+                store.copy(self._place(self._published.start, name, content), self._at(name))
+                self._laid_out[name] = content
+
+    def _clear_up(self, store: ObjectStore, number: int) -> None:
+        """Remove what earlier starts have left: what they kept, and files that the folder does not hold any more."""
+        listed = store.names(self._prefix)
+        self._remove_kept(store, listed, lambda other: other < number)
+        names = {name.removeprefix(f"{self._prefix}/") for name in listed}
+        left = sorted(filter(self._is_own, names - self._published.files.keys()))
+        store.delete(self._at(name) for name in left)
+
+    def _remove_kept(
+        self, store: ObjectStore, listed: Iterable[str], of: Callable[[int], bool], but: str = ""
+    ) -> None:
+        """Remove what starts have kept that do not count any more, by their number."""
+        found = {re.match(rf"{re.escape(self._at(_KEPT))}/({_START})/", name, re.ASCII) for name in listed}
+        starts = {(each[1], int(each[2])) for each in found if each}
+        for start in sorted(start for start, number in starts if start != but and of(number)):
+            store.delete_folder(self._at(f"{_KEPT}/{start}"))
 
     def _fetch(self, name: str, content: Content) -> bool:
         """Bring a file here; False where the store does not have it as it says."""
         file = self._folder / name
         if self._content(name) == content:
             return True
-        places = [self._aside(content)] if name in self._published.moving else []
-        for place in (*places, self._at(name)):
+        for place in (self._place(self._published.start, name, content), self._at(name)):
             try:
-                if self._store.download(place, file) == content.sha256:
+                if self._store.download(place, file, content.size) == content.sha256:
                     return True
             except FileNotFoundError:
                 continue
         return False
-
-    def _note(self, published: Published) -> None:
-        files = {name: [content.size, content.sha256] for name, content in sorted(published.files.items())}
-        line = sealed_line({"files": files, "moving": sorted(published.moving)})
-        self._store.write(self._at(RECORD), line + b"\n")
-        self._published = published
 
     def _contents(self) -> dict[str, Content]:
         found = {name: self._content(name) for name in self._here()}
@@ -149,9 +199,11 @@ class Mirror:
     def _here(self) -> list[str]:
         paths = (path for path in self._folder.rglob("*") if path.is_file() and not path.is_symlink())
         names = (path.relative_to(self._folder).as_posix() for path in paths)
-        return sorted(
-            name for name in names if not _is_hidden(name) and name != RECORD and not self._apart(name)
-        )
+        return sorted(filter(self._is_own, names))
+
+    def _is_own(self, name: str) -> bool:
+        parts = PurePosixPath(name).parts
+        return parts[0] != RECORDS and not any(map(_is_hidden, parts)) and not self._apart(name)
 
     def _content(self, name: str) -> Content | None:
         """What a file holds; read again only where it may have changed."""
@@ -169,31 +221,67 @@ class Mirror:
     def _at(self, name: str) -> str:
         return f"{self._prefix}/{name}"
 
-    def _aside(self, content: Content) -> str:
-        return self._at(f"{_ASIDE}/{content.sha256}")
+    def _place(self, start: str, name: str, content: Content) -> str:
+        """Where a start keeps a file's bytes."""
+        return self._at(f"{_KEPT}/{start}/{PurePosixPath(name).parts[0]}/{content.sha256}")
 
 
-def read_published(store: ObjectStore, prefix: str) -> Published:
-    """What a store says of a folder; nothing where it says nothing, or nothing that can be relied on."""
-    content = store.read(f"{prefix}/{RECORD}")
-    try:
-        return Published() if content is None else _parsed(unsealed_line(content.rstrip(b"\n")))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Published()
+def read_published(store: ObjectStore, prefix: str, listed: Collection[str] | None = None) -> Published:
+    """What the last start says of a folder whose record can be relied on; nothing where there is none.
+
+    Args:
+        store: the store.
+        prefix: of the folder in it.
+        listed: objects that the store was just found to have; None: it is asked.
+    """
+    names = store.names(f"{prefix}/{RECORDS}") if listed is None else listed
+    found = {name: _RECORD.fullmatch(name.removeprefix(f"{prefix}/")) for name in names}
+    records = [(int(each[2]), int(each[3]), each[1], name) for name, each in found.items() if each]
+    for _, version, start, name in sorted(records, reverse=True):
+        content = store.read(name)
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            if content is not None:
+                return _parsed(content, f"{prefix} {start} {version}", start)
+    return Published()
 
 
-def _parsed(record: Mapping[str, Any]) -> Published:
-    files = {name: Content(int(size), str(sha)) for name, (size, sha) in record["files"].items()}
-    moving = frozenset(record["moving"])
-    if any(_leads_out(name) for name in files) or not moving <= set(files):
+def records_of(names: Iterable[str], folder: str) -> dict[str, list[str]]:
+    """The records among the objects of a store, by the folder right below ``folder`` that they are of."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        inside, _, record = name.removeprefix(f"{folder}/").partition("/")
+        if _RECORD.fullmatch(record):
+            found.setdefault(inside, []).append(name)
+    return found
+
+
+def _name(prefix: str, published: Published) -> str:
+    return f"{prefix}/{RECORDS}/{published.start}-{published.version:04d}.json"
+
+
+def _line(prefix: str, published: Published) -> bytes:
+    files = {name: [content.size, content.sha256] for name, content in sorted(published.files.items())}
+    of = f"{prefix} {published.start} {published.version}"
+    return sealed_line({"of": of, "version": published.version, "files": files}) + b"\n"
+
+
+def _parsed(line: bytes, of: str, start: str) -> Published:
+    """What a record says.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is damaged, or another one.
+    """
+    record = unsealed_line(line.rstrip(b"\n"))
+    files = {name: Content(size, sha) for name, (size, sha) in record["files"].items()}
+    check_names(files)
+    if record["of"] != of or not all(map(_is_possible, files.values())):
         raise ValueError("no record of ours")
-    return Published(files, moving)
+    return Published(files, start, int(record["version"]))
 
 
-def _leads_out(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.is_absolute() or not path.parts or ".." in path.parts or "\0" in name
+def _is_possible(content: Content) -> bool:
+    return type(content.size) is int and content.size >= 0 and bool(_SHA256.fullmatch(content.sha256))
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".")

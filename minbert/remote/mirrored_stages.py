@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from minbert.errors import TrainingFailure, UserError
@@ -15,6 +16,7 @@ from minbert.remote.working_copy import working_copy
 from minbert.stages import FAILURE, LocalStageStore, StageState
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+_ABANDONED = timedelta(days=1)
 _ENTRY = ("manifest.json", "state.safetensors", CHECKSUMS)
 
 
@@ -44,6 +46,10 @@ class MirroredStageStore(LocalStageStore):
             self._not_whole.discard(key)
             found = super().get(key)
             super().collect(self._room, {key})
+        elif (
+            f"{key}/{CHECKSUMS}" not in self._names()
+        ):  # whoever made it ended before it was sent, or the store lost it
+            self._send(key)
         return found
 
     def has(self, key: str) -> bool:
@@ -51,29 +57,35 @@ class MirroredStageStore(LocalStageStore):
 
     def put(self, key: str, state: StageState) -> None:
         super().put(key, state)
-        send_sealed(self._store, self.folder / key, key, anew=key in self._not_whole)
-        self._not_whole.discard(key)
-        self._look_again = 0.0
+        self._send(key)
         super().collect(self._room, {key})
 
     def failure(self, key: str) -> TrainingFailure | None:
         told = self._store.read(f"{key}{FAILURE}")
         if told is not None:
             self._failure_file(key).write_bytes(told)
-        return super().failure(key)
+        failure = super().failure(key)
+        if told is None and failure is not None:  # noted here, and not sent
+            self._store.upload(self._failure_file(key), f"{key}{FAILURE}")
+        return failure
 
     def put_failure(self, key: str, failure: TrainingFailure) -> None:
         super().put_failure(key, failure)
         self._store.upload(self._failure_file(key), f"{key}{FAILURE}")
 
     def collect(self, room: float, needed: Set[str] = frozenset()) -> int:
-        """Remove what is oldest, as nothing in an object store says when it was used last; the copy here follows."""
+        """Remove what is oldest, as nothing in an object store says when it was used last; the copy here follows.
+
+        What was sent or removed in part goes, too, once it is old.
+        """
         super().collect(room, needed)
         entries: dict[str, list[str]] = {}
         listed = self._names()
         for name in listed:
-            if len(PurePosixPath(name).parts) == 2:
-                entries.setdefault(PurePosixPath(name).parts[0], []).append(name)
+            key, _, part = name.partition("/")
+            if part in _ENTRY:
+                entries.setdefault(key, []).append(name)
+        self._clear_parts(entries, listed)
         whole = {key: names for key, names in entries.items() if f"{key}/{CHECKSUMS}" in names}
         total, removed = sum(listed[name].size for names in whole.values() for name in names), 0
         for key in sorted(whole, key=lambda key: listed[f"{key}/{CHECKSUMS}"].changed):
@@ -85,6 +97,26 @@ class MirroredStageStore(LocalStageStore):
                 self._look_again, removed = 0.0, removed + 1
                 total -= sum(listed[name].size for name in whole[key])
         return removed
+
+    def _clear_parts(self, entries: Mapping[str, Sequence[str]], listed: Mapping[str, Stored]) -> None:
+        """Remove what lacks its seal, and nobody is about to send any more."""
+        for key, names in entries.items():
+            age = datetime.now(UTC) - max(listed[name].changed for name in names)
+            if f"{key}/{CHECKSUMS}" not in names and age > _ABANDONED:
+                self._store.delete(names)
+
+    def size(self, key: str) -> int:
+        listed = self._names()
+        return sum(listed[name].size for name in (f"{key}/{part}" for part in _ENTRY) if name in listed)
+
+    def sizes(self) -> dict[str, int]:
+        keys = (str(PurePosixPath(name).parent) for name in self._names() if name.endswith(f"/{CHECKSUMS}"))
+        return {key: self.size(key) for key in keys}
+
+    def _send(self, key: str) -> None:
+        send_sealed(self._store, self.folder / key, key, anew=key in self._not_whole)
+        self._not_whole.discard(key)
+        self._look_again = 0.0
 
     def _names(self) -> dict[str, Stored]:
         """What lies in the store, looked at now and then."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
+import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from minbert.errors import UserError, did_you_mean
+from minbert.files.failpoints import reach
 from minbert.files.leftovers import beside, is_ours
 
 if TYPE_CHECKING:  # slow to import, and needed for URLs only
@@ -26,7 +30,10 @@ PATIENCE = 120.0
 _SCHEMES = ("s3", "file")
 _REFUSALS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 _LONGEST_WAIT = 8.0
+_KEY = re.compile(r"^[0-9a-f]{4,}(?=\.|$)")
 _CHUNK = 2**22
+_LONGEST_NAME = 255
+"""Bytes of a name that file systems take."""
 _Value = TypeVar("_Value")
 
 
@@ -55,10 +62,24 @@ class ObjectStore:
         self.url, self._files, self._base, self._patience = url, files, base, patience
         self._on_disk = files.type_name == "local"
         self.on_waiting: Callable[[str], None] = lambda line: None
+        self._before_again: Callable[[], None] = lambda: None
 
     def impatient(self) -> ObjectStore:
         """The same store for whoever does not depend on it just now: it is asked once."""
-        return ObjectStore(self.url, self._files, self._base, patience=0)
+        same = copy.copy(self)
+        same._patience = 0
+        return same
+
+    def asking(self, may_write: Callable[[], None]) -> ObjectStore:
+        """The same store for whoever may be given up meanwhile.
+
+        Args:
+            may_write: is called before anything that changes something is sent again; whoever was given up does not
+                return from it.
+        """
+        same = copy.copy(self)
+        same._before_again = may_write
+        return same
 
     def read(self, name: str) -> bytes | None:
         """An object's content; None where there is none.
@@ -78,7 +99,9 @@ class ObjectStore:
 
     def write(self, name: str, content: bytes) -> None:
         """Write an object; whoever reads sees the old or the new one."""
-        self._patiently(lambda: self._write(name, [content]))
+        reach(f"{_kind(name)}.sending")
+        self._patiently(lambda: self._write(name, [content]), self._before_again)
+        reach(f"{_kind(name)}.sent")
 
     def upload(self, file: Path, name: str) -> None:
         """Write a file's content as an object."""
@@ -87,10 +110,17 @@ class ObjectStore:
             with file.open("rb") as source:
                 self._write(name, iter(lambda: source.read(_CHUNK), b""))
 
-        self._patiently(send)
+        reach(f"{_kind(name)}.sending")
+        self._patiently(send, self._before_again)
+        reach(f"{_kind(name)}.sent")
 
-    def download(self, name: str, file: Path) -> str:
+    def download(self, name: str, file: Path, most: float = math.inf) -> str:
         """Put an object in the place of a file; returns its SHA-256 as hex.
+
+        Args:
+            name: of the object.
+            file: where it goes.
+            most: bytes; of a longer object, which is not what is looked for, no more is fetched.
 
         Raises:
             FileNotFoundError: there is no such object.
@@ -103,7 +133,7 @@ class ObjectStore:
                     self._files.open_input_stream(self._full(name)) as source,
                     temporary.open("wb") as target,
                 ):
-                    while chunk := source.read(_CHUNK):
+                    while target.tell() <= most and (chunk := source.read(_CHUNK)):
                         digest.update(chunk)
                         target.write(chunk)
                 temporary.replace(file)
@@ -117,19 +147,42 @@ class ObjectStore:
 
     def copy(self, source: str, target: str) -> None:
         """Copy an object inside the store, where that is an object."""
+
+        def send() -> None:
+            if self._on_disk:
+                with self._files.open_input_stream(self._full(source)) as opened:
+                    self._write(target, iter(lambda: opened.read(_CHUNK), b""))
+            else:
+                self._files.copy_file(self._full(source), self._full(target))
+
+        reach(f"{_kind(target)}.sending")
         with suppress(FileNotFoundError):
-            self._patiently(lambda: self._files.copy_file(self._full(source), self._full(target)))
+            self._patiently(send, self._before_again)
+        reach(f"{_kind(target)}.sent")
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there are passed over."""
         for name in names:
+            remove = partial(self._files.delete_file, self._full(name))
             with suppress(FileNotFoundError):
-                self._patiently(lambda name=name: self._files.delete_file(self._full(name)))  # type: ignore[misc]
+                self._patiently(remove, self._before_again)
+            reach(f"{_kind(name)}.removed")
 
     def delete_folder(self, name: str) -> None:
         """Remove all objects below a name, and what pyarrow leaves to mark a folder that became empty."""
+
+        def remove() -> None:
+            try:
+                self._files.delete_dir(self._full(name))
+            except OSError as error:  # an object of that very name hides what is below
+                if "because it is a file" not in str(error):
+                    raise
+                self._files.delete_file(self._full(name))
+                self._files.delete_dir(self._full(name))
+
         with suppress(FileNotFoundError):
-            self._patiently(lambda: self._files.delete_dir(self._full(name)))
+            self._patiently(remove, self._before_again)
+        reach(f"{_kind(name)}.removed")
 
     def names(self, folder: str = "") -> dict[str, Stored]:
         """The objects below a folder of the store, by name."""
@@ -161,23 +214,31 @@ class ObjectStore:
     def _full(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
 
-    def _patiently(self, ask: Callable[[], _Value]) -> _Value:
-        wait, deadline = 0.5, time.monotonic() + self._patience
+    def _patiently(
+        self, ask: Callable[[], _Value], before_again: Callable[[], None] = lambda: None
+    ) -> _Value:
+        wait, deadline, is_first = 0.5, time.monotonic() + self._patience, True
         while True:
             try:
+                if not is_first:
+                    before_again()
                 return ask()
             except OSError as error:
-                if error.errno is not None:  # no such object, or this machine's own disk
-                    raise
-                failed, final = _told(error, self.url)
+                failed, final = _judged(error, self.url)
                 if final or time.monotonic() + wait > deadline:
                     raise failed from None
-                if wait == 0.5:
+                if is_first:
                     self.on_waiting(
                         f"{self.url}: {failed.strerror}; it is asked again for {self._patience:g} s"
                     )
             time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+            wait, is_first = min(2 * wait, _LONGEST_WAIT), False
+
+
+def _kind(name: str) -> str:
+    """What an object is called in failpoints: the folder or file that it is, of a trial of the trial's, without keys and numbers."""
+    parts = (_KEY.sub("", part).strip(".") for part in name.removeprefix("trials/").split("/"))
+    return next(filter(None, parts), "trial")
 
 
 def is_url(text: str) -> bool:
@@ -189,6 +250,21 @@ def below(url: str, *names: str) -> str:
     """The URL of what lies below another one, whose options it keeps."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path="/".join((parts.path.rstrip("/"), *names))))
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names of files, as an object lists them, that cannot lie in one folder, or lead out of it.
+
+    Raises:
+        ValueError: there is one.
+    """
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if str(PurePosixPath(name)) != name or not parts or {"..", "/"} & set(parts) or name in folders:
+            raise ValueError(f"{name!r} is no name of a file")
+        if "\0" in name or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME:
+            raise ValueError(f"{name!r} is no name of a file")
 
 
 def open_store(url: str, option: str = "", patience: float = PATIENCE) -> ObjectStore:
@@ -245,11 +321,13 @@ def check_url(said: str, url: str) -> None:
         raise UserError(
             f"{parts.scheme}://…: secrets do not belong in a URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    names = parts.path.strip("/")
+    names = unquote(parts.path).strip("/")
     if parts.scheme == "s3" and not (parts.netloc and names):
         raise UserError(f"{said}: a bucket and a folder in it are needed, such as s3://bucket/results/first")
     if set(names.split("/")) & {"", ".", ".."} or parts.fragment or str(PurePosixPath(names)) != names:
         raise UserError(f"{said}: the names in it must not be empty, . or .., and # is not possible")
+    if not names.isprintable():
+        raise UserError(f"{said}: a character in it cannot be shown")
 
 
 def check_reachable(store: ObjectStore, option: str = "") -> None:
@@ -275,6 +353,17 @@ def check_reachable(store: ObjectStore, option: str = "") -> None:
         if final:
             raise UserError(f"{said}: {_refusal(failed, bucket)}") from None
         raise failed from None
+
+
+def _judged(error: OSError, url: str) -> tuple[OSError, bool]:
+    """A failed request as what it is, and whether asking again is of no use."""
+    if isinstance(error, TimeoutError):  # the store is away, as somebody found who asked it only once
+        return error, False
+    if error.errno is not None:  # no such object, or this machine's own disk
+        return error, True
+    if "AWS Error NO_SUCH_KEY" in str(error):
+        return FileNotFoundError(errno.ENOENT, "no such object", url), True
+    return _told(error, url)
 
 
 def _told(error: OSError, url: str) -> tuple[OSError, bool]:

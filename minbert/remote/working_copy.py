@@ -24,6 +24,11 @@ def working_copy(url: str) -> Path:
     return cache_folder() / "working" / _name(url)
 
 
+def trial_copies() -> list[Path]:
+    """The folders, one for each study, in which this machine has copies of trials."""
+    return sorted((cache_folder() / "working").glob("*/trials"))
+
+
 def reading_copy(url: str) -> Path:
     """The folder into which commands that only read fetch what a URL names."""
     return cache_folder() / "reading" / _name(url)

@@ -136,6 +136,26 @@ def test_a_line_holds_the_answer_and_json_all_there_is_to_it(predict: Run, folde
     assert sum(json.loads(named[0])["probabilities"]) == pytest.approx(1)
 
 
+def test_labels_that_have_names_are_answered_with_both(
+    trained: dict[str, tuple[Path, TrainConfig]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial, config = trained["first"]
+    words = {"sst": ("awful", "bad", "so-so", "good", "great"), "qqp": ("other", "same")}
+    named = {task: {"labels": names} for task, names in words.items()}
+    tasks = {name: task.model_copy(update=named.get(name, {})) for name, task in config.tasks.items()}
+    folder = write_exported(tmp_path / "named", trial, config.model_copy(update={"tasks": tasks}))
+    for task, texts in (("sst", ["ba", "bi bo"]), ("qqp", ["ba", "bi"])):
+        main([str(folder), "--task", task, *texts])
+        for line in capsys.readouterr().out.splitlines():
+            label, probability, name = line.split("\t")
+            assert name == words[task][int(label)] and float(probability) > 0
+        main([str(folder), "--task", task, "--json", *texts])
+        for line in capsys.readouterr().out.splitlines():
+            assert json.loads(line)["name"] == words[task][json.loads(line)["label"]]
+    main([str(folder), "--task", "sts", "ba", "bi"])
+    assert "\t" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_predictions_are_those_that_the_trial_stored(
     trained: dict[str, tuple[Path, TrainConfig]], corpus_folder: Path, tmp_path: Path, name: str

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
+from minbert.remote.object_store import open_store
+from trainables.running.remote_trial import RemoteTrial
 from trainables.studies.attempts import FOLDER, claim
 
 GHOST = """\
@@ -67,6 +70,41 @@ def test_a_number_taken_by_a_worker_that_died_while_it_signed_counts(tmp_path: P
     (tmp_path / FOLDER / "0002").touch()
     third = claim(tmp_path, "a")
     assert (third.number, third.fruitless) == (3, 2)
+
+
+STRAY = ("README", ".nfs000012", "0007.tmp", "7", "٠٠٠٧", "-0007", "0" * 200)
+
+
+def test_what_is_no_number_is_passed_over_where_starts_sign(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    for name in STRAY:
+        (tmp_path / FOLDER / name).write_text("somebody's")
+    (tmp_path / FOLDER / "old").mkdir()
+    first = claim(tmp_path, "a")
+    assert (first.number, first.fruitless, first.superseded) == (1, 0, False)
+    second = claim(tmp_path, "a")
+    assert (second.number, second.fruitless, second.superseded) == (2, 1, False)
+    assert first.superseded
+
+
+def test_a_number_that_was_left_out_hides_no_later_start(tmp_path: Path) -> None:
+    first = claim(tmp_path, "a")
+    (tmp_path / FOLDER / "9999").touch()
+    later = claim(tmp_path, "a")
+    assert (later.number, later.fruitless) == (10_000, 2)
+    assert (first.superseded, later.superseded) == (True, False)
+
+
+def test_what_is_no_number_is_passed_over_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store((tmp_path / "study").as_uri())
+    for name in (*STRAY, "old/0005", "old/README"):
+        store.write(f"trials/00000/{FOLDER}/{name}", b"somebody's")
+    trials = []
+    for machine in ("one", "another"):
+        monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / machine))
+        trials.append(RemoteTrial(store.url, "trials/00000"))
+        assert trials[-1].claim("start").number == len(trials)
+    assert [trial._superseded(store) for trial in trials] == [True, False]
 
 
 def test_a_process_that_was_given_up_ends_before_it_writes(tmp_path: Path) -> None:

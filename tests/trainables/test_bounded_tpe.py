@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from trainables.designs.bounded_tpe import BEST, NEWEST, BoundedTPE, worth_seeing
+from trainables.designs.bounded_tpe import BEST, NEWEST, BestOlder, BoundedTPE
 
 SETTINGS: dict[str, Any] = {"n_startup_trials": 5, "multivariate": True, "group": True, "constant_liar": True}
 
@@ -73,16 +76,89 @@ def test_a_later_draw_learns_from_the_newest_trials_and_the_best_of_the_older_on
     assert max(seen) < NEWEST + BEST
 
 
-def test_what_is_seen_are_the_best_complete_trials_and_the_newest_in_order() -> None:
-    trials = []
-    for number in range(NEWEST + BEST + 30):
-        state = TrialState.PRUNED if number % 10 == 0 else TrialState.COMPLETE
-        trial = create_trial(state=state, value=float(-number) if state is TrialState.COMPLETE else None)
+class Looked(list[FrozenTrial]):
+    """Trials that count how many of them are looked at one by one."""
+
+    looks = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looks += isinstance(place, int)
+        return super().__getitem__(place)
+
+
+def trials_of(states: list[TrialState]) -> Looked:
+    """A study of trials in these states; of the complete ones every tenth is as good as another."""
+    trials = Looked()
+    for number, state in enumerate(states):
+        value = float(-number // 10) if state is TrialState.COMPLETE else None
+        trial = create_trial(state=state, value=value)
         trial.number = number
         trials.append(trial)
-    numbers = [trial.number for trial in worth_seeing(trials)]
-    assert numbers == sorted(numbers)
-    assert numbers[-NEWEST:] == [trial.number for trial in trials[-NEWEST:]]
+    return trials
+
+
+def numbers_of(trials: list[FrozenTrial]) -> list[int]:
+    return [trial.number for trial in trials]
+
+
+def test_what_is_seen_are_the_best_complete_trials_and_the_newest_in_order() -> None:
+    states = [TrialState.COMPLETE] * (NEWEST + BEST + 30)
+    states[::10] = [TrialState.PRUNED] * len(states[::10])
+    trials = trials_of(states)
     complete = [number for number in range(BEST + 30) if number % 10]
-    assert numbers[:-NEWEST] == complete[:BEST]
-    assert worth_seeing(trials[: NEWEST + BEST]) == trials[: NEWEST + BEST]
+    assert numbers_of(BestOlder().worth_seeing(trials)) == [*complete[:BEST], *range(BEST + 30, len(trials))]
+    assert BestOlder().worth_seeing(trials[: NEWEST + BEST]) == trials[: NEWEST + BEST]
+
+
+def test_a_growing_study_is_seen_as_one_read_anew_and_a_trial_that_has_ended_is_ranked_once() -> None:
+    ends = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    states = [random.Random(number).choice(ends) for number in range(NEWEST + 4 * BEST)]
+    best, looks, calls = BestOlder(), 0, range(NEWEST, len(states) + 1, 20)
+    for count in calls:
+        now = list(states[:count])
+        if count < NEWEST + 3 * BEST:
+            now[::100] = [TrialState.RUNNING] * len(now[::100])  # ends long after all others of its age
+        trials = trials_of(now)
+        assert numbers_of(best.worth_seeing(trials)) == numbers_of(BestOlder().worth_seeing(trials[:]))
+        looks += trials.looks
+    assert looks <= 4 * BEST + 4 * len(calls)
+
+
+NOISY = """\
+import sys, warnings
+import optuna
+from minbert.command_line import run
+from trainables.spaces.space import load_space
+from trainables.studies.ledger import build_sampler
+
+def main():
+    space = load_space(sys.argv[1])
+    study = optuna.create_study(sampler=build_sampler(space, 0, 0))
+    for _ in range(3):
+        trial = study.ask()
+        space.ask(trial)
+        study.tell(trial, 0.5)
+    warnings.warn(f"{len(study.trials)} drawn")
+    print("drawn")
+    return 0
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+sys.exit(run(main))
+"""
+
+
+def test_no_warning_of_optunas_reaches_the_terminal(tmp_path: Path) -> None:
+    """Of a range as wide as this one, each integer's share is no number any more: any is as good as any other."""
+    space = tmp_path / "space.yaml"
+    wide = "stages: {finetune: {epochs: 1, batch_size: {int: [1, 9223372036854775807]}}}"
+    space.write_text("description: wide\nsearch: {design: optuna, startup_trials: 1}\n" + wide + "\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", NOISY, str(space)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "drawn\n", "")
+
+
+def test_to_make_a_sampler_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        BoundedTPE(seed=1, **SETTINGS)

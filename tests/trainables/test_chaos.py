@@ -22,15 +22,28 @@ from tests.trainables.killing import Mortal
 from tests.trainables.studies import attempts, counted, history, outcome, predictions, weights
 from trainables.studies.kept_models import KEPT_MODELS
 
-# Every point is reached by one of the studies below, in this order: a point of the recovery comes right after the
-# one that makes a recovery necessary. That none is missing is tested in test_failpoints.
-ON_WORKERS = (
-    "attempt.claimed", "config.written", "history.dropped", "stages.filled", "stages.placed",
-    "checkpoint.filled", "checkpoint.placed", "history.caught_up", "history.before", "history.after",
-    "best.filled", "best.placed", "best.retired", "best.brought_back",
-    "predictions.filled", "predictions.placed", "predictions.retired", "predictions.brought_back",
-    "checkpoint.retired", "checkpoint.brought_back",
-)  # fmt: skip
+# Every point is reached by one of the studies below; that none is missing is tested in test_failpoints. Each line is
+# a start: a worker is killed at each of its points, and at the last one the driver, too. So a point of the recovery
+# comes right after the one that makes a recovery necessary.
+ON_BEGINNING = (
+    ("attempt.claimed", "config.written", "history.dropped"),
+    ("checkpoint.filled",),
+    ("checkpoint.placed", "history.caught_up"),
+    ("history.before", "history.after"),
+    ("checkpoint.retired", "checkpoint.brought_back"),
+)
+ON_IMPROVING = (
+    ("best.filled",),
+    ("best.placed",),
+    ("best.retired", "best.brought_back"),
+    ("predictions.filled",),
+    ("predictions.placed",),
+    ("predictions.retired", "predictions.brought_back"),
+)
+ON_SHARING = (("stages.filled",), ("stages.placed",))
+ON_WORKERS = {
+    point for starts in (ON_BEGINNING, ON_IMPROVING, ON_SHARING) for start in starts for point in start
+}
 IN_THE_DRIVER = (
     "study.written", "study.after", "corpus.filled", "corpus.placed", "journal.before", "journal.after",
     "ledger.asked", "ledger.abandoning", "ledger.drawn", "ledger.whole", "ledger.issuing_again",
@@ -41,11 +54,17 @@ IN_THE_DRIVER = (
 ON_DAMAGE = ("corpus.retired", "stages.retired")
 
 OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32")
+ONE_SLOT = ("--max-concurrent", "1")
 STAGES = "stages: {simcse: {epochs: 1, epoch_examples: 64}, finetune: {epochs: 4, epoch_examples: 96}}\n"
 GRID = """\
 search: {design: grid}
 pooling: {choice: [mean, cls]}
 stages: {finetune: {epochs: 2, epoch_examples: 48}}
+"""
+LARGER_GRID = """\
+search: {design: grid}
+pooling: {choice: [mean, cls, pooler]}
+stages: {finetune: {epochs: 3, epoch_examples: 96}}
 """
 ONE_RUN = "search: {design: listed}\nruns: {mean: {}}\n"
 LISTED = (
@@ -65,11 +84,11 @@ stages:
 """
 
 
-def mortal(folder: Path, content: str) -> Mortal:
+def mortal(folder: Path, content: str, *options: str) -> Mortal:
     folder.mkdir(exist_ok=True)
     space = folder / "space.yaml"
     space.write_text("description: A study that is killed\n" + content)
-    return Mortal(folder, space, OPTIONS)
+    return Mortal(folder, space, (*OPTIONS, *options))
 
 
 def repeat(trial: Path, out: Path) -> Path:
@@ -105,57 +124,6 @@ def test_a_search_killed_twice_ends_as_if_undisturbed(tmp_path: Path) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize(
-    ("content", "points", "at_random", "kills"),
-    [(LISTED + STAGES, (), 2, 1), (ONE_FACTOR + STAGES, ON_WORKERS, 2, 20)],
-    ids=["listed", "one_factor"],
-)
-def test_a_planned_study_killed_again_and_again_ends_as_if_undisturbed(
-    tmp_path: Path, content: str, points: tuple[str, ...], at_random: int, kills: int
-) -> None:
-    undisturbed, killed = mortal(tmp_path / "undisturbed", content), mortal(tmp_path / "killed", content)
-    undisturbed.run()
-    for point in points:
-        killed.die_at(point)
-    chance = random.Random(1)
-    for _ in range(at_random):
-        killed.die_after(chance.uniform(5, 15))
-    assert killed.kills >= kills
-    killed.run()
-    expected, found = (outcome(each.folder / "results" / "space") for each in (undisturbed, killed))
-    assert found.keys() == expected.keys()
-    for name in expected:
-        assert found[name] == expected[name]
-    assert {trial["state"] for trial in found.values()} == {"COMPLETE"}
-    assert sum(bool(trial["weights"]) for trial in found.values()) >= min(len(found), KEPT_MODELS)
-    assert not [*killed.folder.glob("results/space/stages/.*"), *killed.folder.glob("results/space/tune")]
-
-
-@pytest.mark.chaos
-def test_a_search_killed_while_it_replaces_a_damaged_corpus_and_a_damaged_stage_ends_as_if_undisturbed(
-    tmp_path: Path,
-) -> None:
-    search, study = mortal(tmp_path, ONE_RUN + STAGES), tmp_path / "results" / "space"
-    search.die_at("stages.placed")
-    damaged = [*study.glob("corpus/*/index.json"), *study.glob("stages/*/state.safetensors")]
-    assert len(damaged) == 2
-    for path in damaged:
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
-    for point, path in zip(ON_DAMAGE, damaged, strict=True):
-        search.die_at(point)
-        assert not path.exists()
-    search.run()
-    assert all(is_intact(path.parent) for path in damaged)
-    assert not [*study.glob("corpus/.*"), *study.glob("stages/.*")]
-    (trial,) = counted(study)
-    folder, alone = folder_of(study, trial.number), repeat(folder_of(study, trial.number), tmp_path / "alone")
-    assert history(folder) == history(alone)
-    assert weights(folder) == weights(alone) != {}
-
-
-@pytest.mark.chaos
 def test_a_drawn_study_killed_again_and_again_has_its_trials_once_and_each_can_be_repeated(
     tmp_path: Path,
 ) -> None:
@@ -163,9 +131,9 @@ def test_a_drawn_study_killed_again_and_again_has_its_trials_once_and_each_can_b
     chance = random.Random(2)
     for point in IN_THE_DRIVER:
         search.die_at(point)
-        if point in ("corpus.placed", "ledger.whole", "ledger.after_report"):
+        if point in ("ledger.whole", "ledger.issuing_again", "ledger.after_report"):
             # Too short for both running trials to end: one must be left for the points that follow.
-            search.die_after(chance.uniform(3, 7))
+            search.die_while_training(chance.uniform(0, 1))
         if point == "journal.after":  # as a power cut leaves it
             with (study / "journal.log").open("ab") as journal:
                 journal.write(b'{"op_code":8,"worker_id":"x","tri')
@@ -186,3 +154,67 @@ def test_a_drawn_study_killed_again_and_again_has_its_trials_once_and_each_can_b
 
 def scores(records: list[dict[str, Any]]) -> dict[int, float]:
     return {record["epoch"]: record["select"]["score"] for record in records if "select" in record}
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    ("content", "starts", "options"),
+    [(ONE_FACTOR + STAGES, ON_IMPROVING, ()), (LARGER_GRID, ON_BEGINNING, ONE_SLOT)],
+    ids=["one_factor", "grid"],
+)
+def test_a_planned_study_killed_again_and_again_ends_as_if_undisturbed(
+    tmp_path: Path, content: str, starts: tuple[tuple[str, ...], ...], options: tuple[str, ...]
+) -> None:
+    killed = mortal(tmp_path / "killed", content, *options)
+    for points in starts:
+        killed.die_at(*points)
+    chance = random.Random(1)
+    for _ in range(2):
+        killed.die_while_training(chance.uniform(0, 2))
+    assert killed.kills >= len(starts)
+    assert_ends_as_if_undisturbed(killed, mortal(tmp_path / "undisturbed", content))
+
+
+@pytest.mark.chaos
+def test_a_listed_study_killed_again_and_again_while_stages_and_corpus_are_replaced_ends_as_if_undisturbed(
+    tmp_path: Path,
+) -> None:
+    killed = mortal(tmp_path / "killed", LISTED + STAGES, *ONE_SLOT)
+    for points in ON_SHARING:
+        killed.die_at(*points)
+    damaged = [
+        *results(killed).glob("corpus/*/index.json"),
+        *results(killed).glob("stages/*/state.safetensors"),
+    ]
+    assert len(damaged) == 2
+    for path in damaged:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    for point, path in zip(ON_DAMAGE, damaged, strict=True):
+        killed.die_at(point)
+        assert not path.exists()
+    killed.die_at("history.after")
+    assert killed.kills == 5
+    killed.die_while_training(random.Random(3).uniform(0, 2))
+    assert_ends_as_if_undisturbed(killed, mortal(tmp_path / "undisturbed", LISTED + STAGES))
+    assert all(is_intact(path.parent) for path in damaged)
+    assert not list(results(killed).glob("corpus/.*"))
+
+
+def assert_ends_as_if_undisturbed(killed: Mortal, undisturbed: Mortal) -> None:
+    """The same command completes the study, to what one search that nobody disturbs comes to."""
+    killed.run()
+    undisturbed.run()
+    expected, found = outcome(results(undisturbed)), outcome(results(killed))
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert found[name] == expected[name]
+    assert {trial["state"] for trial in found.values()} == {"COMPLETE"}
+    assert sum(bool(trial["weights"]) for trial in found.values()) >= min(len(found), KEPT_MODELS)
+    assert not [*results(killed).glob("stages/.*"), *results(killed).glob("tune")]
+
+
+def results(search: Mortal) -> Path:
+    """The study's folder."""
+    return search.folder / "results" / "space"

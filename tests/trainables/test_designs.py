@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages.journal._storage import JournalStorageReplayResult
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.journal import read_trials
 from minbert.errors import UserError
 from tests.trainables.test_ledger import complete, open_ledger
 from trainables.designs.combinations import every_setting
-from trainables.designs.design import build_design
+from trainables.designs.design import NotStarted, build_design
 from trainables.spaces.run_checks import identify
 from trainables.spaces.space import Space, load_space
 from trainables.studies.ledger import Issue, Ledger
@@ -34,11 +36,18 @@ runs:
   again: {same_as: b}
   c: {like: b, set: {max_length: 64}}
 """
+DRAWN = """\
+search: {early_stopping: null, sampler: random, trials: 8}
+stages: {finetune: {learning_rate: {log_uniform: [1e-5, 1e-3]}}}
+"""
 FINITE = """\
 search: {early_stopping: null, startup_trials: 2}
 pooling: {choice: [mean, cls]}
 shared_layer: {choice: [none, all]}
 """
+
+
+CLS: dict[str, BaseDistribution] = {"pooling": CategoricalDistribution(["mean", "cls"])}
 
 
 def load(folder: Path, content: str) -> Space:
@@ -203,6 +212,66 @@ def test_nothing_is_drawn_while_the_last_configurations_run(tmp_path: Path) -> N
         complete(ledger, issue.number, 0.5)
     assert ledger.next() is None
     assert ledger.done
+
+
+class Account(dict[tuple[str, int], FrozenTrial]):
+    """What was started; counts how often it is asked."""
+
+    asked = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.asked += 1
+        return super().__contains__(name)
+
+
+def test_of_a_long_plan_each_run_is_passed_over_once() -> None:
+    left, account = NotStarted((str(number), 0, {"number": number}) for number in range(300)), Account()
+    account["7", 0] = create_trial(value=0.5)
+    started = []
+    while (proposal := next(left.proposals(account), None)) is not None:
+        assert proposal.params is not None
+        started.append(proposal.params["number"])
+        account[str(started[-1]), 0] = create_trial(value=0.5)
+    assert started == [number for number in range(300) if number != 7]
+    assert account.asked <= 3 * 300
+
+
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_a_proposal_of_a_drawn_study_does_not_look_at_what_has_all_its_replicates(
+    tmp_path: Path, replicates: int
+) -> None:
+    space = load(tmp_path, FINITE).fix("search.replicates", replicates)
+    design, account, proposed = build_design(space, lambda params: ""), Account(), []
+    for number in range(200):
+        while (proposal := next(design.proposals(account, 0))).params is not None:
+            proposed.append((number - 1, proposal.replicate))
+            account[str(number - 1), proposal.replicate] = create_trial(value=0.5)
+        account[str(number), 0] = create_trial(value=0.5, params={"pooling": "cls"}, distributions=CLS)
+    assert proposed == [(number, each) for number in range(199) for each in range(1, replicates)]
+    assert account.asked <= 200 * 2 * replicates**2
+
+
+def test_a_draw_and_an_end_look_through_no_list_of_all_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[int] = []
+    original = JournalStorageReplayResult.get_all_trials
+
+    def walking(self: Any, *arguments: Any) -> Any:
+        found = original(self, *arguments)
+        walked.append(len(found))
+        return found
+
+    for name, content in {"drawn": DRAWN, "grid": GRID}.items():
+        (tmp_path / name).mkdir()
+        ledger = open_ledger(tmp_path / name, load(tmp_path, content), None)
+        first = ledger.next()
+        assert first is not None
+        monkeypatch.setattr(JournalStorageReplayResult, "get_all_trials", walking)
+        complete(ledger, first.number, 0.5)
+        assert len(run_out(ledger)) >= 5
+        assert walked == []
+        monkeypatch.undo()
 
 
 def test_a_failed_configuration_is_not_tried_again_by_a_draw(tmp_path: Path) -> None:

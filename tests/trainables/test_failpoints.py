@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -24,6 +25,7 @@ from minbert.files.durable import append_json, publish_folder, read_json_lines, 
 from minbert.files.leftovers import beside, clear_abandoned, clear_abandoned_of
 from minbert.files.sealed import is_intact
 from tests.trainables.test_chaos import IN_THE_DRIVER, ON_DAMAGE, ON_WORKERS
+from tests.trainables.test_remote_chaos import SENT_BY_A_STUDY, SENT_BY_STAGES
 
 ROOT = Path(__file__).parents[2]
 STEPS = {
@@ -41,7 +43,7 @@ ANY_NAME = "tests/trainables/test_failpoints.py::test_whatever_is_published_is_a
 FETCHED = "tests/minbert/test_fetch.py::test_a_run_that_was_interrupted_is_gone_on_with_by_the_next"
 EXPORTED = "tests/trainables/test_export.py::test_an_export_that_is_killed_leaves_nothing_that_looks_whole"
 FORKED = "tests/trainables/test_fork.py::test_a_search_killed_while_it_took_over_ends_as_if_undisturbed"
-SENT = "tests/trainables/test_remote_study.py::test_a_study_goes_on_on_another_machine_as_if_nothing_had_been"
+SENT = "tests/trainables/test_remote_chaos.py::test_wherever_it_dies_whoever_goes_on_comes_to_the_same_end"
 USES = {
     "analysis/report.py publish_folder(out / PICTURES)": PICTURES,
     "analysis/report.py settle_folder(out / PICTURES)": PICTURES,
@@ -79,6 +81,25 @@ USES = {
 """Every use of these functions: the name of its steps where the chaos studies or a test below reach them all; else the
 test in which it is killed, or one that kills the function wherever it is used."""
 
+STORE = "minbert/remote/object_store.py"
+CHANGES = {
+    "write": {"sending", "sent"},
+    "upload": {"sending", "sent"},
+    "copy": {"sending", "sent"},
+    "delete": {"removed"},
+    "delete_folder": {"removed"},
+}
+"""What each of the methods of an object store that change something passes, behind the name of what it changes."""
+CHANGED_ELSEWHERE = {
+    "minbert/remote/journal_segments.py Segments.restore": "tests/trainables/test_remote_chaos.py::"
+    "test_a_damaged_piece_of_the_journal_is_sent_again_also_after_a_driver_that_was_killed_meanwhile",
+    "minbert/remote/mirrored_stages.py MirroredStageStore.failure": "tests/minbert/test_mirror.py::"
+    "test_a_failing_stage_that_was_noted_and_not_told_is_told_by_whoever_looks_there",
+    "minbert/remote/sealed_copies.py fetch_sealed": "tests/minbert/test_mirror.py::"
+    "test_a_damaged_sealed_folder_is_not_taken",  # and is removed by whoever finds it
+}
+"""Who changes something in a store only where something is damaged or was not sent: the test of it."""
+
 
 @cache
 def sources() -> dict[str, ast.Module]:
@@ -86,7 +107,8 @@ def sources() -> dict[str, ast.Module]:
     texts = {
         path: path.read_text(encoding="utf-8") for place in places for path in sorted(place.rglob("*.py"))
     }
-    publishing = {path: text for path, text in texts.items() if "durable" in text or "failpoints" in text}
+    words = ("durable", "failpoints", "object_store")
+    publishing = {path: text for path, text in texts.items() if any(word in text for word in words)}
     return {str(path.relative_to(ROOT)): ast.parse(text) for path, text in publishing.items()}
 
 
@@ -120,12 +142,62 @@ def test_every_failpoint_there_is_is_reached() -> None:
     for file, tree in sources().items():
         for call in filter(is_reach, ast.walk(tree)):
             assert isinstance(call, ast.Call)
-            if file != "minbert/files/durable.py":
+            if file not in ("minbert/files/durable.py", STORE):
                 points.add(ast.literal_eval(call.args[0]))
     for use, name in USES.items():
         if "::" not in name:
             points |= {f"{name}.{step}" for step in STEPS[use.split()[1].partition("(")[0]]}
     assert points == {*ON_WORKERS, *IN_THE_DRIVER, *ON_DAMAGE, *OF_A_REPORT}
+
+
+def test_every_step_of_a_change_in_a_store_is_known() -> None:
+    (store,) = [node for node in sources()[STORE].body if getattr(node, "name", "") == "ObjectStore"]
+    assert isinstance(store, ast.ClassDef)
+    found: dict[str, set[str]] = {}
+    for method in store.body:
+        for call in filter(is_reach, ast.walk(method)):
+            assert isinstance(method, ast.FunctionDef) and isinstance(call, ast.Call)
+            found.setdefault(method.name, set()).add(ast.unparse(call.args[0]).strip("'").rpartition(".")[2])
+    assert found == CHANGES
+
+
+def test_whoever_changes_something_in_a_store_is_killed_there() -> None:
+    found = {
+        f"{file} {name}"
+        for file, tree in sources().items()
+        if file != STORE
+        for name, function in functions(tree)
+        if any(map(is_change, ast.walk(function)))
+    }
+    assert found - CHANGED_ELSEWHERE.keys() <= SENT_BY_A_STUDY | SENT_BY_STAGES
+    assert CHANGED_ELSEWHERE.keys() <= found
+    for test in CHANGED_ELSEWHERE.values():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """Functions and methods, with what is defined inside them, by their names."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from (
+                (f"{node.name}.{name}", method) for name, method in functions(ast.Module(node.body, []))
+            )
+
+
+def is_change(node: ast.AST) -> bool:
+    """Whether that changes something in a store; what has a method of such a name must be known to be one, or none."""
+    if not (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGES
+    ):
+        return False
+    owner = ast.unparse(node.func.value)
+    return bool(re.search(r"(^|[._])store(\.asking\(.*\))?$|^asked_once$", owner)) or node.func.attr in (
+        "upload",
+        "delete_folder",
+    )
 
 
 def is_reach(node: ast.AST) -> bool:

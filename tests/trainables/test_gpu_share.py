@@ -17,12 +17,15 @@ from minbert.config import TrainConfig, build_config
 from minbert.encoder import EncoderConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.sources import resolve
+from tests.trainables.commands import SPACE as SMALL_SPACE
 from tests.trainables.commands import start_search
-from trainables.machines.elsewhere import TRIES, Elsewhere, requested
+from tests.trainables.test_ledger import open_ledger
+from trainables.machines.elsewhere import PATIENCE_SECONDS, TRIES, Elsewhere, requested
 from trainables.machines.gpu_auto import automatic_share, bytes_needed, trials_that_pay
 from trainables.machines.gpu_share import CONTEXT_BYTES, memory_fraction
 from trainables.machines.placement import TrialResources
 from trainables.machines.probe import refuse_other_device
+from trainables.running.searcher import LedgerSearcher
 from trainables.spaces.space import load_space
 from trainables.studies.study import make_folder
 from trainables.studies.study_description import described_plan, described_study
@@ -102,6 +105,56 @@ def test_a_trial_is_tried_a_few_times_and_then_ends_the_search() -> None:
         elsewhere.turned_away(3, "abcd"[count], "none")
         elsewhere.turned_away(count + 10, "abcd"[count], "none")  # others have their own tries
     assert "trial 3" in elsewhere.stopped_by and f"tried {TRIES} times" in elsewhere.stopped_by
+
+
+def test_a_trial_that_waits_for_another_node_does_so_no_longer_than_there_is_one_or_may_soon_be() -> None:
+    said: list[str] = []
+    there, now = nodes("a" * 20, "b"), [0.0]
+    elsewhere = Elsewhere(TrialResources(1, 1), said.append, lambda: there, lambda: now[0])
+
+    def ends_after(*seconds: float) -> list[bool]:
+        ends = []
+        for each in seconds:
+            now[0] += each
+            ends.append(bool(elsewhere.stopped_by))
+        return ends
+
+    elsewhere.turned_away(7, "a" * 20, "none")
+    assert elsewhere.keep_away(7) == ["a" * 20]
+    assert ends_after(10, 10 * PATIENCE_SECONDS) == [False, False]
+    there[1]["Alive"] = False
+    assert ends_after(10, PATIENCE_SECONDS - 10) == [False, False]
+    assert said[1:] == [
+        "trial 7: no node is left but aaaaaaaa, without a GPU (no_cuda); it waits for another one, for 300 s at most"
+    ]
+    there[1]["Alive"] = True  # it came back
+    assert ends_after(10) == [False]
+    there[1]["Alive"] = False
+    assert ends_after(10, PATIENCE_SECONDS - 10, 10) == [False, False, True]
+    assert elsewhere.stopped_by == (
+        "trial 7: no node is left but aaaaaaaa, without a GPU (no_cuda): mend such nodes or bring others, and give the "
+        "same command again"
+    )
+
+
+def test_only_trials_that_have_not_ended_wait_for_a_node(tmp_path: Path) -> None:
+    there, now = nodes("a", "b"), [0.0]
+    elsewhere = Elsewhere(TrialResources(1, 1), lambda line: None, lambda: there, lambda: now[0])
+    searcher = LedgerSearcher(
+        open_ledger(tmp_path, load_space(str(SMALL_SPACE))),
+        lambda issue: {"avoid": elsewhere.keep_away(issue.number)},
+        elsewhere=elsewhere,
+    )
+    turned_away = {"cause": "no_cuda", "node": "a", "message": "none", "done": True}
+    assert searcher.suggest("first") == {"avoid": []}
+    searcher.on_trial_complete("first", turned_away)
+    assert searcher.suggest("again") == searcher.suggest("second") == {"avoid": ["a"]}
+    there[1]["Alive"] = False
+    searcher.on_trial_complete("again", {"cause": "nan", "message": "", "done": True})
+    assert searcher.suggest("third") == {"avoid": []}  # tried anywhere: better than to wait
+    searcher.on_trial_complete("second", {"cause": "nan", "message": "", "done": True})
+    for now[0] in (10, 20 + PATIENCE_SECONDS, 40 + 2 * PATIENCE_SECONDS):
+        assert elsewhere.stopped_by == ""
 
 
 def test_what_ray_is_asked_for_leaves_the_avoided_nodes_out() -> None:

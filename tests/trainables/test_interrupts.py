@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.trainables.commands import SPACE, start_search
-from tests.trainables.killing import Mortal
-from tests.trainables.studies import outcome, state_names, wait_until, wait_until_all_end
-from tests.trainables.test_chaos import LISTED, mortal
+from tests.trainables.studies import (
+    history,
+    predictions,
+    state_names,
+    wait_until,
+    wait_until_all_end,
+    weights,
+)
+from tests.trainables.test_chaos import ONE_RUN, ONE_SLOT, folder_of, mortal, repeat, results
 
 HANG = 30
 """Seconds after which an end counts as a hang: Ray gives up after a minute or more."""
@@ -86,23 +92,22 @@ def test_two_signals_end_at_once_and_the_study_goes_on(
 
 @pytest.mark.chaos
 def test_a_search_ended_by_sigterm_inside_an_epoch_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    undisturbed, ended = (mortal(tmp_path / name, LISTED + LONG_EPOCHS) for name in ("undisturbed", "ended"))
-    undisturbed.run()
-    process, study = start_search(ended.folder, *ended.options, space=ended.space), results(ended)
+    search = mortal(tmp_path, ONE_RUN + LONG_EPOCHS, *ONE_SLOT)
+    process, study = start_search(search.folder, *search.options, space=search.space), results(search)
     wait_until(lambda: any(study.glob("trials/*/history.jsonl")), process)
     os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=HANG)
     assert (process.returncode, errors) == (130, "")
-    wait_until_all_end(ended.folder)
-    kept = [json.loads(path.read_text()) for path in study.glob("trials/*/checkpoint/manifest.json")]
-    assert any("unfinished" in manifest for manifest in kept)
-    assert "RUNNING" in state_names(study)
-    ended.run()
-    assert outcome(study) == outcome(results(undisturbed))
-
-
-def results(search: Mortal) -> Path:
-    return search.folder / "results" / "space"
+    wait_until_all_end(search.folder)
+    (kept,) = study.glob("trials/*/checkpoint/manifest.json")
+    assert "unfinished" in json.loads(kept.read_text())
+    assert state_names(study) == ["RUNNING"]
+    search.run()
+    assert state_names(study) == ["COMPLETE"]
+    trial, alone = folder_of(study, 0), repeat(folder_of(study, 0), tmp_path / "alone")
+    assert history(trial) == history(alone)
+    assert weights(trial) == weights(alone) != {}
+    assert predictions(trial) == predictions(alone) != {}
 
 
 def test_a_signal_before_any_trial_runs_ends_with_the_same_code(tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from minbert.files.durable import append_json
 from tests.trainables.watched import Watched, record_of, some_of_each
 from trainables.status import plain
+from trainables.studies.time_share import TimeShare
+from trainables.watching import overview
 from trainables.watching.events import EventStream, as_plain
 from trainables.watching.progress import Outlets
 from trainables.watching.study_state import read_state
@@ -256,3 +259,31 @@ def test_before_the_first_end_the_epochs_tell_roughly_and_without_any_nothing_do
     assert said.rough
     assert said.low < 100.0 < said.high
     assert time_left([], [Underway(20.0)], 5, 1) is None
+
+
+def test_many_trials_that_end_in_a_moment_cost_one_look_at_those_that_run_and_one_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guesses: list[int] = []
+
+    def guessing(durations: Any, running: Any, to_start: int, slots: int) -> TimeLeft | None:
+        guesses.append(to_start)
+        return time_left(durations, running, to_start, slots)
+
+    monkeypatch.setattr(overview, "time_left", guessing)
+    watched, looks = Watched(tmp_path / "study", trials=20), TimeShare(0.02, 60.0, clock=lambda: 0.0)
+    watched.progress.follower._looking = looks
+    watched.progress.follower._tally._guessing = TimeShare(0.02, 60.0, clock=lambda: 0.0)
+    running = watched.start()
+    for done in range(1, 9):
+        issue = watched.start()
+        watched.epoch(issue, 1, 0.5)
+        watched.end(issue, "complete")
+        assert f"{done} of 20 trials done: {done} complete, 1 running" in watched.output.getvalue()
+    assert len(guesses) <= 2
+    append_json(watched.trial(running) / "history.jsonl", record_of(1, 0.4))
+    (shown,) = watched.progress.follower.overview().running
+    assert shown.epoch == 0  # it was looked at a moment ago
+    watched.report(running, record_of(1, 0.4))
+    (shown,) = watched.progress.follower.overview().running
+    assert shown.epoch == 1

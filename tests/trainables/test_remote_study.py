@@ -16,6 +16,7 @@ import pytest
 
 from analysis import report
 from minbert.errors import UserError
+from minbert.remote.journal_segments import Segments
 from minbert.remote.object_store import ObjectStore, open_store
 from minbert.remote.working_copy import working_copy
 from tests.trainables.commands import CommandLine, start_search
@@ -71,7 +72,7 @@ def move_to_another_machine(machine: Path) -> None:
 def published(store: ObjectStore, number: int) -> bool:
     """Whether a trial has kept something; the server has better things to do than to be asked all the time."""
     time.sleep(0.5)
-    return store.read(f"trials/{number:05d}/published.json") is not None
+    return bool(store.names(f"trials/{number:05d}/published"))
 
 
 def test_a_study_goes_on_on_another_machine_as_if_nothing_had_been(
@@ -189,7 +190,7 @@ def test_a_driver_gives_signs_of_life(store: ObjectStore, monkeypatch: pytest.Mo
 GHOST = """\
 import sys
 from trainables.running.remote_trial import RemoteTrial
-trial = RemoteTrial(sys.argv[1], "trials/00000", "tune/now.ending")
+trial = RemoteTrial(sys.argv[1], "trials/00000")
 trial.claim("first")
 (trial.folder / "history.jsonl").write_text("of the ghost")
 print("claimed", flush=True)
@@ -208,7 +209,7 @@ def test_a_worker_that_was_given_up_writes_nothing_more(
     assert ghost.stdout is not None
     assert ghost.stdout.readline() == "claimed\n"
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine) + "-of-another-machine")
-    successor = RemoteTrial(store.url, "trials/00000", "tune/now.ending")
+    successor = RemoteTrial(store.url, "trials/00000")
     assert successor.claim("first").number == 2
     (successor.folder / "history.jsonl").write_text("of the successor")
     successor.publish()
@@ -219,7 +220,7 @@ def test_a_worker_that_was_given_up_writes_nothing_more(
 
 
 def test_of_two_starts_with_the_same_number_one_goes_on(store: ObjectStore, machine: Path) -> None:
-    first = RemoteTrial(store.url, "trials/00000", "tune/now.ending")
+    first = RemoteTrial(store.url, "trials/00000")
     first.claim("start")
     store.write("trials/00000/attempts/0001", b"of another machine")
     assert first._superseded(store)
@@ -228,7 +229,7 @@ def test_of_two_starts_with_the_same_number_one_goes_on(store: ObjectStore, mach
 def test_a_trial_goes_on_from_what_another_machine_kept(
     store: ObjectStore, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = RemoteTrial(store.url, "trials/00000", "tune/now.ending")
+    first = RemoteTrial(store.url, "trials/00000")
     first.claim("start")
     (first.folder / "checkpoint").mkdir()
     (first.folder / "checkpoint" / "manifest.json").write_text("1")
@@ -236,7 +237,7 @@ def test_a_trial_goes_on_from_what_another_machine_kept(
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine) + "-of-another-machine")
     fruitless = []
     for _ in range(3):
-        later = RemoteTrial(store.url, "trials/00000", "tune/now.ending")
+        later = RemoteTrial(store.url, "trials/00000")
         fruitless.append(later.claim("start").fruitless)
         assert (later.folder / "checkpoint" / "manifest.json").read_text() == "1"
         later.let_go()
@@ -245,7 +246,7 @@ def test_a_trial_goes_on_from_what_another_machine_kept(
 
 
 def test_models_that_are_not_kept_go_from_the_store(store: ObjectStore, machine: Path) -> None:
-    trial = RemoteTrial(store.url, "trials/00000", "tune/now.ending")
+    trial = RemoteTrial(store.url, "trials/00000")
     trial.claim("start")
     for name in ("checkpoint", "best", "predictions"):
         (trial.folder / name).mkdir()
@@ -254,8 +255,9 @@ def test_models_that_are_not_kept_go_from_the_store(store: ObjectStore, machine:
     study = RemoteStudy(store)
     assert study.has_model(0)
     StudyFolder(study.path, {}, study).drop(0, model=True)
-    kept = {name.removeprefix("trials/00000/") for name in store.names("trials/00000")}
-    assert kept == {"attempts/0001", "predictions/file", "published.json"}
+    left = {name.removeprefix("trials/00000/").split("/")[0] for name in store.names("trials/00000")}
+    assert left == {"attempts", "predictions", "published", ".kept"}
+    assert {name.split("/")[-2] for name in store.names("trials/00000/.kept")} == {"predictions"}
     assert not study.has_model(0)
 
 
@@ -285,10 +287,10 @@ def test_the_journal_is_there_before_a_trial_runs(store: ObjectStore, machine: P
     assert not store.names("journal")
     journal.write_text("drawn\nwhole\n")
     study.appended(journal, [{"op_code": 8, "user_attr": {"config_id": "x"}}])
-    assert store.read("journal/000000000000") == b"drawn\nwhole\n"
+    assert Segments(store).fetch() == b"drawn\nwhole\n"
     journal.write_text("drawn\nwhole\nended\n")
     study.appended(journal, [{"op_code": 6}])
-    assert store.read("journal/000000000012") == b"ended\n"
+    assert Segments(store).fetch() == b"drawn\nwhole\nended\n"
 
 
 def test_a_folder_that_holds_something_else_is_no_study(store: ObjectStore, machine: Path) -> None:
@@ -301,7 +303,7 @@ def test_a_folder_that_holds_something_else_is_no_study(store: ObjectStore, mach
 
 def test_a_study_that_lost_its_journal_is_refused(store: ObjectStore, machine: Path) -> None:
     store.write("study.yaml", b"schema_version: 1\n")
-    store.write("trials/00000/published.json", b"{}")
+    store.write("trials/00000/published/0001-00000000-0001.json", b"{}")
     with (
         pytest.raises(UserError, match="journal/ is gone, but trials/ holds trials"),
         RemoteStudy(store).held(print),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from minbert.bundled import CORPUS, ENCODER
+from minbert.canonical import run_name
+from minbert.config import TrainConfig
 from minbert.corpora.tokenised import tokenised
 from minbert.devices import pin
+from minbert.files.sealed import sealed_line
 from minbert.sources import resolve
-from minbert.time_limits import TimeLimits
+from minbert.time_limits import TIMEOUT, TimeLimits
 from minbert.yaml_reader import load_config
 from tests.trainables.object_stores import S3
 from tests.trainables.studies import attempts, history, predictions, weights
@@ -73,6 +79,7 @@ def test_a_trial_whose_machine_is_lost_goes_on_elsewhere_with_the_same_numbers(
     lost = worker("lost")
     first = lost.step()
     assert (first["epoch"], first["finished"]) == (1, False), str(first)
+    lost._open_things.close()  # its process is gone
     other = worker("other")
     again = other.step()
     assert (again["attempt"], again["epoch"], again["finished"]) == (2, 1, False), str(again)
@@ -98,3 +105,46 @@ def test_a_store_that_refuses_is_no_failure_of_the_trial(
     assert result["cause"] == STORAGE
     assert "no-such-bucket" in result["message"]
     assert "refused (NO_SUCH_BUCKET)" in result["message"]
+
+
+HANGS = """\
+import json, sys, time
+from minbert.model import MultitaskModel
+from trainables.running.trainable import TrialTrainable
+MultitaskModel.states = lambda *arguments, **named: time.sleep(600)
+trainable = TrialTrainable.__new__(TrialTrainable)
+trainable.setup(json.loads(sys.argv[1]))
+trainable.step()
+"""
+
+
+def test_a_trial_that_hung_fails_for_that_wherever_it_is_started_next(
+    worker: Any, job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / "hangs"))
+    hanging = json.dumps({**job, "limits": {"step": 1.0, "epoch": None}})
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGS, hanging], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 3, ended.stderr
+    result = worker("other").step()
+    assert (result["cause"], result["attempt"]) == ("timeout", 2), str(result)
+    assert "took longer than 1 s (stage simcse, epoch 1" in result["message"]
+
+
+@pytest.mark.parametrize("place", ["on the machine", "in the store"])
+def test_what_ended_an_earlier_start_than_the_last_one_says_nothing_of_the_trial(
+    place: str, study: RemoteStudy, worker: Any, job: dict[str, Any], tmp_path: Path
+) -> None:
+    run = run_name(TrainConfig.model_validate(job["config"]))
+    note = sealed_line({"of": run, "attempt": 1, "message": "a step took longer than 1 s"})
+    for number in (1, 2):
+        study.store.write(f"trials/00000/attempts/{number:04d}", b"{}")
+    here = worker("here")
+    if place == "on the machine":
+        here._folder.mkdir(parents=True)
+        (here._folder / TIMEOUT).write_bytes(note)
+    else:
+        study.store.write(f"trials/00000/{TIMEOUT}", note)
+    result = here.step()
+    assert (result.get("cause"), result["attempt"], result["epoch"]) == (None, 3, 1), str(result)

@@ -1,4 +1,4 @@
-"""Nodes that do not have the encoder where the driver has it."""
+"""What trials train on reaches the nodes, which do not have it where the driver has it, and does so once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from ray.cluster_utils import Cluster
 
 from minbert.bundled import CORPUS, ENCODER
 from minbert.checkpoint import open_encoder
+from minbert.corpora.tokenised import tokenised
+from minbert.files.sealed import is_intact
+from minbert.remote.object_store import open_store
+from minbert.remote.sealed_copies import send_sealed
+from minbert.remote.working_copy import working_copy
 from minbert.sources import resolve
 from tests.trainables.commands import start_search
+from tests.trainables.object_stores import S3
 from tests.trainables.studies import state_names
 from trainables.machines.shipping import ship_encoder
+from trainables.running.remote_trial import fetch_materials
+from trainables.running.trainable import MaterialsChanged, _materials
 from trainables.spaces.space import load_space
 from trainables.studies.study import make_folder
 from trainables.studies.study_description import described_plan, described_study
@@ -49,6 +57,45 @@ def test_it_is_made_once_and_again_only_where_it_is_damaged(tmp_path: Path) -> N
     assert weights.stat().st_ino == made
     weights.write_bytes(weights.read_bytes()[:-1])
     assert open_encoder(ship_encoder(tmp_path, original)).fingerprint == original.fingerprint
+
+
+def test_a_worker_reads_them_for_its_first_trial_and_has_them_for_all_others(tmp_path: Path) -> None:
+    _materials.cache_clear()
+    tasks = load_space("full_ablation").example().tasks
+    sources = resolve(str(CORPUS), str(ENCODER), tasks)
+    corpus = tokenised(sources.corpus, tasks, sources.encoder, tmp_path / "corpus")
+    places = (None, str(corpus), str(ship_encoder(tmp_path, sources.encoder)), str(tmp_path / "stages"), 1e9)
+    first = _materials(*places)
+    for name in ("corpus", "encoder"):
+        (tmp_path / name).rename(tmp_path / f"{name} away")
+    assert _materials(*places) is first
+    _materials.cache_clear()
+    with pytest.raises(MaterialsChanged):
+        _materials(*places)
+
+
+def test_a_machine_fetches_them_from_an_object_store_for_its_first_worker_alone(
+    tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    url, sent = s3.url("shipped"), []
+    store, encoder = open_store(url), open_encoder(ENCODER)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        folder = ship_encoder(tmp_path / name, encoder)
+        sent.append(folder.relative_to(tmp_path).as_posix())
+        send_sealed(store, folder, sent[-1])
+
+    def fetched(machine: str) -> bool:
+        monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / machine))
+        fetch_materials(url, *sent)
+        return all(is_intact(working_copy(url) / name) for name in sent)
+
+    assert fetched("first")
+    store.delete(store.names())
+    assert fetched("first")
+    assert not fetched("second")
 
 
 @pytest.mark.chaos

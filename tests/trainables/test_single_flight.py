@@ -94,3 +94,21 @@ def test_what_another_trial_makes_by_now_is_not_let_go_when_the_first_one_ends()
     flights.issued(second)
     flights.ended(first, create_trial(value=0.5))
     assert not flights.may_start(trial(rate=3e-5))
+
+
+def test_the_store_is_asked_only_about_what_is_being_made() -> None:
+    asked: list[str] = []
+
+    def published(key: str) -> bool:
+        asked.append(key)
+        return False
+
+    flights = SingleFlight(published)
+    flights.issued(issue(0, trial()))
+    waiting = [issue(number, trial(rate=number * 1e-5)) for number in range(1, 20)]
+    for each in waiting:
+        flights.waits(each)
+    asked.clear()
+    flights.ended(issue(0, trial()), create_trial(value=0.5))
+    assert all(flights.may_start(each.config) for each in waiting)
+    assert asked == []

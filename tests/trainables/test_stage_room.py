@@ -50,6 +50,32 @@ def test_what_a_waiting_trial_waits_for_stays(tmp_path: Path) -> None:
     assert stored(tmp_path) == {needed}
 
 
+class Counting(LocalStageStore):
+    """A store that counts how often all of it is looked at."""
+
+    looks = 0
+
+    def sizes(self) -> dict[str, int]:
+        self.looks += 1
+        return super().sizes()
+
+
+def test_a_store_that_fills_is_looked_through_when_it_is_full_and_not_for_every_trial(tmp_path: Path) -> None:
+    store, longest = Counting(tmp_path), 0
+    (first,) = [end.key for end in stage_ends(trial(simcse=1, seed=100))]
+    store.put(first, STATE)
+    room = StageRoom(store, 20.5 * store.size(first))
+    for number in range(60):
+        maker = issue(number, trial(simcse=1, seed=number))
+        room.issued(maker)
+        (made,) = [end.key for end in stage_ends(maker.config)]
+        store.put(made, STATE)
+        room.ended(maker, create_trial(value=0.5))
+        longest = max(longest, len(stored(tmp_path)))
+    assert longest == 20
+    assert store.looks <= 60 / 2
+
+
 def test_what_fits_stays(tmp_path: Path) -> None:
     store = LocalStageStore(tmp_path)
     store.put("key", STATE)

@@ -17,20 +17,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from rich.console import Console
 
 from analysis.pareto import pareto_front
 from analysis.study import load
 from benchmarks.synthetic_study import write_study
 from minbert import command_line
+from minbert.bundled import CORPUS, ENCODER
 from minbert.files.durable import append_json
 from minbert.remote.journal_segments import Segments
 from minbert.remote.mirror import Mirror
 from minbert.remote.object_store import ObjectStore, open_store
+from minbert.sources import resolve
+from tests.trainables.commands import CommandLine
 from tests.trainables.watched import COMMAND, Watched, record_of, some_of_each
 from trainables import status
 from trainables.search_options import search_parser
+from trainables.spaces.space import load_space
+from trainables.studies.ledger import Ledger
 from trainables.studies.locks import locked
+from trainables.studies.opening import open_ledger
 from trainables.studies.remote_lease import leased
+from trainables.studies.study import make_folder, pinned_sources
+from trainables.studies.study_description import described_plan, described_study
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "watching.md"
@@ -217,7 +226,7 @@ def sent(study: Path, place: Path) -> ObjectStore:
     store.upload(study / "study.yaml", "study.yaml")
     for folder in study.glob("trials/*"):
         name = f"trials/{folder.name}"
-        Mirror(store, name, folder, lambda name: name.startswith("attempts/")).publish()
+        Mirror(store, name, folder, lambda name: name.startswith("attempts/")).publish(1)
         for start in folder.glob("attempts/*"):
             store.upload(start, f"{name}/attempts/{start.name}")
     Segments(store).append(study / "journal.log")
@@ -266,6 +275,9 @@ def test_a_driver_that_gives_no_sign_any_more_is_not_at_work(
     assert (
         "no search is at work on it any more (the last was process 7); written last " in show(remote.url)[1]
     )
+    remote.write("drivers/cd", b'{"host": "other", "process": 8, "holds": false}')
+    assert data(show, remote.url)["driver"]["process"] == 7, "one that only asks drives nothing"
+    remote.delete(["drivers/cd"])
     remote.write("drivers/ab", b"\xff")
     assert data(show, remote.url)["driver"] is None
 
@@ -276,6 +288,60 @@ def test_what_was_interrupted_is_not_finished_though_fewer_trials_are_asked_for_
     spec = (begun / "study.yaml").read_text().replace("trials: 6", "trials: 4")
     (begun / "study.yaml").write_text(spec)
     assert show(begun)[1].endswith(f"continue with: {COMMAND}\n")
+
+
+TWO = """\
+description: Two configurations, of which more are asked for
+search: {design: optuna, trials: 5}
+pooling: {choice: [mean, cls]}
+stages: {finetune: {epochs: 1, epoch_examples: 32}}
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    path = tmp_path / "two.yaml"
+    path.write_text(TWO)
+    return path
+
+
+def driven(folder: Path, path: Path) -> Ledger:
+    """A study as a search begins it, with the account of its trials."""
+    space = load_space(str(path))
+    sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
+    numerics = {"device": "cpu", "precision": "fp32", "threads": 1}
+    spec = {**described_study(space, sources, 0, COMMAND), **numerics, **described_plan(space, numerics)}
+    pinned = {**pinned_sources(sources), **numerics}
+    return open_ledger(make_folder(folder, spec), space, 0, pinned, Console(quiet=True))
+
+
+def test_a_study_whose_space_has_fewer_runs_than_were_asked_for_is_finished_once_all_have_run(
+    show: Status, search_command: CommandLine, two: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    ledger = driven(study, two)
+    for _ in range(2):
+        issue = ledger.next()
+        assert issue is not None
+        ledger.finish(issue.number, "failed", "nan", "")
+    assert ledger.next() is None
+    assert data(show, study)["finished"] is False  # its search was lost just here
+    assert search_command("--space", str(two), "--study", str(study), "--seed", "0") == (0, "")
+    said = data(show, study)
+    assert (said["finished"], said["done"], said["trials"]) == (True, 2, 2)
+    out = show(study)[1]
+    assert "2 of 2 trials done" in out
+    assert "all configurations of the space have run, fewer than were asked for\nfinished; report: " in out
+    assert "time left" not in out
+
+
+@pytest.mark.parametrize("said", [0, -1, 7, True, "4", 2.5, None, [4]])
+def test_a_study_is_not_finished_because_its_description_was_damaged(
+    show: Status, begun: Path, said: object
+) -> None:
+    with (begun / "study.yaml").open("a") as file:
+        file.write(f"exhausted: {json.dumps(said)}\n")
+    assert (data(show, begun)["finished"], data(show, begun)["trials"]) == (False, 6)
 
 
 def test_a_finished_study_in_a_store_is_reported_from_there(

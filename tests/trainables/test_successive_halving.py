@@ -14,8 +14,9 @@ from trainables.spaces.settings import EarlyStopping
 
 
 def number_of(name: str) -> int:
-    """Tests name a trial by its number in the study, or else it is a new one."""
-    return int(name) if name.isdigit() else 99
+    """Tests name a trial by its number in the study, and by a sign more where it is handed out again; or it is a new one."""
+    number = name.rstrip("'")
+    return int(number) if number.isdigit() else sum(name.encode())
 
 
 def halving(
@@ -106,6 +107,31 @@ def test_a_continued_trial_that_ends_with_its_first_result_enters_all_rungs() ->
     result = {"epoch": 3, "score": 0.7, "records": [record(1, 0.3), record(2, 0.4), record(3, 0.7)]}
     scheduler.on_trial_complete(None, trial, result)  # type: ignore[arg-type]
     assert rungs(scheduler) == rungs(undisturbed())
+
+
+TURNED_AWAY: dict[str, Any] = {"epoch": 0, "score": float("nan"), "records": [], "cause": "no_cuda"}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_continued_trial_that_is_turned_away_from_nodes_stands_once_in_each_rung(times: int) -> None:
+    others = {1: {1: 0.2, 2: 0.5}, 2: {1: 0.4, 2: 0.45}}
+    scheduler = halving(EVERY_EPOCH, {**others, 0: {1: 0.3, 2: 0.4}})
+    for again in range(times):
+        trial: Any = SimpleNamespace(trial_id="0" + "'" * again)
+        scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+        scheduler.on_trial_complete(None, trial, dict(TURNED_AWAY))  # type: ignore[arg-type]
+    before = {1: [0.2, 0.3, 0.4], 2: [0.4, 0.45, 0.5], 4: [], 8: []}
+    assert rungs(scheduler) == before
+    assert decide(scheduler, "0" + "'" * times, 0.3, 0.4) == TrialScheduler.CONTINUE
+    assert rungs(scheduler) == before
+
+
+def test_a_trial_that_is_removed_before_it_starts_can_be_handed_out_again() -> None:
+    scheduler, trial = halving(EVERY_EPOCH, {0: {1: 0.3}}), SimpleNamespace(trial_id="0")
+    scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+    scheduler.on_trial_remove(None, trial)
+    assert decide(scheduler, "0'", 0.3) == TrialScheduler.CONTINUE
+    assert rungs(scheduler) == {1: [0.3], 2: [], 4: [], 8: []}
 
 
 def test_trials_to_be_continued_are_compared_with_before_they_report_again() -> None:

@@ -6,9 +6,11 @@ that takes over a study neither skips nor repeats a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
@@ -26,8 +28,8 @@ MOST_GRID = 10_000
 REDRAWS = 20
 """So often in a row a sampler may draw what was started before; then the next untried setting is taken."""
 
-Account = Mapping[tuple[str, int], FrozenTrial]
-"""What was started: trials by configuration and replicate, in the order of their numbers."""
+Account = dict[tuple[str, int], FrozenTrial]
+"""What was started: trials by configuration and replicate, in the order of their numbers; it only grows."""
 
 Identify = Callable[[dict[str, Any]], str]
 """Name of the configuration that values of the factors stand for; equal ones train the same way."""
@@ -72,23 +74,37 @@ class Drawn:
     """Configurations drawn by Optuna's sampler; one that finished its first run gets its replicates."""
 
     def __init__(self, space: Space, identify: Identify) -> None:
-        self._space, self._identify = space, identify
+        self._finite = space.combinations() is not None
         self._replicates = space.settings.replicates
+        self._newest: tuple[str, int] | None = None
+        self._awaited: list[str] = []
+        self._untried = NotStarted((identify(params), 0, params) for params in every_setting(space))
         self.runs = space.settings.trials or USUAL_TRIALS
 
     def proposals(self, account: Account, redrawn: int) -> Iterator[Proposal]:
         """Replicates that are due, then a draw; in a finite space, in the end only what is left of it."""
-        for (identity, replicate), trial in account.items():
-            if replicate == 0 and trial.state is TrialState.COMPLETE:
-                for number in range(1, self._replicates):
-                    if (identity, number) not in account:
-                        yield Proposal(trial.params, number)
-        if redrawn < REDRAWS or self._space.combinations() is None:
+        if self._replicates > 1:
+            yield from self._due(account)
+        if redrawn < REDRAWS or not self._finite:
             yield Proposal(None)
-            return
-        for params in every_setting(self._space):
-            if (self._identify(params), 0) not in account:
-                yield Proposal(params)
+        else:
+            yield from self._untried.proposals(account)
+
+    def _due(self, account: Account) -> Iterator[Proposal]:
+        """Replicates that may start; what has none to come any more is not looked at again."""
+        new = list(takewhile(lambda name: name != self._newest, reversed(account)))
+        self._newest = new[0] if new else self._newest
+        self._awaited += [identity for identity, replicate in reversed(new) if replicate == 0]
+        missing = {
+            identity: [each for each in range(1, self._replicates) if (identity, each) not in account]
+            for identity in self._awaited
+            if account[identity, 0].state in (TrialState.RUNNING, TrialState.COMPLETE)
+        }
+        self._awaited = [identity for identity, numbers in missing.items() if numbers]
+        for identity in self._awaited:
+            if account[identity, 0].state is TrialState.COMPLETE:
+                for number in missing[identity]:
+                    yield Proposal(account[identity, 0].params, number)
 
 
 class Planned:
@@ -101,20 +117,46 @@ class Planned:
     """
 
     def __init__(self, space: Space, identify: Identify, settings: Settings) -> None:
-        self._replicates = space.settings.replicates
+        replicates = range(space.settings.replicates)
         self.plan: dict[str, dict[str, Any]] = {}
         for params in settings(space):
             self.plan.setdefault(identify(params), params)
-        self.runs = len(self.plan) * self._replicates
+        self._left = NotStarted(
+            (identity, replicate, params)
+            for replicate in replicates
+            for identity, params in self.plan.items()
+        )
+        self.runs = len(self.plan) * len(replicates)
         if space.settings.trials is not None:
             self.runs = min(self.runs, space.settings.trials)
 
     def proposals(self, account: Account, redrawn: int) -> Iterator[Proposal]:
         """What of the plan was not started, in its order."""
-        for replicate in range(self._replicates):
-            for identity, params in self.plan.items():
-                if (identity, replicate) not in account:
-                    yield Proposal(params, replicate)
+        yield from self._left.proposals(account)
+
+
+class NotStarted:
+    """What of a list was not started; what was is passed over once, so that the end of a list costs no more than its beginning.
+
+    Args:
+        runs: identity, replicate and values of the factors, in the order in which they run.
+    """
+
+    def __init__(self, runs: Iterable[tuple[str, int, dict[str, Any]]]) -> None:
+        self._ahead = iter(runs)
+        self._held: deque[tuple[str, int, dict[str, Any]]] = deque()
+
+    def proposals(self, account: Account) -> Iterator[Proposal]:
+        """What of it is not in the account, in its order."""
+        while self._held and self._held[0][:2] in account:
+            self._held.popleft()
+        for identity, replicate, params in self._held:
+            if (identity, replicate) not in account:
+                yield Proposal(params, replicate)
+        for identity, replicate, params in self._ahead:
+            if (identity, replicate) not in account:
+                self._held.append((identity, replicate, params))
+                yield Proposal(params, replicate)
 
 
 def grid_settings(space: Space) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,6 +15,9 @@ from trainables.machines.placement import TrialResources, others
 
 TRIES = 3
 """So often a trial, or the probe before the first one, is sent to a node for nothing."""
+PATIENCE_SECONDS = 300.0
+"""So long a trial waits for another node where there is none any more but those that it is kept away from."""
+_LOOK_SECONDS = 5.0
 _NODE = "ray.io/node-id"
 _SHOWN = 8  # of the id of a node
 
@@ -25,9 +29,7 @@ class Elsewhere:
         trial: what each trial gets.
         say: tells the user.
         nodes: lists the cluster's nodes as Ray does.
-
-    Attributes:
-        stopped_by: why the search has to end; empty while it may go on.
+        clock: tells seconds.
     """
 
     def __init__(
@@ -35,11 +37,15 @@ class Elsewhere:
         trial: TrialResources,
         say: Callable[[str], None],
         nodes: Callable[[], Iterable[Mapping[str, Any]]] = ray.nodes,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._trial, self._say, self._list = trial, say, nodes
         self._found: dict[str, None] = {}  # in order
         self._tries: Counter[int] = Counter()
-        self.stopped_by = ""
+        self._kept_away: dict[int, list[str]] = {}
+        self._clock, self._looked = clock, clock()
+        self._without: float | None = None  # since when one of them has no node
+        self._stopped_by = ""
 
     @property
     def avoided(self) -> list[str]:
@@ -48,6 +54,43 @@ class Elsewhere:
             return list(self._found)
         return []
 
+    def keep_away(self, number: int) -> list[str]:
+        """Ids of the nodes that a trial is not to go to, which is handed out now; that holds until it has ended."""
+        if avoided := self.avoided:
+            self._kept_away[number] = avoided
+        return avoided
+
+    def ended(self, number: int) -> None:
+        """Note that a trial waits for no node any more."""
+        self._kept_away.pop(number, None)
+
+    @property
+    def stopped_by(self) -> str:
+        """Why the search has to end; empty while it may go on."""
+        if self._kept_away and not self._stopped_by and self._clock() >= self._looked + _LOOK_SECONDS:
+            self._looked = self._clock()
+            self._look()
+        return self._stopped_by
+
+    def _look(self) -> None:
+        """Ray lets a trial wait for another node for ever, also where the last one of them is lost meanwhile."""
+        there = list(self._list())
+        without = {
+            number: avoided
+            for number, avoided in self._kept_away.items()
+            if not others(there, avoided, self._trial)
+        }
+        if not without:
+            self._without = None
+            return
+        number, avoided = min(without.items())
+        told = f"trial {number}: no node is left but {', '.join(node[:_SHOWN] for node in avoided)}, without a GPU ({NO_CUDA})"
+        if self._without is None:
+            self._without = self._looked
+            self._say(f"{told}; it waits for another one, for {PATIENCE_SECONDS:.0f} s at most")
+        elif self._looked - self._without >= PATIENCE_SECONDS:
+            self._stopped_by = f"{told}: mend such nodes or bring others, and give the same command again"
+
     def turned_away(self, number: int, node: str, message: str) -> None:
         """Note that a trial found no GPU on a node; it is to be issued again, unless the search ends for it."""
         self._found[node] = None
@@ -55,8 +98,8 @@ class Elsewhere:
         told = f"{NO_CUDA} on node {node[:_SHOWN]}: {message}"
         if self._tries[number] < TRIES:
             self._say(f"trial {number}: {told}; it is tried again elsewhere")
-        elif not self.stopped_by:
-            self.stopped_by = (
+        elif not self._stopped_by:
+            self._stopped_by = (
                 f"trial {number}: {told}; it was tried {TRIES} times: mend or leave out such nodes, and give the "
                 "same command again"
             )

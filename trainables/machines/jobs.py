@@ -50,13 +50,14 @@ class Jobs:
             "start": self.start,
             "limits": asdict(self.limits),
             "checkpoint_every": self.checkpoint_every,
-            "ending": self._place(self.ending),
+            "ending": self.ending,
         }
 
     @property
-    def ending(self) -> Path:
-        """A file whose appearance asks all trials to end."""
-        return self.folder.path / "tune" / f"{self.start}.ending"
+    def ending(self) -> str:
+        """Names this start's :class:`~trainables.machines.end_sign.EndSign`."""
+        study = self.folder.remote.url if self.folder.remote else str(self.folder.path.absolute())
+        return f"{study} {self.start}"
 
     def _place(self, path: Path) -> str:
         """Where a worker finds it: a path, or a name in the store."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,29 +19,27 @@ from rich.console import Console
 from minbert.command_line import STORAGE_ADVICE
 from minbert.corpora.tokenised import tokenised
 from minbert.data_checks import check_data
+from minbert.files.storage import told
 from minbert.interrupts import Interrupts
+from minbert.remote.journal_segments import TakenOver
 from minbert.remote.mirrored_stages import open_stages
 from minbert.sources import Sources
 from minbert.time_limits import TimeLimits
 from trainables.machines.elsewhere import TRIES, Elsewhere, requested
+from trainables.machines.end_sign import EndSign
 from trainables.machines.jobs import Jobs, stage_place
 from trainables.machines.placement import Placement
 from trainables.machines.probe import probe, refuse_other_device
 from trainables.machines.shared_path import refuse_unshared
 from trainables.machines.shipping import ship_encoder
-from trainables.running.searcher import (
-    EndedTrials,
-    EndOfSearch,
-    LedgerSearcher,
-    LeftOutOfSnapshots,
-    SuccessiveHalving,
-)
+from trainables.running.end_of_search import PATIENCE_SECONDS, SENDING_SECONDS, EndOfSearch
+from trainables.running.searcher import EndedTrials, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
 from trainables.running.single_flight import SingleFlight
 from trainables.running.trainable import TrialTrainable
 from trainables.spaces.around import Around
 from trainables.spaces.space import Space
 from trainables.studies.kept_models import KEPT_MODELS, KeptModels
-from trainables.studies.ledger import Ledger
+from trainables.studies.ledger import EXHAUSTED, Ledger
 from trainables.studies.opening import open_ledger
 from trainables.studies.remote_study import RemoteStudy
 from trainables.studies.stage_room import STAGE_ROOM, StageRoom
@@ -132,10 +130,18 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
 
     Raises:
         UserError: the folder cannot be used for this study.
+        StudyStopped: it cannot go on here for now.
     """
     connect = functools.cache(functools.partial(_connect, plan, connect, interrupts))
-    folder, pinned = _prepare(plan, connect, interrupts)
-    return _run(plan, folder, pinned, connect, console, interrupts)
+    try:
+        folder, pinned = _prepare(plan, connect, interrupts)
+        ending = _run(plan, folder, pinned, connect, console, interrupts)
+        if plan.remote:
+            plan.remote.close()
+        return ending
+    except TakenOver as lost:
+        look = f"python -m trainables.status {shlex.quote(str(lost.filename))}"
+        raise StudyStopped(f"{told(lost)}; this one ends, what it has finished is kept; see {look}") from None
 
 
 def _connect(plan: Plan, connect: Connect, interrupts: Interrupts) -> Placement:
@@ -184,6 +190,8 @@ def _run(
     corpus = tokenised(plan.sources.corpus, tasks, plan.sources.encoder, folder.path / "corpus")
     ledger = open_ledger(folder, plan.space, plan.seed, pinned, console)
     models = KeptModels(folder, tasks, plan.kept_models)
+    if plan.remote:
+        plan.remote.send_journal()  # an end that was told here counts from now on: first everywhere
     models.catch_up(ledger.trials())
     store.folder.mkdir(parents=True, exist_ok=True)
     flights, room = SingleFlight(store.has), StageRoom(store, plan.stage_room)
@@ -194,43 +202,43 @@ def _run(
     start = time.strftime("%Y%m%d-%H%M%S")
     jobs = Jobs(folder, corpus, encoder, place, plan.stage_room, start, plan.limits, plan.checkpoint_every)
     deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
-
-    def due() -> bool:
-        late = deadline is not None and time.monotonic() > deadline
-        ends = interrupts.asked or late or bool(ledger.stopped_by)
-        if ends and plan.remote:
-            with suppress(OSError):  # a store that is away cannot be told
-                plan.remote.end_trials(jobs.ending)
-        return ends
-
+    say = functools.partial(console.print, markup=False, highlight=False)
     if not ledger.done:
         placement = connect()
         refuse_other_device(pinned["device"], placement.trial)
         if not plan.remote and not placement.on_one_machine:
             jobs = replace(jobs, encoder=ship_encoder(folder.path, plan.sources.encoder))
-        elsewhere = Elsewhere(
-            placement.trial, lambda line: console.print(line, markup=False, highlight=False)
-        )
+        elsewhere = Elsewhere(placement.trial, say)
+
+        def due() -> bool:
+            late = deadline is not None and time.monotonic() > deadline
+            return interrupts.asked or late or bool(ledger.stopped_by or elsewhere.stopped_by)
+
         slots = min(placement.slots, plan.max_concurrent or placement.slots)
         shown = Progress(ledger, folder.path, plan.space.name, list(tasks), console, plan.outlets)
         with shown as progress, interrupts.heeded():
             watchers = (models, flights, room, progress)
             searcher = LedgerSearcher(
                 ledger,
-                lambda issue: {**jobs.job(issue), "avoid": elsewhere.avoided},
+                lambda issue: {**jobs.job(issue), "avoid": elsewhere.keep_away(issue.number)},
                 *watchers,
                 may_start=flights.may_start,
                 most_waiting=2 * slots,
                 elsewhere=elsewhere,
             )
-            stopper = EndOfSearch(searcher, lambda: due() or bool(elsewhere.stopped_by), jobs.ending)
+            sign, patience = EndSign(jobs.ending), SENDING_SECONDS if plan.remote else PATIENCE_SECONDS
+            stopper = EndOfSearch(searcher, due, sign.give, say, patience)
             _tune(plan, folder, ledger, searcher, stopper, progress, placement, slots, start)
+            sign.withdraw()
+        if searcher.taken_over:
+            raise searcher.taken_over
         if searcher.storage_failure:
             raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
         if elsewhere.stopped_by:
             raise StudyStopped(elsewhere.stopped_by)
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
+        make_folder(plan.study, {**folder.spec, EXHAUSTED: ledger.started}, plan.remote)
     return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
 
 
@@ -270,7 +278,7 @@ def _tune(
             storage_path=str((folder.path / "tune").absolute()),
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_Tick(progress), EndedTrials()],
+            callbacks=[_Tick(progress, stopper), EndedTrials()],
             stop=stopper,
             verbose=0,
         ),
@@ -283,10 +291,11 @@ def _trial_folder_name(trial: Any) -> str:
 
 
 class _Tick(LeftOutOfSnapshots, tune.Callback):
-    """Lets the progress display draw while Tune runs."""
+    """Lets the progress display draw while Tune runs, and the search see who still runs when it ends."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, stopper: EndOfSearch) -> None:
+        self._progress, self._stopper = progress, stopper
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._progress.tick()
+        self._stopper.look(trials)

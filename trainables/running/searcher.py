@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +15,7 @@ from ray.tune.search import Searcher
 from minbert.config import TrainConfig
 from minbert.files.storage import told
 from minbert.history import is_evaluated
+from minbert.remote.journal_segments import TakenOver
 from trainables.machines.elsewhere import Elsewhere
 from trainables.machines.gpu_share import NO_CUDA
 from trainables.running.trainable import STORAGE
@@ -47,6 +47,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
     Attributes:
         closing: whether the search is being ended.
         storage_failure: why a trial could not be written, which ends the search; else empty.
+        taken_over: that failure, where it is that another search goes on with the study.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         self._elsewhere, self._turned_away = elsewhere, list[Issue]()
         self.closing = False
         self.storage_failure = ""
+        self.taken_over: TakenOver | None = None
 
     def suggest(self, trial_id: str) -> Any:
         """Issue a trial; None while none is due, FINISHED when the target is reached."""
@@ -120,6 +122,8 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
     ) -> None:
         """Close a trial, unless the whole search is being ended: then it stays to be continued."""
         issue = self._issued.pop(trial_id)
+        if self._elsewhere:
+            self._elsewhere.ended(issue.number)
         with self._noting():
             self._close(issue, result or {}, error)
 
@@ -168,6 +172,8 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             yield
         except OSError as error:
             self.storage_failure = told(error)
+            if isinstance(error, TakenOver):
+                self.taken_over = error
 
     def _note_records(self, issue: Issue, result: dict[str, Any]) -> None:
         for record in result.pop("records", []):
@@ -227,25 +233,25 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
         )
         self._stops, self._number_of, self._stopping = stops, number_of, stopping
         for number, history in histories.items():
-            past: Any = SimpleNamespace(trial_id=_earlier(number))
             for epoch, score in sorted(history.items()):
-                self._brackets[0].on_result(past, epoch, score)
+                self._brackets[0].on_result(_place(number), epoch, score)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Give a trial that is continued the places that it has in the rungs."""
-        super().on_trial_add(tune_controller, trial)
-        earlier = _earlier(self._number_of(trial.trial_id))
-        for _, recorded in self._brackets[0]._rungs:
-            if earlier in recorded:
-                recorded[trial.trial_id] = recorded.pop(earlier)
+        """Give a trial, of which Tune may have had one before that was handed out again, its place in the rungs."""
+        super().on_trial_add(tune_controller, self._place_of(trial))
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial that ends before it has started."""
+        super().on_trial_remove(tune_controller, self._place_of(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether a trial goes on; of the epochs that it hands over at once, the last one decides.
 
         What was decided stays, and with it what came of it: the rungs know more now than they did then.
         """
-        self._take_in(trial, result)
-        decision = str(super().on_trial_result(tune_controller, trial, result))
+        place = self._place_of(trial)
+        self._take_in(place, result)
+        decision = str(super().on_trial_result(tune_controller, place, result))
         last = self._stops.get(self._number_of(trial.trial_id))
         if last is not None and result["epoch"] >= last:
             return TrialScheduler.STOP
@@ -255,39 +261,20 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Note a trial's last epochs."""
-        self._take_in(trial, result)
-        super().on_trial_complete(tune_controller, trial, result)
+        place = self._place_of(trial)
+        self._take_in(place, result)
+        super().on_trial_complete(tune_controller, place, result)
 
-    def _take_in(self, trial: Any, result: dict[str, Any]) -> None:
+    def _place_of(self, trial: Any) -> Any:
+        return _place(self._number_of(trial.trial_id))
+
+    def _take_in(self, place: Any, result: dict[str, Any]) -> None:
         """Let the epochs before the last one of a result enter their own rungs; they were decided upon before."""
         for record in result.get("records", []):
             if is_evaluated(record) and record["epoch"] < result["epoch"]:
-                self._brackets[0].on_result(trial, record["epoch"], record["select"]["score"])
+                self._brackets[0].on_result(place, record["epoch"], record["select"]["score"])
 
 
-def _earlier(number: int) -> str:
-    return f"earlier-{number}"
-
-
-class EndOfSearch(LeftOutOfSnapshots, tune.Stopper):
-    """Ends the whole search when asked to; running trials keep their state for the next start.
-
-    Args:
-        searcher: hands out no more trials from then on.
-        due: whether it is time to end.
-        ending: file whose appearance tells the workers to keep what they have done, in mid-epoch, too.
-    """
-
-    def __init__(self, searcher: LedgerSearcher, due: Callable[[], bool], ending: Path) -> None:
-        self._searcher, self._due, self._ending = searcher, due, ending
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether it is time to end."""
-        if not self._searcher.closing and (self._due() or self._searcher.storage_failure):
-            self._searcher.closing = True
-            with suppress(OSError):  # storage that is away cannot be told
-                self._ending.touch()
-        return self._searcher.closing
+def _place(number: int) -> Any:
+    """What stands in the rungs for a trial of the study: once, however often Tune is given a trial for it."""
+    return SimpleNamespace(trial_id=str(number))

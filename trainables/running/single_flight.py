@@ -30,14 +30,23 @@ class SingleFlight(Watcher):
         self._published = published
         self._makers: dict[str, int] = {}
         self._made: dict[int, list[StageEnd]] = {}
+        self._ends: dict[int, list[StageEnd]] = {}
 
     def may_start(self, config: TrainConfig) -> bool:
         """Whether nothing that the training would have to make is being made."""
-        return not any(end.key in self._makers for end in self._missing(config))
+        ends = self._ends.get(id(config)) or stage_ends(config)
+        if not any(end.key in self._makers for end in ends):
+            return True
+        return not any(end.key in self._makers for end in self._missing(ends))
+
+    def waits(self, issue: Issue) -> None:
+        """A trial waits, and is asked about again and again: its configuration, while it does, is the same object."""
+        self._ends[id(issue.config)] = stage_ends(issue.config)
 
     def issued(self, issue: Issue) -> None:
         """A trial was handed out: it makes what is missing."""
-        self._made[issue.number] = self._missing(issue.config)
+        ends = self._ends.pop(id(issue.config), None) or stage_ends(issue.config)
+        self._made[issue.number] = self._missing(ends)
         for end in self._made[issue.number]:
             self._makers[end.key] = issue.number
 
@@ -56,10 +65,10 @@ class SingleFlight(Watcher):
             if self._makers.get(end.key) == number:
                 del self._makers[end.key]
 
-    def _missing(self, config: TrainConfig) -> list[StageEnd]:
+    def _missing(self, ends: list[StageEnd]) -> list[StageEnd]:
         """What lies behind the last published state of each stage, in the order in which it would be made."""
         missing: list[StageEnd] = []
-        for end in stage_ends(config):
+        for end in ends:
             if self._published(end.key):
                 missing = [other for other in missing if other.stage != end.stage]
             else:

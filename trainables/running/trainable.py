@@ -8,9 +8,8 @@ checkpoints are not used.
 from __future__ import annotations
 
 import functools
-import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,13 @@ from minbert.remote.mirrored_stages import open_stages
 from minbert.remote.working_copy import working_copy
 from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
+from trainables.machines.end_sign import EndSign
 from trainables.machines.gpu_share import keep_to_share, node_id, refuse_missing_gpu
 from trainables.running.remote_trial import RemoteTrial, fetch_materials
 from trainables.studies.attempts import Attempt, claim
 
 STORAGE = "storage"
 """Cause of a trial that could not be written: it stays to be continued, and the search ends."""
-SECONDS_BETWEEN_LOOKS = 0.5
-"""How often a trial looks whether it is to end."""
 FRUITLESS = 4
 """A trial whose worker died so often without having kept anything new is given up."""
 
@@ -48,9 +46,10 @@ class TrialTrainable(tune.Trainable):
     Its ``config`` holds ``config`` (a TrainConfig as plain data), ``folder``, ``corpus``,
     ``encoder`` and ``stages`` (paths), ``url`` (of a study in an object store, in which those are names; or None),
     ``stage_room`` (bytes that fetched stages may take here), ``start`` (names the driver's start), ``limits`` (seconds of a ``step``
-    and an ``epoch``, or None), ``checkpoint_every`` (seconds, or None) and ``ending`` (a file: once it is there, the
-    trial keeps what it has done and ends). A result holds ``records`` (history lines since the last result), ``score``,
-    ``epoch``, ``finished``, ``attempt`` (its number) and, after a failure, ``cause``, ``message`` and the ``node`` it happened on.
+    and an ``epoch``, or None), ``checkpoint_every`` (seconds, or None) and ``ending`` (names the
+    :class:`~trainables.machines.end_sign.EndSign` at which the trial keeps what it has done and ends). A result holds
+    ``records`` (history lines since the last result), ``score``, ``epoch``, ``finished``, ``attempt`` (its number), ``done``
+    (there is nothing to wait for) and, after a failure, ``cause``, ``message`` and the ``node`` it happened on.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -79,7 +78,7 @@ class TrialTrainable(tune.Trainable):
         except Interrupted:
             self.cleanup()
             self._trial = None
-            return self._result(records)
+            return {**self._result(records), "done": True}
         except Exception as error:
             return self._failure(records, *self._cause(error))
 
@@ -123,12 +122,15 @@ class TrialTrainable(tune.Trainable):
 
     def _open(self) -> Trial:
         self._config = TrainConfig.model_validate(self._job["config"])
+        is_asked_to_end = self._open_things.enter_context(EndSign(self._job["ending"]).watched())
+        if is_asked_to_end():
+            raise Interrupted
         refuse_missing_gpu(self._config.device)  # before an attempt counts
         keep_to_share(self._config.device)
         folder, start = self._folder, self._job["start"]
         self._remote = _remote(self._job)
         self._attempt = self._remote.claim(start) if self._remote else claim(folder, start)
-        if ended := read_timeout(folder, run_name(self._config)):
+        if ended := read_timeout(folder, run_name(self._config), self._attempt.number - 1):
             raise ended
         if self._attempt.fruitless >= FRUITLESS:
             raise TrainingFailure(
@@ -141,12 +143,11 @@ class TrialTrainable(tune.Trainable):
             raise MaterialsChanged(f"{self._job['encoder']}: another encoder than the study's lies there now")
         limits = TimeLimits(**self._job["limits"])
         trial = Trial(self._config, materials, folder, limits, self._job["checkpoint_every"])
-        trial.asked_to_end = now_and_then(Path(self._job["ending"]).exists)
+        trial.asked_to_end, trial.attempt = is_asked_to_end, self._attempt.number
         trial.before_writing = self._attempt.before_writing
         if self._remote:
             self._open_things.enter_context(self._remote.watched())
-            trial.asked_to_end = now_and_then(self._remote.is_asked_to_end)
-            trial.kept = self._remote.publish
+            trial.kept, trial.timed_out = self._remote.publish, self._remote.send_timeout
         return trial
 
     def _result(self, records: list[Record]) -> dict[str, Any]:
@@ -177,19 +178,6 @@ class TrialTrainable(tune.Trainable):
         }
 
 
-def now_and_then(look: Callable[[], bool]) -> Callable[[], bool]:
-    """Ask something that takes its time once in a while only; in between the last answer holds."""
-    answer, due = False, 0.0
-
-    def ask() -> bool:
-        nonlocal answer, due
-        if time.monotonic() >= due:
-            answer, due = look(), time.monotonic() + SECONDS_BETWEEN_LOOKS
-        return answer
-
-    return ask
-
-
 def _storage_error(error: BaseException, folder: Path) -> OSError | None:
     """The failure of storage that an error is or comes from.
 
@@ -211,7 +199,7 @@ def _folder(job: dict[str, Any]) -> Path:
 
 def _remote(job: dict[str, Any]) -> RemoteTrial | None:
     """What brings that folder and takes it back; None where the study lies in a folder."""
-    return RemoteTrial(job["url"], job["folder"], job["ending"]) if job["url"] else None
+    return RemoteTrial(job["url"], job["folder"]) if job["url"] else None
 
 
 @functools.lru_cache(maxsize=2)

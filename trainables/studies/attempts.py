@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from minbert.files.failpoints import reach
 from minbert.files.storage import gone, is_away
 
 FOLDER = "attempts"
+_NUMBER = re.compile(r"\d{4,9}", re.ASCII)
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -46,7 +48,11 @@ class Attempt:
     @property
     def superseded(self) -> bool:
         """Whether a later start took over."""
-        return (self.folder / FOLDER / _name(self.number + 1)).exists()
+        return self.is_superseded_by(file.name for file in _entries(self.folder))
+
+    def is_superseded_by(self, names: Iterable[str]) -> bool:
+        """Whether one of the names in a place where starts sign is that of a later start."""
+        return max(map(number_of, names), default=0) > self.number
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -104,7 +110,7 @@ def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
         "host": socket.gethostname(),
         "process": os.getpid(),
     }
-    number = len(list((folder / FOLDER).iterdir()))
+    number = max((number_of(file.name) for file in _entries(folder)), default=0)
     while True:
         number += 1
         file = folder / FOLDER / _name(number)
@@ -119,9 +125,10 @@ def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
 
 def _fruitless(folder: Path, number: int, start: str, kept: str) -> int:
     count = 0
-    for earlier in range(number - 1, 0, -1):
+    earlier = (file for file in _entries(folder) if 0 < number_of(file.name) < number)
+    for file in sorted(earlier, key=lambda file: number_of(file.name), reverse=True):
         try:
-            owner = json.loads((folder / FOLDER / _name(earlier)).read_text(encoding="utf-8"))
+            owner = json.loads(file.read_text(encoding="utf-8"))
             if (owner["start"], owner["kept"]) != (start, kept):
                 break
         except (OSError, ValueError, KeyError, TypeError):  # its worker died while it wrote
@@ -148,6 +155,18 @@ def _kept(folder: Path) -> str:
 def kept_mark(sha256: str) -> str:
     """Names a checkpoint by the SHA-256 of its manifest."""
     return sha256[:16]
+
+
+def number_of(name: str) -> int:
+    """The number of the start that signed with a name; 0 of a name that is none of ours."""
+    return int(name) if _NUMBER.fullmatch(name) else 0
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list((folder / FOLDER).iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _name(number: int) -> str:

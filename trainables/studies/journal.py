@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from copy import deepcopy as copied
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,37 @@ def open_journal(folder: Path, appended: Appended = lambda file, records: None) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            storage = JournalStorage(_SealedBackend(str(folder / JOURNAL), appended))
+            storage = _Storage(_SealedBackend(str(folder / JOURNAL), appended))
             _trials(storage, folder / JOURNAL)
             return storage
         except (OSError, UserError):
             raise
         except Exception as error:  # the storage checks no value
             raise UserError(f"{folder / JOURNAL}: damaged: not a journal of Optuna's ({error!r})") from None
+
+
+class _Storage(JournalStorage):
+    """Optuna's storage, which knows the trials that wait to be asked for: for each ``ask`` Optuna looks through all."""
+
+    _waiting: list[int] | None = None
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        trial = super().create_new_trial(study_id, template_trial)
+        waits = template_trial is not None and template_trial.state is TrialState.WAITING
+        if waits and self._waiting is not None:
+            self._waiting.append(trial)
+        return trial
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if states != (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        if self._waiting is None:
+            self._waiting = [trial._trial_id for trial in super().get_all_trials(study_id, False, states)]
+        found = [trial for trial in map(self.get_trial, self._waiting) if trial.state is TrialState.WAITING]
+        self._waiting = [trial._trial_id for trial in found]
+        return copied(found) if deepcopy else found
 
 
 class _SealedBackend(JournalFileBackend):

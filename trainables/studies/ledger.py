@@ -29,6 +29,8 @@ from trainables.spaces.space import Space
 
 EQUAL_FAILURES = 5
 """A study stops when this many trials in a row fail for the same cause."""
+EXHAUSTED = "exhausted"
+"""Key of study.yaml: how many trials ran where the space has no more of them than that, fewer than were asked for."""
 
 _UNCOUNTED = "abandoned"  # killed while being asked for, or a copy of an earlier trial: counts nowhere
 _STOPS_AFTER = "stops_after"
@@ -151,7 +153,7 @@ class Ledger:
         reach("ledger.after_tell")
         self._causes.append(cause if outcome == "failed" else "")
         self.states[TrialState.RUNNING] -= 1
-        return self._count(self._study.get_trials(deepcopy=False)[number])
+        return self._count(self._record(trial))
 
     @property
     def stopped_by(self) -> str:
@@ -209,6 +211,10 @@ class Ledger:
             trial.distributions[path] = self._distributions.setdefault((path, own), own)
         return trial
 
+    def _record(self, trial: Trial) -> FrozenTrial:
+        """The storage's own record of a trial; a list of all of them would take ever longer to make."""
+        return self._study._storage.get_trial(trial._trial_id)
+
     def _progress(self) -> tuple[int, int]:
         """Trials started and finished: while these stay the same, so does what the design proposes."""
         return self.started, self.target - self.unfinished
@@ -262,7 +268,7 @@ class Ledger:
         trial.set_user_attr("config_id", config_id(issue.config))  # last: from here on the trial is whole
         reach("ledger.whole")
         self._open[trial.number] = trial
-        self._count(self._study.get_trials(deepcopy=False)[trial.number])
+        self._count(self._record(trial))
         return issue
 
     def _identify(self, params: dict[str, Any]) -> str:

@@ -7,23 +7,27 @@ journal goes up before anything is done that relies on it, so that a new driver 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minbert.checkpoint import ENCODER_FILES, EncoderFiles
-from minbert.errors import UserError
+from minbert.errors import UserError, cut
 from minbert.files.durable import publish_folder
 from minbert.files.leftovers import beside
 from minbert.files.sealed import is_intact
+from minbert.files.yaml_dialect import shorten
 from minbert.remote.journal_segments import FOLDER as SEGMENTS
 from minbert.remote.journal_segments import Segments
-from minbert.remote.mirror import RECORD, Mirror
+from minbert.remote.mirror import Mirror
 from minbert.remote.object_store import ObjectStore, below, check_reachable, is_url, open_store
 from minbert.remote.sealed_copies import send_sealed
 from minbert.remote.working_copy import reading_copy, working_copy
+from trainables.studies.attempts import FOLDER as ATTEMPTS
 from trainables.studies.locks import LOCK, locked
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import leased
@@ -32,6 +36,7 @@ if TYPE_CHECKING:  # slow to import: optuna
     from optuna.trial import FrozenTrial
 
 STUDY, JOURNAL = "study.yaml", "journal.log"
+_OF_TRIAL = re.compile(r"trials/(\d{5,9})/(checkpoint|best|\.kept/[^/]+)/", re.ASCII)
 _WHOLE, _ENDED = 8, 6
 """Optuna's numbers for a trial's attribute, the last of which makes it whole, and for its end."""
 
@@ -56,11 +61,10 @@ class RemoteStudy:
     def described(self) -> Path:
         """A folder with study.yaml alone, where there is a study; no search works there."""
         folder = reading_copy(self.url)
-        content = self.store.read(STUDY)
-        if content is None:
-            (folder / STUDY).unlink(missing_ok=True)
-        else:
+        try:
             self.store.download(STUDY, folder / STUDY)
+        except FileNotFoundError:
+            (folder / STUDY).unlink(missing_ok=True)
         return folder
 
     @contextmanager
@@ -75,7 +79,7 @@ class RemoteStudy:
         """
         self.store.on_waiting = say
         with self.named(), locked(self.path, self._option), leased(self.store, self._option):
-            self._pull()
+            self._pull(say)
             yield
 
     @contextmanager
@@ -118,31 +122,31 @@ class RemoteStudy:
     def drop(self, number: int, folders: Iterable[str]) -> None:
         """Drop folders of a trial that has ended."""
         name = f"trials/{number:05d}"
-        Mirror(self.store, name, self.path / name).drop(folders)
+        several = len(self.store.names(f"{name}/{ATTEMPTS}")) > 1
+        Mirror(self.store, name, self.path / name).drop(set(folders), anew=several)
 
     def with_models(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the trials of which there is a checkpoint or a model."""
-        parts = (name.split("/") for name in self.store.names("trials"))
-        numbers = {
-            int(number)
-            for number, folder, *_ in (part[1:] for part in parts if len(part) > 3)
-            if folder in ("checkpoint", "best") and number.isascii() and number.isdecimal()
-        }
-        return [trial for trial in trials if trial.number in numbers]
+        """Those of the trials of which there is a checkpoint or a model, or what a start kept that was given up."""
+        found = (_OF_TRIAL.match(name) for name in self.store.names("trials"))
+        parts = {(int(each[1]), each[2]) for each in found if each}
+        has_model = {number for number, part in parts if not part.startswith(".")}
+        starts = Counter(number for number, part in parts if part.startswith("."))
+        return [trial for trial in trials if trial.number in has_model or starts[trial.number] > 1]
 
     def has_model(self, number: int) -> bool:
         """Whether a trial's model was kept."""
         return bool(self.store.names(f"trials/{number:05d}/best"))
 
-    def end_trials(self, ending: Path) -> None:
-        """Let all workers see that the search ends."""
-        self.store.write(self.name_of(ending), b"ending\n")
+    def send_journal(self) -> None:
+        """Send what this machine's journal has beyond the store's; the journal has been opened, so its end is whole."""
+        if (self.path / JOURNAL).is_file():
+            self._segments.append(self.path / JOURNAL)
 
     def close(self) -> None:
         """Send the rest of the journal, and all of it under its own name, for whoever copies the study as it lies there."""
+        self.send_journal()
         journal = self.path / JOURNAL
         if journal.is_file():
-            self._segments.append(journal)
             self.store.upload(journal, JOURNAL)
         self.store.delete(self.store.names("tune"))
 
@@ -159,7 +163,7 @@ class RemoteStudy:
         """Name in the store of what lies in the working copy."""
         return path.relative_to(self.path).as_posix()
 
-    def _pull(self) -> None:
+    def _pull(self, say: Callable[[str], None]) -> None:
         content = self.store.read(STUDY)
         if content is None:
             self._refuse_other_objects()
@@ -167,13 +171,14 @@ class RemoteStudy:
                 _remove(entry)  # of a study that was removed from the store
             return
         (self.path / STUDY).write_bytes(content)
-        journal, whole = self.path / JOURNAL, self._segments.fetch()
-        if not whole and any(name.endswith(f"/{RECORD}") for name in self.store.names("trials")):
+        journal = self.path / JOURNAL
+        known = journal.read_bytes() if journal.is_file() else b""
+        whole = self._segments.restore(known, say)
+        if not whole and self.store.names("trials"):
             raise UserError(
                 f"{self.url}: {SEGMENTS}/ is gone, but trials/ holds trials, of which it is the only account; bring it back "
                 f"from a copy, or start with another {self._option}"
             )
-        known = journal.read_bytes() if journal.is_file() else b""
         if not known.startswith(whole):  # what goes on from there was not relied on yet, and stays
             temporary = beside(journal, "tmp")
             temporary.write_bytes(whole)
@@ -182,8 +187,9 @@ class RemoteStudy:
     def _refuse_other_objects(self) -> None:
         others = sorted(name for name in self.store.names() if not name.startswith(f"{DRIVERS}/"))
         if others:
+            name = cut(others[0]) if others[0].isprintable() else shorten(others[0])
             raise UserError(
-                f"{self._option} {self.url}: holds other things ({others[0]}) and no study; choose another place"
+                f"{self._option} {self.url}: holds other things ({name}) and no study; choose another place"
             )
 
 

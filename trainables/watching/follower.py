@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert.history import Record
+from trainables.studies.time_share import TimeShare
 from trainables.studies.watcher import Watcher
 from trainables.watching.overview import Overview
 from trainables.watching.running_trials import Running, running_trial
@@ -17,6 +18,10 @@ if TYPE_CHECKING:  # slow to import: optuna
     from optuna.trial import FrozenTrial
 
     from trainables.studies.ledger import Issue, Ledger
+
+
+_SHARE = 0.02
+"""Of the time that looking into the folders of running trials may take: on a network file system of many, long."""
 
 
 class _Followed:
@@ -65,13 +70,24 @@ class Follower(Watcher):
         self._since = time.time()
         self._running: dict[int, _Followed] = {}
         self._waiting: set[int] = set()
+        self._shown: dict[int, Running] = {}
+        self._looking = TimeShare(_SHARE)
 
     def overview(self) -> Overview:
         """What the search has come to."""
+        if self._looking.due:
+            with self._looking.taken():
+                for number, followed in self._running.items():
+                    followed.look(trial_folder(self._study, number))
+                    self._shown[number] = followed.running()
+        return self._tally.overview(self._ledger.target, self._now(), self._waiting, self._since)
+
+    def _now(self) -> Iterator[Running]:
+        """The running trials, as they were when last looked at or told of."""
         for number, followed in self._running.items():
-            followed.look(trial_folder(self._study, number))
-        running = [followed.running() for followed in self._running.values()]
-        return self._tally.overview(self._ledger.target, running, self._waiting, self._since)
+            if number not in self._shown:
+                self._shown[number] = followed.running()
+            yield self._shown[number]
 
     def at(self, number: int, record: Record) -> Running:
         """A trial as it stood after one of its epochs."""
@@ -91,6 +107,7 @@ class Follower(Watcher):
     def issued(self, issue: Issue) -> None:
         self._waiting.discard(issue.number)
         self._running[issue.number] = _Followed(issue)
+        self._shown.pop(issue.number, None)
 
     def reported(self, issue: Issue, record: Record) -> None:
         followed = self._running[issue.number]
@@ -98,9 +115,11 @@ class Follower(Watcher):
         if _place(record) not in map(_place, followed.records):
             followed.records.append(record)
             followed.noted = time.time()
+        self._shown.pop(issue.number, None)
 
     def ended(self, issue: Issue, trial: FrozenTrial) -> None:
         followed = self._running.pop(issue.number)
+        self._shown.pop(issue.number, None)
         self._tally.add(trial, (followed.began, time.time()))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.studies.kept_models import with_point
+from trainables.studies.time_share import TimeShare
 from trainables.watching.running_trials import Running
 from trainables.watching.time_left import TimeLeft, Underway, time_left
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # slow to import: optuna
 
 SELECT = "select/"
 """Trials are compared, and shown while a search runs, by their scores on the select half alone."""
+_SHARE = 0.02
+"""Of the time that guessing how long a study still takes may take: the more slots, the longer."""
 _NEWEST = 200
 _AT_ONCE_OF = 20
 """The newest trials that tell how many run at a time."""
@@ -103,6 +106,8 @@ class Tally:
         self._front: list[FrozenTrial] = []
         self._sharing, self._saved, self._taken_over = 0, 0.0, 0
         self._spans: deque[Span] = deque(maxlen=_NEWEST)
+        self._left: TimeLeft | None = None
+        self._guessing = TimeShare(_SHARE)
 
     def add(self, trial: FrozenTrial, span: Span | None) -> None:
         """Take in a trial that ended; ``span``: None where it did not run in this study."""
@@ -156,8 +161,18 @@ class Tally:
             self._taken_over,
             runs,
             tuple(sorted(waiting)),
-            time_left(durations, underway, to_start, slots),
+            self._time_left(durations, underway, to_start, slots),
         )
+
+    def _time_left(
+        self, durations: Sequence[float], running: Sequence[Underway], to_start: int, slots: int
+    ) -> TimeLeft | None:
+        """The last guess stays for a moment, unless there is a better one now."""
+        over = not running and to_start <= 0
+        if self._left is None or self._left.rough or over or self._guessing.due:
+            with self._guessing.taken():
+                self._left = time_left(durations, running, to_start, slots)
+        return self._left
 
     def _rank(self, trial: FrozenTrial) -> None:
         metrics = trial.user_attrs.get("metrics", {})

@@ -23,12 +23,12 @@ from minbert.remote.journal_segments import FOLDER as SEGMENTS
 from minbert.remote.object_store import ObjectStore, Stored, check_reachable
 from minbert.yaml_reader import load_config
 from trainables.spaces.runs import RUN
-from trainables.studies.attempts import FOLDER
+from trainables.studies.attempts import FOLDER, number_of
 from trainables.studies.driver_sign import Driver, find_driver
 from trainables.studies.journal import JOURNAL, read_trials
-from trainables.studies.ledger import EQUAL_FAILURES, is_counted
+from trainables.studies.ledger import EQUAL_FAILURES, EXHAUSTED, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
-from trainables.studies.remote_lease import STALE_SECONDS
+from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
 from trainables.watching.overview import Overview, Span, Tally
 from trainables.watching.running_trials import Running, running_trial
 
@@ -52,6 +52,7 @@ class StudyState:
         damage: what of its journal cannot be read; else empty.
         written: seconds since a driver or a trial wrote last; None where nothing was written yet.
         stopped_by: the cause that the last trials all failed for, after which a search ends; else empty.
+        exhausted: whether the space has fewer runs than were asked for.
     """
 
     place: str
@@ -61,6 +62,7 @@ class StudyState:
     damage: str
     written: float | None
     stopped_by: str
+    exhausted: bool = False
 
     @property
     def is_finished(self) -> bool:
@@ -122,28 +124,29 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
     return StudyState(
         str(study),
         # What was interrupted is finished also where fewer are asked for by now.
-        tally.overview(max(spec["trials"], len(counted)), running, waiting, since),
+        tally.overview(max(_runs(spec), len(counted)), running, waiting, since),
         driver,
         str(spec.get("command") or ""),
         damage,
         _since_written(study, [trial.number for trial in running], now),
         _equal_failures(counted),
+        _runs(spec) < spec["trials"],
     )
 
 
 def _remote_driver(store: ObjectStore, stored: Mapping[str, Stored]) -> Driver | None:
-    """The driver that gave the last sign of life; it writes study.yaml when it starts."""
+    """The driver that gave the last sign of life, and not only asks for the study; it writes study.yaml when it starts."""
     signs = {name: each.changed for name, each in stored.items() if name.startswith(f"{DRIVERS}/")}
-    newest = max(signs, key=lambda name: signs[name], default="")
-    try:
-        sign = json.loads(store.read(newest) or b"{}") if newest else {}
-    except ValueError:
-        return None
-    if not isinstance(sign, dict) or not isinstance(sign.get("process"), int):
-        return None  # it has just ended
-    silent = time.time() - signs[newest].timestamp()
-    since = stored["study.yaml"].changed.timestamp() if "study.yaml" in stored else 0.0
-    return Driver(str(sign.get("host")), sign["process"], silent < STALE_SECONDS, since)
+    for newest in sorted(signs, key=lambda name: signs[name], reverse=True):
+        try:
+            sign = json.loads(store.read(newest) or b"{}")
+        except ValueError:
+            continue
+        if isinstance(sign, dict) and isinstance(sign.get("process"), int) and sign.get(HOLDS, True):
+            silent = time.time() - signs[newest].timestamp()
+            since = stored["study.yaml"].changed.timestamp() if "study.yaml" in stored else 0.0
+            return Driver(str(sign.get("host")), sign["process"], silent < STALE_SECONDS, since)
+    return None  # or it has just ended
 
 
 def _date(copy: Path, stored: Mapping[str, Stored]) -> None:
@@ -177,9 +180,8 @@ def tallied(study: Path, name: str, tasks: list[str], trials: Iterable[FrozenTri
 def last_attempt(study: Path, number: int) -> float | None:
     """When a trial was started on a worker last, in seconds since 1970; None: it never was."""
     try:
-        return max(
-            (file.stat().st_mtime for file in (trial_folder(study, number) / FOLDER).iterdir()), default=None
-        )
+        starts = (trial_folder(study, number) / FOLDER).iterdir()
+        return max((file.stat().st_mtime for file in starts if number_of(file.name)), default=None)
     except OSError:
         return None
 
@@ -213,6 +215,12 @@ def _spec(study: Path, driver: Driver | None) -> dict[str, Any]:
         raise UserError(f"{file}: damaged: a study of {shorten(spec['trials'])} trials")
     refuse_irregular(study / JOURNAL)
     return spec
+
+
+def _runs(spec: Mapping[str, Any]) -> int:
+    """How many trials there are to run: those that were asked for, or all that the space has."""
+    found = spec.get(EXHAUSTED)
+    return int(found if type(found) is int and 0 < found < spec["trials"] else spec["trials"])
 
 
 def _running(study: Path, trial: FrozenTrial, began: float | None, now: float) -> Running:
