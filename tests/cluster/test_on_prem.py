@@ -160,6 +160,9 @@ def test_a_study_on_listed_machines_survives_a_dead_one_and_a_cut_link_and_ends_
     machines.ask(f"ray rsync-down {FILE} /mnt/minbert/results/ fetched/")
     assert outcome(machines.project / "fetched/heads") == outcome(machines.project / "results/heads")
     machines.ask(f"ray down --yes {FILE}")
+    for worker in machines.workers:
+        if worker.alive:
+            machines.ask(f"ssh -o StrictHostKeyChecking=accept-new {worker.address} 'bash -ic \"ray stop\"'")
     for host in (machines.laptop, machines.head, *machines.workers):
         wait(lambda host=host: {process.name() for process in host.processes()} <= LEFT, _LOSS_SECONDS)  # type: ignore[misc]
 

@@ -71,7 +71,8 @@ def run(line: str, page: str, search: Search = without_ray.search) -> int:
     words = shlex.split(line)
     module = words[2] if words[:2] == ["python", "-m"] else ""
     is_search = module == "trainables.search"
-    if not module or (not is_search and SHELL.search(re.sub(r"'[^']*'|\"[^\"]*\"", "", line))):
+    own_process = not module or module == "minbert.fetch"  # the hub's address is read once a process
+    if own_process or (not is_search and SHELL.search(re.sub(r"'[^']*'|\"[^\"]*\"", "", line))):
         return _in_shell(line)
     arguments = [_filled_in(word, module, page) for word in first_command(words)[3:]]
     for study in filter(_is_missing, _named_studies(arguments) if is_search else arguments):

@@ -60,7 +60,7 @@ def send(study: Path, url: str) -> None:
     store = open_store(url)
     store.upload(study / "study.yaml", "study.yaml")
     for trial in study.glob("trials/*"):
-        Mirror(store, f"trials/{trial.name}", trial).publish()
+        Mirror(store, f"trials/{trial.name}", trial).publish(1)
     Segments(store).append(study / "journal.log")
 
 

@@ -407,8 +407,9 @@ def test_a_mistake_is_one_line(
 
 def commands() -> list[str]:
     """The commands of the page's code blocks."""
-    blocks = re.findall(r"^```\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+    found = re.findall(r"^```(\w*)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for language, block in found if not language for line in block.splitlines()]
+    return [line.split("  #")[0].strip() for line in lines if line.strip()]
 
 
 def test_the_pages_status_commands_run_on_a_finished_study(show: Status) -> None:
