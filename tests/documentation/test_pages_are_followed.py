@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 
 from minbert.bundled import ENCODER
@@ -133,10 +134,13 @@ def with_ray(arguments: Sequence[str]) -> None:
     short = [*arguments, "--trials", "1", "--max-concurrent", "1"]
     if "--json" in arguments:
         with Path("events.jsonl").open("w") as events:
-            command = [sys.executable, "-m", "trainables.search", *short]
+            command = [sys.executable, "-P", "-m", "trainables.search", *short]  # not what lies here
             assert subprocess.run(command, stdout=events, check=False).returncode == 0
     else:
-        assert following.in_process("trainables.search", short) == 0
+        try:
+            assert following.in_process("trainables.search", short) == 0
+        finally:
+            ray.shutdown()
 
 
 def test_every_line_and_snippet_of_a_page_has_a_test() -> None:
