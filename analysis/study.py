@@ -21,7 +21,7 @@ from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
 from minbert.errors import UserError
-from minbert.remote.object_store import is_url
+from minbert.remote.urls import is_url
 
 STATES = {
     TrialState.COMPLETE: "complete",

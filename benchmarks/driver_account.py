@@ -7,13 +7,11 @@ What a worker does (a stub of :mod:`benchmarks.stub_trials`, which writes the fi
 
 from __future__ import annotations
 
-import functools
 import random
-import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +20,7 @@ import psutil
 from optuna.trial import create_trial
 from rich.console import Console
 
+from benchmarks.stopwatch import Stopwatch
 from benchmarks.stub_trials import StubTrial, stub_record
 from minbert.bundled import CORPUS, ENCODER
 from minbert.config import TrainConfig
@@ -32,6 +31,7 @@ from minbert.time_limits import TimeLimits
 from trainables.machines.jobs import Jobs
 from trainables.running.searcher import LedgerSearcher, SuccessiveHalving
 from trainables.running.single_flight import SingleFlight
+from trainables.running.tuning import early_stopping
 from trainables.spaces.space import Space
 from trainables.studies import journal
 from trainables.studies.kept_models import KEPT_MODELS, KeptModels
@@ -48,54 +48,6 @@ _PINNED = {"device": "cpu", "precision": "fp32", "threads": 1}
 _DISTINCT = 100
 """So many trials are run to put a large study together from."""
 _TOLD = ("waits", "issued", "reported", "ended")
-
-
-@dataclass
-class Stopwatch:
-    """Seconds by what they went to, of this process's CPU time and of the clock; a part in another one is no part of that.
-
-    Attributes:
-        cpu, wall: seconds by part.
-    """
-
-    cpu: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    wall: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _inside: list[str] = field(default_factory=list)
-    _since: tuple[float, float] = (0.0, 0.0)
-
-    @contextmanager
-    def counting(self, part: str) -> Iterator[None]:
-        """Count for a part what is computed in here."""
-        self._turn()
-        self._inside.append(part)
-        try:
-            yield
-        finally:
-            self._turn()
-            self._inside.pop()
-
-    @contextmanager
-    def watching(self, owner: type, method: str, part: str) -> Iterator[None]:
-        """Count all calls of a method."""
-        original = getattr(owner, method)
-
-        @functools.wraps(original)
-        def counted(*arguments: Any, **named: Any) -> Any:
-            with self.counting(part):
-                return original(*arguments, **named)
-
-        setattr(owner, method, counted)
-        try:
-            yield
-        finally:
-            setattr(owner, method, original)
-
-    def _turn(self) -> None:
-        now = time.process_time(), time.perf_counter()
-        if self._inside:
-            self.cpu[self._inside[-1]] += now[0] - self._since[0]
-            self.wall[self._inside[-1]] += now[1] - self._since[1]
-        self._since = now
 
 
 @dataclass(frozen=True)
@@ -148,7 +100,7 @@ class Account:
         self._searcher = LedgerSearcher(
             self._ledger, jobs.job, *watchers, may_start=flights.may_start, most_waiting=2 * slots
         )
-        self._scheduler = _scheduler(space, self._ledger, self._searcher)
+        self._scheduler = early_stopping(space, self._ledger, self._searcher)
         self._running: deque[tuple[str, int, _Stub]] = deque()
         self._issued, self.ended, self.results = 0, earlier, 0
 
@@ -318,14 +270,3 @@ def _put_together(ledger: Ledger, trials: int) -> None:
                 system_attrs=like.system_attrs,
             )
         )
-
-
-def _scheduler(space: Space, ledger: Ledger, searcher: LedgerSearcher) -> SuccessiveHalving | None:
-    """Early stopping as the driver sets it up."""
-    settings = space.settings.early_stopping
-    if settings is None:
-        return None
-    epochs = max(config.running_stages()[-1][1].last_epoch for config in space.representatives)
-    return SuccessiveHalving(
-        settings, epochs, ledger.histories(), ledger.stops(), searcher.number_of, searcher.stopping
-    )

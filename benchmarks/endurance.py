@@ -22,11 +22,11 @@ import psutil
 from rich.console import Console
 
 from benchmarks.stub_trials import run_stubs
+from trainables.designs.sampler import build_sampler
 from trainables.machines.connection import quieten_ray, start_ray
 from trainables.machines.placement import Placement, TrialResources
 from trainables.spaces.space import Space, load_space
 from trainables.studies.journal import JOURNAL
-from trainables.studies.ledger import build_sampler
 from trainables.studies.study import StudyFolder
 
 MARKS = (100, 500, 1000, 1500, 2000, 3000, 5000, 7500, 10_000)

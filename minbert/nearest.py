@@ -6,6 +6,8 @@ import numpy as np
 
 _QUERIES = 256
 """Compared with the whole corpus at a time."""
+_DECIMALS = 6
+"""Of a cosine; what lies behind depends on the processor, and would put equal sentences in another order there."""
 
 
 def nearest(queries: np.ndarray, corpus: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +19,7 @@ def nearest(queries: np.ndarray, corpus: np.ndarray, count: int) -> tuple[np.nda
         count: how many for each query; all where there are fewer.
 
     Returns:
-        (q, count) places in the corpus, and (q, count) cosines.
+        (q, count) places in the corpus, and (q, count) cosines, to six decimals.
     """
     found = min(count, len(corpus))
     places = np.empty((len(queries), found), np.int64)
@@ -25,7 +27,7 @@ def nearest(queries: np.ndarray, corpus: np.ndarray, count: int) -> tuple[np.nda
     unit = _unit(corpus)
     for start in range(0, len(queries), _QUERIES):
         rows = slice(start, start + _QUERIES)
-        near = _unit(queries[rows]) @ unit.T
+        near = np.round(_unit(queries[rows]) @ unit.T, _DECIMALS)
         places[rows] = np.argsort(-near, axis=1, kind="stable")[:, :found]
         cosines[rows] = np.take_along_axis(near, places[rows], axis=1)
     return places, cosines

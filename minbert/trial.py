@@ -22,8 +22,9 @@ from minbert.choice import Choice, Damaged
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import TokenisedCorpus
 from minbert.devices import compute
+from minbert.epoch_record import epoch_record, mapped_scores
 from minbert.errors import Interrupted, TrainingFailure
-from minbert.evaluation import Evaluator, Scored, score, when_scored
+from minbert.evaluation import Evaluator, Scored, when_scored
 from minbert.files.durable import exclusive, write_text
 from minbert.guarded_evaluation import GuardedBatcher, GuardedEvaluator
 from minbert.history import Record
@@ -33,7 +34,7 @@ from minbert.model import MultitaskModel, build_model
 from minbert.shared_stages import SharedStages
 from minbert.stages import StageStore
 from minbert.time_limits import Clock, TimeLimits, Watchdog, forget_timeout
-from minbert.training import EpochResult, StageTrainer
+from minbert.training import StageTrainer
 from minbert.trial_log import Checkpoint, TrialLog
 from minbert.yaml_reader import dump_yaml
 
@@ -208,7 +209,7 @@ class Trial:
             if not last:
                 self._shared.note_failure(trainer, name, failure)
             raise
-        record = {"of": self._run, **_record(name, trainer, result)}
+        record = {"of": self._run, **epoch_record(name, trainer, result)}
         record["peak_memory_bytes"] = peak_bytes(self._compute.device)
         self.before_writing()
         begin = time.perf_counter()
@@ -226,7 +227,7 @@ class Trial:
                         self._choice.predict_test(model, evaluator)
                     record["geometry"] = evaluator.geometry(model)
         self._note_evaluation(record, begin)
-        trainer.after_epoch(_mapped(record.get("select"), self.config))
+        trainer.after_epoch(mapped_scores(record.get("select"), self.config))
         if not last:
             self._shared.publish(model, trainer, name, [*self._log.records, record])
         self._log.save(model, trainer, record)
@@ -285,22 +286,6 @@ def _place(record: Record) -> tuple[str, int]:
     return record["stage"], record["epoch"]
 
 
-def _record(name: str, trainer: StageTrainer, result: EpochResult) -> Record:
-    split = trainer.micro_batch(trainer.epoch)
-    return {
-        "stage": name,
-        "epoch": trainer.epoch,
-        "step": trainer.optimiser.step_number,
-        "examples": result.examples,
-        "tokens": result.tokens,
-        "learning_rate": result.learning_rate,
-        "train_loss": result.train_loss,
-        "train_seconds": result.seconds,
-        **result.facts,
-        **({} if split is None else {"micro_batch": split}),
-    }
-
-
 @contextmanager
 def _at_epoch(stage: str, epoch: int) -> Iterator[None]:
     """Say in which epoch a failure happened; the clock says it itself."""
@@ -310,10 +295,3 @@ def _at_epoch(stage: str, epoch: int) -> Iterator[None]:
         if failure.cause == "timeout":
             raise
         raise TrainingFailure(failure.cause, f"{failure} at stage {stage}, epoch {epoch}") from None
-
-
-def _mapped(select: Mapping[str, float] | None, config: TrainConfig) -> dict[str, float] | None:
-    """Select metrics of the tasks on 0…1."""
-    if select is None:
-        return None
-    return {task: score(select, {task: task_config}) for task, task_config in config.tasks.items()}

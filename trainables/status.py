@@ -22,7 +22,8 @@ from rich.live import Live
 from rich.text import Text
 
 from minbert.command_line import Parser, nameable, number, run
-from minbert.remote.object_store import is_url, open_store
+from minbert.remote.object_store import open_store
+from minbert.remote.urls import is_url
 from trainables.studies.driver_sign import Driver
 from trainables.watching import overview_table
 from trainables.watching.events import EventStream, as_plain

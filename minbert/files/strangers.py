@@ -1,13 +1,16 @@
-"""What no folder and no file of ours is: links that lead elsewhere, and pipes and devices, whose reader waits for ever."""
+"""What no folder and no file of ours is: links and names that lead elsewhere, and pipes and devices, whose reader waits for ever."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
 
 from minbert.errors import UserError
+
+_LONGEST_NAME = 255
+"""Bytes of a name that file systems take."""
 
 
 def refuse_irregular(path: Path) -> None:
@@ -58,6 +61,21 @@ def refuse_irregular_below(folder: Path) -> None:
     """
     for entry in _no_files(folder):
         refuse_irregular(entry)
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names of files, as a record lists them, that cannot lie in one folder, or lead out of it.
+
+    Raises:
+        ValueError: there is one.
+    """
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if str(PurePosixPath(name)) != name or not parts or {"..", "/"} & set(parts) or name in folders:
+            raise ValueError(f"{name!r} is no name of a file")
+        if "\0" in name or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME:
+            raise ValueError(f"{name!r} is no name of a file")
 
 
 def _no_files(folder: Path) -> Iterator[Path]:

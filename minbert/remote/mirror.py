@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from minbert.files.sealed import checksum, sealed_line, unsealed_line
-from minbert.remote.object_store import ObjectStore, check_names
+from minbert.files.strangers import check_names
+from minbert.remote.object_store import ObjectStore
 
 RECORDS = "published"
 _KEPT = ".kept"

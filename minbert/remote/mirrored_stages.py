@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from minbert.errors import TrainingFailure, UserError
 from minbert.files.sealed import CHECKSUMS
 from minbert.files.yaml_dialect import shorten
-from minbert.remote.object_store import ObjectStore, Stored, is_url, open_store
+from minbert.remote.object_store import ObjectStore, Stored, open_store
 from minbert.remote.sealed_copies import fetch_sealed, send_sealed
+from minbert.remote.urls import is_url
 from minbert.remote.working_copy import working_copy
 from minbert.stages import FAILURE, LocalStageStore, StageState
 

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import copy
-import errno
 import hashlib
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import beside, is_ours
+from minbert.remote.store_failures import judged, refusal, told
+from minbert.remote.urls import check_url
 
 if TYPE_CHECKING:  # slow to import, and needed for URLs only
     from pyarrow.fs import FileSystem
 
 PATIENCE = 120.0
 """Seconds for which a store that is away is asked again, before that counts as a failure of storage."""
-_SCHEMES = ("s3", "file")
-_REFUSALS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 _LONGEST_WAIT = 8.0
 _KEY = re.compile(r"^[0-9a-f]{4,}(?=\.|$)")
 _CHUNK = 2**22
-_LONGEST_NAME = 255
-"""Bytes of a name that file systems take."""
 _Value = TypeVar("_Value")
 
 
@@ -224,7 +221,7 @@ class ObjectStore:
                     before_again()
                 return ask()
             except OSError as error:
-                failed, final = _judged(error, self.url)
+                failed, final = judged(error, self.url)
                 if final or time.monotonic() + wait > deadline:
                     raise failed from None
                 if is_first:
@@ -239,32 +236,6 @@ def _kind(name: str) -> str:
     """What an object is called in failpoints: the folder or file that it is, of a trial of the trial's, without keys and numbers."""
     parts = (_KEY.sub("", part).strip(".") for part in name.removeprefix("trials/").split("/"))
     return next(filter(None, parts), "trial")
-
-
-def is_url(text: str) -> bool:
-    """Whether a place is a URL, and no path."""
-    return "://" in text
-
-
-def below(url: str, *names: str) -> str:
-    """The URL of what lies below another one, whose options it keeps."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path="/".join((parts.path.rstrip("/"), *names))))
-
-
-def check_names(names: Collection[str]) -> None:
-    """Refuse names of files, as an object lists them, that cannot lie in one folder, or lead out of it.
-
-    Raises:
-        ValueError: there is one.
-    """
-    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-    for name in names:
-        parts = PurePosixPath(name).parts
-        if str(PurePosixPath(name)) != name or not parts or {"..", "/"} & set(parts) or name in folders:
-            raise ValueError(f"{name!r} is no name of a file")
-        if "\0" in name or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME:
-            raise ValueError(f"{name!r} is no name of a file")
 
 
 def open_store(url: str, option: str = "", patience: float = PATIENCE) -> ObjectStore:
@@ -293,41 +264,11 @@ def open_store(url: str, option: str = "", patience: float = PATIENCE) -> Object
         reason = re.sub(r"&?allow_delayed_open=true", "", str(error).splitlines()[0])
         raise UserError(f"{said}: {reason}") from None
     except OSError as error:
-        failed, final = _told(error, url)
+        failed, final = told(error, url)
         if final:
-            raise UserError(f"{said}: {_refusal(failed, parts.netloc)}") from None
+            raise UserError(f"{said}: {refusal(failed, parts.netloc)}") from None
         raise failed from None
     return ObjectStore(url, files, base.rstrip("/"), patience)
-
-
-def check_url(said: str, url: str) -> None:
-    """Refuse what is no URL of a place in an object store; nothing is asked.
-
-    Args:
-        said: how the message names it.
-        url: what it is.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise UserError(f"{said}: {error}; s3://bucket/folder is possible") from None
-    if parts.scheme not in _SCHEMES:
-        near = did_you_mean(parts.scheme, _SCHEMES)
-        raise UserError(f"{said}: {parts.scheme}:// is not possible; s3://bucket/folder is, or a path{near}")
-    if "@" in parts.netloc:
-        raise UserError(
-            f"{parts.scheme}://…: secrets do not belong in a URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    names = unquote(parts.path).strip("/")
-    if parts.scheme == "s3" and not (parts.netloc and names):
-        raise UserError(f"{said}: a bucket and a folder in it are needed, such as s3://bucket/results/first")
-    if set(names.split("/")) & {"", ".", ".."} or parts.fragment or str(PurePosixPath(names)) != names:
-        raise UserError(f"{said}: the names in it must not be empty, . or .., and # is not possible")
-    if not names.isprintable():
-        raise UserError(f"{said}: a character in it cannot be shown")
 
 
 def check_reachable(store: ObjectStore, option: str = "") -> None:
@@ -349,39 +290,7 @@ def check_reachable(store: ObjectStore, option: str = "") -> None:
         if bucket and store._files.get_file_info(bucket).type == FileType.NotFound:
             raise UserError(f"{said}: there is no bucket {bucket}; make it first, or check its name")
     except OSError as error:
-        failed, final = (error, False) if error.errno is not None else _told(error, store.url)
+        failed, final = (error, False) if error.errno is not None else told(error, store.url)
         if final:
-            raise UserError(f"{said}: {_refusal(failed, bucket)}") from None
+            raise UserError(f"{said}: {refusal(failed, bucket)}") from None
         raise failed from None
-
-
-def _judged(error: OSError, url: str) -> tuple[OSError, bool]:
-    """A failed request as what it is, and whether asking again is of no use."""
-    if isinstance(error, TimeoutError):  # the store is away, as somebody found who asked it only once
-        return error, False
-    if error.errno is not None:  # no such object, or this machine's own disk
-        return error, True
-    if "AWS Error NO_SUCH_KEY" in str(error):
-        return FileNotFoundError(errno.ENOENT, "no such object", url), True
-    return _told(error, url)
-
-
-def _told(error: OSError, url: str) -> tuple[OSError, bool]:
-    """A failure of a store as one of storage, and whether asking again is of no use."""
-    text = str(error)
-    name = found[1] if (found := re.search(r"AWS Error (\w+)", text)) else ""
-    if name in _REFUSALS or "HTTP status 403" in text:
-        return OSError(errno.EIO, f"refused ({name or 'HTTP status 403'})", url), True
-    reason = re.search(r"Details: ([^()\n]{1,120})", text)
-    return OSError(
-        errno.ETIMEDOUT, f"cannot be reached ({reason[1].strip() if reason else name or text[:120]})", url
-    ), False
-
-
-def _refusal(failed: OSError, bucket: str) -> str:
-    if "NO_SUCH_BUCKET" in str(failed):
-        return f"there is no bucket {bucket}; make it first, or check its name"
-    return (
-        f"{failed.strerror}: the bucket is not open to these credentials; set AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or give the machine a role"
-    )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from minbert.files.durable import publish_folder
 from minbert.files.sealed import CHECKSUMS, is_intact, unsealed_line
-from minbert.remote.object_store import ObjectStore, check_names
+from minbert.files.strangers import check_names
+from minbert.remote.object_store import ObjectStore
 
 
 def send_sealed(store: ObjectStore, folder: Path, name: str, anew: bool = False) -> None:

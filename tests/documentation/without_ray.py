@@ -10,15 +10,17 @@ from typing import Any
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.remote.journal_segments import Segments
 from minbert.remote.mirror import Mirror
-from minbert.remote.object_store import is_url, open_store
+from minbert.remote.object_store import open_store
+from minbert.remote.urls import is_url
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
 from trainables.chosen_space import Chosen, Wish, choose
+from trainables.designs.sampler import build_sampler
 from trainables.search_options import search_parser
 from trainables.space_pages.check import further_texts
 from trainables.spaces.around import refuse_other_sources
-from trainables.studies.ledger import Ledger, build_sampler
+from trainables.studies.ledger import Ledger
 from trainables.studies.places import study_place
 from trainables.studies.study import identity, make_folder, pinned_sources, refuse_another_study
 from trainables.studies.study_description import described_plan, described_study

@@ -17,8 +17,9 @@ from minbert.files.sealed import seal_folder, sealed_line
 from minbert.remote.journal_segments import Segments
 from minbert.remote.mirror import RECORDS, Mirror, read_published
 from minbert.remote.mirrored_stages import MirroredStageStore
-from minbert.remote.object_store import ObjectStore, below, open_store
+from minbert.remote.object_store import ObjectStore, open_store
 from minbert.remote.sealed_copies import fetch_sealed, send_sealed
+from minbert.remote.urls import below
 from minbert.stages import LocalStageStore, StageState
 
 

@@ -129,7 +129,7 @@ import sys, warnings
 import optuna
 from minbert.command_line import run
 from trainables.spaces.space import load_space
-from trainables.studies.ledger import build_sampler
+from trainables.designs.sampler import build_sampler
 
 def main():
     space = load_space(sys.argv[1])

@@ -32,9 +32,10 @@ from minbert.sources import resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config
+from trainables.designs.sampler import build_sampler
 from trainables.export import main
 from trainables.spaces.space import load_space
-from trainables.studies.ledger import Ledger, build_sampler
+from trainables.studies.ledger import Ledger
 from trainables.studies.study import make_folder, pinned_sources
 from trainables.studies.study_description import described_plan, described_study
 

@@ -26,9 +26,10 @@ from minbert.yaml_reader import load_config
 from tests.trainables.commands import CommandLine
 from tests.trainables.killing import Mortal
 from tests.trainables.studies import counted, history, outcome, predictions, weights
+from trainables.designs.sampler import build_sampler
 from trainables.spaces.space import Space, load_space
 from trainables.studies.fork import Wanted, find_fork, show_fork, take_over
-from trainables.studies.ledger import Issue, Ledger, build_sampler
+from trainables.studies.ledger import Issue, Ledger
 from trainables.studies.locks import locked
 from trainables.studies.study import StudyFolder, make_folder, pinned_sources, read_spec, refuse_another_study
 from trainables.studies.study_description import described_plan, described_study

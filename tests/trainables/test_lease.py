@@ -24,11 +24,12 @@ from minbert.remote.object_store import ObjectStore, Stored, open_store
 from tests.trainables.commands import CommandLine
 from tests.trainables.test_ledger import PINNED
 from tests.trainables.test_status import TWO, driven, sent
+from trainables.designs.sampler import build_sampler
 from trainables.running.searcher import LedgerSearcher
 from trainables.spaces.space import load_space
 from trainables.studies import remote_lease
 from trainables.studies.journal import open_journal
-from trainables.studies.ledger import Ledger, build_sampler
+from trainables.studies.ledger import Ledger
 from trainables.studies.remote_lease import FOLDER, HOLDS, leased
 from trainables.studies.remote_study import RemoteStudy
 

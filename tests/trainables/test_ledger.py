@@ -13,10 +13,11 @@ from rich.console import Console
 
 from minbert.config import Source
 from tests.trainables.commands import SPACE
+from trainables.designs.sampler import build_sampler
 from trainables.spaces.space import Space, load_space
 from trainables.studies import opening
 from trainables.studies.journal import open_journal
-from trainables.studies.ledger import EQUAL_FAILURES, Ledger, build_sampler
+from trainables.studies.ledger import EQUAL_FAILURES, Ledger
 from trainables.studies.study import StudyFolder
 
 PINNED: dict[str, Any] = {

@@ -14,10 +14,11 @@ from rich.console import Console
 from minbert.config import Source
 from minbert.files.durable import append_json
 from tests.trainables.commands import SPACE
+from trainables.designs.sampler import build_sampler
 from trainables.spaces.space import Space, load_space
 from trainables.studies.attempts import claim
 from trainables.studies.journal import open_journal
-from trainables.studies.ledger import Issue, Ledger, Outcome, build_sampler
+from trainables.studies.ledger import Issue, Ledger, Outcome
 from trainables.watching.progress import Outlets, Progress
 
 TASKS = ["sst", "qqp", "sts"]

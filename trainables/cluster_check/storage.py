@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from minbert.errors import UserError
 from minbert.files.yaml_dialect import shorten
-from minbert.remote.object_store import below, check_url, is_url
+from minbert.remote.urls import below, check_url, is_url
 from trainables.machines.cluster_file import AWS, ClusterFile, Finding
 
 PLACEHOLDER = "YOUR-BUCKET"

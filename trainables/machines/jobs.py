@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minbert.remote.object_store import below, is_url
+from minbert.remote.urls import below, is_url
 from minbert.time_limits import TimeLimits
 
 if TYPE_CHECKING:  # slow to import: optuna

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import logging
-import os
+import math
 import shlex
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,7 +23,7 @@ from minbert.remote.journal_segments import TakenOver
 from minbert.remote.mirrored_stages import open_stages
 from minbert.sources import Sources
 from minbert.time_limits import TimeLimits
-from trainables.machines.elsewhere import TRIES, Elsewhere, requested
+from trainables.machines.elsewhere import Elsewhere
 from trainables.machines.end_sign import EndSign
 from trainables.machines.jobs import Jobs, stage_place
 from trainables.machines.placement import Placement
@@ -33,9 +31,10 @@ from trainables.machines.probe import probe, refuse_other_device
 from trainables.machines.shared_path import refuse_unshared
 from trainables.machines.shipping import ship_encoder
 from trainables.running.end_of_search import PATIENCE_SECONDS, SENDING_SECONDS, EndOfSearch
-from trainables.running.searcher import EndedTrials, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
+from trainables.running.searcher import LedgerSearcher
 from trainables.running.single_flight import SingleFlight
 from trainables.running.trainable import TrialTrainable
+from trainables.running.tuning import early_stopping, tune_trials
 from trainables.spaces.around import Around
 from trainables.spaces.space import Space
 from trainables.studies.kept_models import KEPT_MODELS, KeptModels
@@ -45,7 +44,6 @@ from trainables.studies.remote_study import RemoteStudy
 from trainables.studies.stage_room import STAGE_ROOM, StageRoom
 from trainables.studies.study import (
     NUMERICS,
-    Spec,
     StudyFolder,
     make_folder,
     origin_note,
@@ -53,9 +51,8 @@ from trainables.studies.study import (
     refuse_another_study,
 )
 from trainables.studies.study_description import described_plan, described_study
+from trainables.studies.study_difference import Spec
 from trainables.watching.progress import Outlets, Progress
-
-_RESTARTS = 30  # of a trial on spot machines; without an epoch in between it is given up much earlier
 
 
 @dataclass(frozen=True)
@@ -183,6 +180,7 @@ def _run(
     console: Console,
     interrupts: Interrupts,
 ) -> Ending:
+    """Open what the study has, run what is left of it, and say how that ended."""
     place = stage_place(folder, plan.stages)
     store = open_stages(place, plan.stage_room)
     folder.clear_leftovers(store.folder)
@@ -201,101 +199,59 @@ def _run(
         encoder = plan.remote.share_encoder(plan.sources.encoder)
     start = time.strftime("%Y%m%d-%H%M%S")
     jobs = Jobs(folder, corpus, encoder, place, plan.stage_room, start, plan.limits, plan.checkpoint_every)
-    deadline = None if plan.time_budget is None else time.monotonic() + plan.time_budget
-    say = functools.partial(console.print, markup=False, highlight=False)
     if not ledger.done:
+        deadline = math.inf if plan.time_budget is None else time.monotonic() + plan.time_budget
         placement = connect()
         refuse_other_device(pinned["device"], placement.trial)
         if not plan.remote and not placement.on_one_machine:
             jobs = replace(jobs, encoder=ship_encoder(folder.path, plan.sources.encoder))
-        elsewhere = Elsewhere(placement.trial, say)
-
-        def due() -> bool:
-            late = deadline is not None and time.monotonic() > deadline
-            return interrupts.asked or late or bool(ledger.stopped_by or elsewhere.stopped_by)
-
-        slots = min(placement.slots, plan.max_concurrent or placement.slots)
         shown = Progress(ledger, folder.path, plan.space.name, list(tasks), console, plan.outlets)
         with shown as progress, interrupts.heeded():
             watchers = (models, flights, room, progress)
-            searcher = LedgerSearcher(
-                ledger,
-                lambda issue: {**jobs.job(issue), "avoid": elsewhere.keep_away(issue.number)},
-                *watchers,
-                may_start=flights.may_start,
-                most_waiting=2 * slots,
-                elsewhere=elsewhere,
-            )
-            sign, patience = EndSign(jobs.ending), SENDING_SECONDS if plan.remote else PATIENCE_SECONDS
-            stopper = EndOfSearch(searcher, due, sign.give, say, patience)
-            _tune(plan, folder, ledger, searcher, stopper, progress, placement, slots, start)
-            sign.withdraw()
-        if searcher.taken_over:
-            raise searcher.taken_over
-        if searcher.storage_failure:
-            raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
-        if elsewhere.stopped_by:
-            raise StudyStopped(elsewhere.stopped_by)
+            _search(plan, ledger, jobs, watchers, deadline, placement, console, interrupts)
     if ledger.done and ledger.unfinished > 0:
         console.print(f"all configurations of the space have run: {ledger.started} of {ledger.target} trials")
         make_folder(plan.study, {**folder.spec, EXHAUSTED: ledger.started}, plan.remote)
     return Ending(ledger.done, interrupts.asked, ledger.stopped_by)
 
 
-def _tune(
+def _search(
     plan: Plan,
-    folder: StudyFolder,
     ledger: Ledger,
-    searcher: LedgerSearcher,
-    stopper: EndOfSearch,
-    progress: Progress,
+    jobs: Jobs,
+    watchers: tuple[KeptModels, SingleFlight, StageRoom, Progress],
+    deadline: float,
     placement: Placement,
-    slots: int,
-    start: str,
+    console: Console,
+    interrupts: Interrupts,
 ) -> None:
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    stopping = plan.space.settings.early_stopping
-    if slots > placement.slots_now:  # a cluster that grows is told at once of all that it shall grow for
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
-    epochs = max(config.running_stages()[-1][1].last_epoch for config in plan.space.representatives)
-    scheduler = None
-    if stopping:
-        scheduler = SuccessiveHalving(
-            stopping, epochs, ledger.histories(), ledger.stops(), searcher.number_of, searcher.stopping
-        )
-    tune.Tuner(
-        tune.with_resources(plan.trainable, functools.partial(requested, placement.trial)),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=ledger.unfinished * TRIES,  # the searcher says when there are no more
-            max_concurrent_trials=slots,
-            reuse_actors=True,
-            trial_dirname_creator=_trial_folder_name,
-        ),
-        run_config=tune.RunConfig(
-            name=start,
-            storage_path=str((folder.path / "tune").absolute()),
-            failure_config=tune.FailureConfig(max_failures=_RESTARTS),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_Tick(progress, stopper), EndedTrials()],
-            stop=stopper,
-            verbose=0,
-        ),
-    ).fit()
-    shutil.rmtree(folder.path / "tune", ignore_errors=True)
+    """Run trials until the target, the deadline, an interrupt, or what lets the study not go on."""
+    say = functools.partial(console.print, markup=False, highlight=False)
+    elsewhere = Elsewhere(placement.trial, say)
+    slots = min(placement.slots, plan.max_concurrent or placement.slots)
+    *_, flights, _, progress = watchers
+    searcher = LedgerSearcher(
+        ledger,
+        lambda issue: {**jobs.job(issue), "avoid": elsewhere.keep_away(issue.number)},
+        *watchers,
+        may_start=flights.may_start,
+        most_waiting=2 * slots,
+        elsewhere=elsewhere,
+    )
 
+    def due() -> bool:
+        stopped = bool(ledger.stopped_by or elsewhere.stopped_by)
+        return interrupts.asked or stopped or time.monotonic() > deadline
 
-def _trial_folder_name(trial: Any) -> str:
-    return str(trial.trial_id)
-
-
-class _Tick(LeftOutOfSnapshots, tune.Callback):
-    """Lets the progress display draw while Tune runs, and the search see who still runs when it ends."""
-
-    def __init__(self, progress: Progress, stopper: EndOfSearch) -> None:
-        self._progress, self._stopper = progress, stopper
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._progress.tick()
-        self._stopper.look(trials)
+    sign, patience = EndSign(jobs.ending), SENDING_SECONDS if plan.remote else PATIENCE_SECONDS
+    stopper = EndOfSearch(searcher, due, sign.give, say, patience)
+    scheduler = early_stopping(plan.space, ledger, searcher)
+    place = jobs.folder.path / "tune" / jobs.start
+    tune_trials(plan.trainable, place, placement, slots, ledger, searcher, scheduler, stopper, progress)
+    sign.withdraw()
+    if searcher.taken_over:
+        raise searcher.taken_over
+    if searcher.storage_failure:
+        raise StudyStopped(f"{searcher.storage_failure}; {STORAGE_ADVICE}")
+    if elsewhere.stopped_by:
+        raise StudyStopped(elsewhere.stopped_by)

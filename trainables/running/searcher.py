@@ -12,7 +12,6 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from minbert.config import TrainConfig
 from minbert.files.storage import told
 from minbert.history import is_evaluated
 from minbert.remote.journal_segments import TakenOver
@@ -40,7 +39,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         ledger: the study's account.
         job: turns an issue into a trainable's config.
         watchers: are told of every issue, result and end.
-        may_start: whether a configuration's training may begin now; else its trial waits without a slot.
+        may_start: whether a trial may begin now; else it waits without a slot.
         most_waiting: so many trials may wait; more are not asked for.
         elsewhere: is told of trials that found no GPU, which are issued again; None: they have failed.
 
@@ -55,7 +54,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         ledger: Ledger,
         job: Callable[[Issue], dict[str, Any]],
         *watchers: Watcher,
-        may_start: Callable[[TrainConfig], bool] = lambda config: True,
+        may_start: Callable[[Issue], bool] = lambda issue: True,
         most_waiting: int = 1,
         elsewhere: Elsewhere | None = None,
     ) -> None:
@@ -91,12 +90,12 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         if self._turned_away:
             return self._turned_away.pop(0)
         for issue in self._waiting:
-            if self._may_start(issue.config):
+            if self._may_start(issue):
                 self._waiting.remove(issue)
                 return issue
         while len(self._waiting) < self._most_waiting:
             new = self._ledger.next()
-            if new is None or self._may_start(new.config):
+            if new is None or self._may_start(new):
                 return new
             self._waiting.append(new)
             for watcher in self._watchers:

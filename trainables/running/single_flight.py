@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from minbert.config import TrainConfig
 from minbert.stage_chain import StageEnd, stage_ends
 from trainables.studies.watcher import Watcher
 
@@ -30,22 +29,22 @@ class SingleFlight(Watcher):
         self._published = published
         self._makers: dict[str, int] = {}
         self._made: dict[int, list[StageEnd]] = {}
-        self._ends: dict[int, list[StageEnd]] = {}
+        self._waiting: dict[int, list[StageEnd]] = {}
 
-    def may_start(self, config: TrainConfig) -> bool:
-        """Whether nothing that the training would have to make is being made."""
-        ends = self._ends.get(id(config)) or stage_ends(config)
+    def may_start(self, issue: Issue) -> bool:
+        """Whether nothing that the trial would have to make is being made."""
+        ends = self._waiting.get(issue.number) or stage_ends(issue.config)
         if not any(end.key in self._makers for end in ends):
             return True
         return not any(end.key in self._makers for end in self._missing(ends))
 
     def waits(self, issue: Issue) -> None:
-        """A trial waits, and is asked about again and again: its configuration, while it does, is the same object."""
-        self._ends[id(issue.config)] = stage_ends(issue.config)
+        """A trial waits, and is asked about again and again."""
+        self._waiting[issue.number] = stage_ends(issue.config)
 
     def issued(self, issue: Issue) -> None:
         """A trial was handed out: it makes what is missing."""
-        ends = self._ends.pop(id(issue.config), None) or stage_ends(issue.config)
+        ends = self._waiting.pop(issue.number, None) or stage_ends(issue.config)
         self._made[issue.number] = self._missing(ends)
         for end in self._made[issue.number]:
             self._makers[end.key] = issue.number

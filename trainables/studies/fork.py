@@ -36,10 +36,8 @@ from trainables.studies.locks import held
 from trainables.studies.study import (
     FORKED_FROM,
     NUMERICS,
-    Spec,
     StudyFolder,
     check_whole,
-    difference,
     holds_anything,
     identity,
     make_folder,
@@ -49,6 +47,7 @@ from trainables.studies.study import (
     refuse_lost_journal,
 )
 from trainables.studies.study_description import described_plan, described_study
+from trainables.studies.study_difference import Spec, difference
 
 _SHOWN_REASONS = 5
 _OF_ALL_TRIALS = ("data.fingerprint", "encoder.fingerprint", "seed")

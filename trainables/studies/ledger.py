@@ -22,7 +22,6 @@ from minbert.config import TrainConfig
 from minbert.files.failpoints import reach
 from minbert.history import Record, is_evaluated, summarise
 from minbert.seeds import stream_seed
-from trainables.designs.bounded_tpe import BoundedTPE
 from trainables.designs.design import REDRAWS, Proposal, build_design
 from trainables.spaces.runs import RUN
 from trainables.spaces.space import Space
@@ -303,20 +302,6 @@ def configured(
     """
     config = space.config(params)
     return config.model_copy(update={**pinned, "seed": stream_seed(seed, "replicate", replicate)})
-
-
-def build_sampler(space: Space, seed: int, trials_so_far: int) -> optuna.samplers.BaseSampler:
-    """The sampler of a space; its seed moves on with the study, so that a restart draws new points."""
-    settings = space.settings
-    if settings.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=(seed + trials_so_far) % 2**32)
-    return BoundedTPE(
-        n_startup_trials=settings.startup_trials,
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-        seed=(seed + trials_so_far) % 2**32,
-    )
 
 
 def is_counted(trial: FrozenTrial) -> bool:

@@ -8,9 +8,10 @@ import optuna
 from rich.console import Console
 
 from minbert.errors import UserError
+from trainables.designs.sampler import build_sampler
 from trainables.spaces.space import Space
 from trainables.studies.journal import JOURNAL, torn
-from trainables.studies.ledger import Ledger, build_sampler
+from trainables.studies.ledger import Ledger
 from trainables.studies.study import NUMERICS, StudyFolder
 
 

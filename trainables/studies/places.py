@@ -8,7 +8,8 @@ from pathlib import Path
 from minbert.command_line import folder, nameable
 from minbert.errors import UserError
 from minbert.remote.mirrored_stages import refuse_other_objects
-from minbert.remote.object_store import below, check_reachable, is_url, open_store
+from minbert.remote.object_store import check_reachable, open_store
+from minbert.remote.urls import below, is_url
 from minbert.stages import refuse_other_folder
 
 

@@ -24,8 +24,9 @@ from minbert.files.yaml_dialect import shorten
 from minbert.remote.journal_segments import FOLDER as SEGMENTS
 from minbert.remote.journal_segments import Segments
 from minbert.remote.mirror import Mirror
-from minbert.remote.object_store import ObjectStore, below, check_reachable, is_url, open_store
+from minbert.remote.object_store import ObjectStore, check_reachable, open_store
 from minbert.remote.sealed_copies import send_sealed
+from minbert.remote.urls import below, is_url
 from minbert.remote.working_copy import reading_copy, working_copy
 from trainables.studies.attempts import FOLDER as ATTEMPTS
 from trainables.studies.locks import LOCK, locked

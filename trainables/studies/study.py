@@ -7,12 +7,11 @@ what workers write. A folder is made once and continued by the same command.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 
@@ -27,34 +26,20 @@ from minbert.yaml_reader import dump_yaml, read_record
 from trainables.spaces.space import Space
 from trainables.studies.journal import JOURNAL, good_length, open_journal
 from trainables.studies.locks import LOCK
+from trainables.studies.study_difference import PINNED, Spec, difference, leaf, shown
 
 if TYPE_CHECKING:
     from trainables.studies.remote_study import RemoteStudy
 
 SCHEMA_VERSION = 1
 STUDY = "study"
-Spec = dict[str, Any]
 SEEN = ".seen."  # begins the name of a file that all nodes are asked to see
 _UNWRITTEN = ".study.yaml.*.tmp"  # left by a start that was killed while it wrote
-
-# What must not change between two starts of a study, and how to name it.
-_PINNED = {
-    "space_fingerprint": "search space",
-    "data.fingerprint": "data",
-    "data.texts": "content of the text files",
-    "encoder.fingerprint": "encoder",
-    "seed": "seed",
-}
-
 
 NUMERICS = ("device", "precision", "threads")
 """What the first start found for ``auto``."""
 FORKED_FROM = "forked_from"
 """Key of study.yaml: ``study``, the folder that trials were taken over from, and how many (:mod:`trainables.studies.fork`)."""
-_SHOWN = 100
-_UNTRAINED = ("name", "source", "description", "search.", "paper.", "claims.")
-_OF_SEARCH = ("search.design", "search.base.")
-"""What a study's runs depend on of its search section."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +145,7 @@ def read_spec(path: Path) -> Spec | None:
     version = spec["schema_version"]
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{file}: schema version {_cut(version)}; this program reads version {SCHEMA_VERSION}"
+            f"{file}: schema version {shown(version)}; this program reads version {SCHEMA_VERSION}"
         )
     return spec
 
@@ -199,7 +184,7 @@ def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> S
     good_length(path)
     refuse_lost_journal(path)
     check_whole(path, stored)
-    for dotted in _PINNED:
+    for dotted in PINNED:
         if found := difference(stored, wanted, dotted):
             forkable = ", or take over what still holds with --fork NEW" if option == "--study" else ""
             raise UserError(f"{option} {path}: made with {found}; choose another {option} folder{forkable}")
@@ -212,20 +197,9 @@ def check_whole(path: Path, stored: Spec) -> None:
     Raises:
         UserError: something is missing.
     """
-    for dotted in (*_PINNED, *NUMERICS):
-        if _get(stored, dotted) is None and dotted != "data.texts":
+    for dotted in (*PINNED, *NUMERICS):
+        if leaf(stored, dotted) is None and dotted != "data.texts":
             raise UserError(f"{path / 'study.yaml'}: damaged: {dotted} is missing")
-
-
-def difference(stored: Spec, wanted: Spec, dotted: str) -> str:
-    """What is different at a key that pins the study, with both values; empty where nothing is."""
-    old, new = _get(stored, dotted), _get(wanted, dotted)
-    if old == new:
-        return ""
-    detail = f"{_cut(old)} there, {_cut(new)} now"
-    if dotted == "space_fingerprint":
-        detail = _space_difference(stored, wanted)
-    return f"another {_PINNED.get(dotted, dotted)} ({detail})"
 
 
 def pinned_sources(sources: Sources) -> dict[str, Source]:
@@ -287,37 +261,3 @@ def refuse_lost_journal(path: Path) -> None:
             f"{journal}: is gone, but trials/ holds {trials} trial{'s' * (trials > 1)}, of which it is the only account; "
             "bring it back from a copy, or start with another --study"
         )
-
-
-def _get(spec: Spec, dotted: str) -> Any:
-    value: Any = spec
-    for key in dotted.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _space_difference(stored: Spec, wanted: Spec) -> str:
-    old, new = _leaves(stored.get("space", {})), _leaves(wanted.get("space", {}))
-    for path in [*old, *new]:
-        told = re.fullmatch(r"runs\..*?\.(reported|interpretation|note)\b.*", path)
-        if old.get(path) != new.get(path) and not told and _is_trained(path):
-            return f"{path.removeprefix('config.')}: {_cut(old.get(path, 'absent'))} there, {_cut(new.get(path, 'absent'))} now"
-    return f"{_cut(stored.get('name'))} there, {wanted.get('name')} now"
-
-
-def _is_trained(path: str) -> bool:
-    return path.startswith(_OF_SEARCH) or not path.startswith(_UNTRAINED)
-
-
-def _cut(value: object) -> str:
-    """A value, cut to fit a message."""
-    return str(value)[:_SHOWN]
-
-
-def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix.rstrip("."): tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _leaves(value, f"{prefix}{key}.")
-    return flat

@@ -15,7 +15,8 @@ from trainables.spaces.distributions import Factor, stored
 from trainables.spaces.one_factor import described_design, level_values
 from trainables.spaces.run_checks import described_runs, identify
 from trainables.spaces.space import Space
-from trainables.studies.study import Spec, identity
+from trainables.studies.study import identity
+from trainables.studies.study_difference import Spec
 
 _PACKAGES = ("torch", "ray", "optuna", "transformers", "numpy")
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from minbert.history import Record
 from trainables.studies.time_share import TimeShare
 from trainables.studies.watcher import Watcher
+from trainables.watching.epochs import read_epochs
 from trainables.watching.overview import Overview
 from trainables.watching.running_trials import Running, running_trial
-from trainables.watching.study_state import read_epochs, tallied, trial_folder
+from trainables.watching.study_state import tallied, trial_folder
 
 if TYPE_CHECKING:  # slow to import: optuna
     from optuna.trial import FrozenTrial

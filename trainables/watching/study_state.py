@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from minbert.config import TrainConfig
 from minbert.errors import UserError
-from minbert.files.sealed import unsealed_line
 from minbert.files.strangers import refuse_irregular
 from minbert.files.yaml_dialect import read_record, shorten
-from minbert.history import Record
 from minbert.remote.journal_segments import FOLDER as SEGMENTS
 from minbert.remote.object_store import ObjectStore, Stored, check_reachable
 from minbert.yaml_reader import load_config
@@ -29,6 +27,7 @@ from trainables.studies.journal import JOURNAL, read_trials
 from trainables.studies.ledger import EQUAL_FAILURES, EXHAUSTED, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
+from trainables.watching.epochs import read_epochs
 from trainables.watching.overview import Overview, Span, Tally
 from trainables.watching.running_trials import Running, running_trial
 
@@ -231,35 +230,6 @@ def _running(study: Path, trial: FrozenTrial, began: float | None, now: float) -
     since = min(max(now - noted, 0.0), elapsed)  # of a trial that goes on, no longer than it does so
     name = str(trial.params.get(RUN, ""))
     return running_trial(trial.number, name, _config(folder / "config.yaml"), records, elapsed, since)
-
-
-def read_epochs(file: Path) -> list[Record]:
-    """The epochs of a history up to one that is damaged or still being written."""
-    records: list[Record] = []
-    if not file.is_file():  # a pipe would be waited for
-        return records
-    try:
-        for line in file.read_bytes().split(b"\n")[:-1]:
-            record = unsealed_line(line)
-            if not _is_whole(record):
-                break
-            records.append(record)
-    except (OSError, ValueError):
-        pass
-    return records
-
-
-def _is_whole(record: Record) -> bool:
-    """Whether a record can be shown: whoever edited a history may have left anything."""
-    numbers = [record.get("train_seconds", 0.0), record.get("eval_seconds", 0.0)]
-    scores, constant = record.get("select", {}), record.get("constant", [])
-    if not isinstance(scores, dict) or not isinstance(constant, list):
-        return False
-    return (
-        isinstance(record.get("stage"), str)
-        and isinstance(record.get("epoch"), int)
-        and all(isinstance(each, int | float) for each in (*numbers, *scores.values()))
-    )
 
 
 def _config(file: Path) -> TrainConfig | None:

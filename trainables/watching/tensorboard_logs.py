@@ -18,7 +18,8 @@ from tensorboardX.summary import scalar
 
 from minbert.history import Record
 from trainables.studies.watcher import Watcher
-from trainables.watching.study_state import read_epochs, trial_folder
+from trainables.watching.epochs import read_epochs
+from trainables.watching.study_state import trial_folder
 
 if TYPE_CHECKING:  # slow to import: optuna
     from optuna.trial import FrozenTrial
