@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,37 @@ def test_a_trial_without_its_promised_gpu_goes_elsewhere_and_burns_no_others(
     assert re.fullmatch(r"error: trial 0: no_cuda .* tried 3 times: .* the same command again\n", errors)
     assert "trial 1 " not in output
     assert not list(study.glob("trials/*/attempts/*"))
+
+
+PROBE_OF_A_NODE = """
+import sys, time
+import ray
+from minbert.interrupts import Interrupts
+from trainables.machines import probe
+from trainables.machines.connection import start_ray
+from trainables.machines.placement import TrialResources, others
+
+address, node = sys.argv[1:]
+probe.PATIENCE_SECONDS = 2.0
+start_ray(address)
+trial, rest = TrialResources(1, 1), [each["NodeID"] for each in ray.nodes() if each["NodeID"] != node]
+on_node = ray.remote(num_cpus=1, num_gpus=1, max_retries=0, label_selector={"ray.io/node-id": node})
+busy, task = on_node(lambda: time.sleep(1000)), on_node(lambda: "found")
+holding = busy.remote()
+assert not ray.wait([holding], timeout=5)[0]
+print("waiting", flush=True)
+print(probe._waited_for(task.remote(), Interrupts(""), lambda: not others(ray.nodes(), rest, trial)))
+"""
+
+
+@pytest.mark.chaos
+def test_the_probe_waits_no_longer_for_the_last_other_node_once_that_is_gone(cluster: Cluster) -> None:
+    node = cluster.add_node(num_cpus=1, num_gpus=1, node_ip_address="127.0.0.1", include_dashboard=False)
+    command = [sys.executable, "-c", PROBE_OF_A_NODE, cluster.address, node.node_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        with pytest.raises(subprocess.TimeoutExpired):  # the node is busy, and may soon be free
+            process.wait(timeout=8)
+        cluster.remove_node(node)
+        assert process.communicate(timeout=_HANG)[0] == "None\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -12,7 +14,7 @@ from minbert.devices import pin
 from minbert.encoder import EncoderConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.interrupts import Interrupts
-from trainables.machines.elsewhere import TRIES, away_from
+from trainables.machines.elsewhere import PATIENCE_SECONDS, TRIES, away_from
 from trainables.machines.gpu_share import NO_CUDA, refuse_missing_gpu
 from trainables.machines.placement import Placement, TrialResources, others
 
@@ -39,18 +41,26 @@ def probe(
     if placement.on_one_machine and not trial.gpus and not torch.cuda.is_available():
         return _pinned(*question)  # a worker would take seconds to start
     avoided: list[str] = []
+    message = ""
+
+    def none_left() -> bool:
+        return bool(avoided) and not others(ray.nodes(), avoided, trial)
+
     for _ in range(TRIES):
         task = ray.remote(
             num_cpus=trial.cpus, num_gpus=trial.gpus, label_selector=away_from(avoided) if avoided else {}
         )(_on_a_worker)
-        found: dict[str, Any] = _waited_for(task.remote(*question), interrupts)
+        found: dict[str, Any] | None = _waited_for(task.remote(*question), interrupts, none_left)
+        if found is None:
+            break
         if "node" not in found:
             return found
         avoided.append(found["node"])
-        if not others(ray.nodes(), avoided, trial):
+        message = found["message"]
+        if none_left():
             break
-    message = f"--gpus-per-trial {trial.gpus:g}: {NO_CUDA}: {found['message']}"
-    raise UserError(f"{message}; mend or leave out such nodes, or train on CPUs with --set device=cpu")
+    said = f"--gpus-per-trial {trial.gpus:g}: {NO_CUDA}: {message}"
+    raise UserError(f"{said}; mend or leave out such nodes, or train on CPUs with --set device=cpu")
 
 
 def gpu_memory(interrupts: Interrupts) -> int:
@@ -80,10 +90,19 @@ def _memory() -> int:
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
 
-def _waited_for(promise: Any, interrupts: Interrupts) -> Any:
-    while not ray.wait([promise], timeout=_LOOK_SECONDS)[0]:  # until a node is there for it
+def _waited_for(promise: Any, interrupts: Interrupts, hopeless: Callable[[], bool] = lambda: False) -> Any:
+    """What a task returns; None where it has been hopeless for too long that there will be a node for it."""
+    since: float | None = None
+    while not ray.wait([promise], timeout=_LOOK_SECONDS)[0]:
         if interrupts.asked:
             raise KeyboardInterrupt
+        if not hopeless():
+            since = None
+        elif since is None:
+            since = time.monotonic()
+        elif time.monotonic() - since >= PATIENCE_SECONDS:
+            ray.cancel(promise)
+            return None
     try:
         return ray.get(promise)
     except ray.exceptions.RayTaskError as error:
