@@ -238,7 +238,7 @@ address, node = sys.argv[1:]
 probe.PATIENCE_SECONDS = 2.0
 start_ray(address)
 trial, rest = TrialResources(1, 1), [each["NodeID"] for each in ray.nodes() if each["NodeID"] != node]
-on_node = ray.remote(num_cpus=1, num_gpus=1, max_retries=0, label_selector={"ray.io/node-id": node})
+on_node = ray.remote(num_cpus=1, num_gpus=1, resources={"here": 1}, max_retries=0)
 busy, task = on_node(lambda: time.sleep(1000)), on_node(lambda: "found")
 holding = busy.remote()
 assert not ray.wait([holding], timeout=5)[0]
@@ -249,7 +249,8 @@ print(probe._waited_for(task.remote(), Interrupts(""), lambda: not others(ray.no
 
 @pytest.mark.chaos
 def test_the_probe_waits_no_longer_for_the_last_other_node_once_that_is_gone(cluster: Cluster) -> None:
-    node = cluster.add_node(num_cpus=1, num_gpus=1, node_ip_address="127.0.0.1", include_dashboard=False)
+    where = {"node_ip_address": "127.0.0.1", "include_dashboard": False}
+    node = cluster.add_node(num_cpus=1, num_gpus=1, resources={"here": 2}, **where)
     command = [sys.executable, "-c", PROBE_OF_A_NODE, cluster.address, node.node_id]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
