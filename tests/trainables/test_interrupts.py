@@ -1,13 +1,15 @@
-"""Ctrl-C and SIGTERM, to the search or to its whole process group: real processes, real signals."""
+"""Ctrl-C and SIGTERM, to the search, to its process group or to all that it has started; and the loss of Ray itself."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.trainables.commands import SPACE, start_search
@@ -42,12 +44,23 @@ def running(tmp_path: Path) -> subprocess.Popen[str]:
 def test_sigterm_to_all_processes_ends_cleanly_and_names_the_command_that_continues(
     running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    os.killpg(running.pid, signal.SIGTERM)
+    everybody = [running, *psutil.Process(running.pid).children(recursive=True)]
+    names = {psutil.Process(each.pid).name() for each in everybody}
+    assert {"raylet", "gcs_server"} <= names
+    assert any(name.startswith("ray::") for name in names)
+    for each in reversed(
+        everybody
+    ):  # as batch systems and machines that shut down do; the search itself last
+        each.send_signal(signal.SIGTERM)
     output, errors = running.communicate(timeout=HANG)
     assert (running.returncode, errors) == (130, "")
     assert "what was done is kept" in output
     assert CONTINUE in output
     wait_until_all_end(tmp_path)
+    kept = [
+        json.loads(file.read_text()) for file in tmp_path.glob("results/*/trials/*/checkpoint/manifest.json")
+    ]
+    assert any("unfinished" in manifest for manifest in kept)
     assert set(state_names(tmp_path / "results" / "small_ablation")) == {"RUNNING"}
 
 
@@ -119,3 +132,28 @@ def test_a_signal_before_any_trial_runs_ends_with_the_same_code(tmp_path: Path) 
     assert CONTINUE in output
     wait_until_all_end(tmp_path)
     assert not list(tmp_path.glob("results/*/trials/*"))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("lost", ["raylet", "gcs_server"])
+def test_a_search_whose_ray_is_killed_says_so_and_goes_on_to_the_same_end(tmp_path: Path, lost: str) -> None:
+    search = mortal(tmp_path, ONE_RUN + LONG_EPOCHS, *ONE_SLOT)
+    process, study = start_search(search.folder, *search.options, space=search.space), results(search)
+    wait_until(lambda: any(study.glob("trials/*/history.jsonl")), process)
+    (victim,) = (each for each in psutil.Process(process.pid).children(True) if each.name() == lost)
+    victim.kill()
+    output, errors = process.communicate(timeout=HANG)
+    assert process.returncode == 3
+    assert re.fullmatch(
+        rf"error: Ray's process {lost} on this machine has ended \(signal 9\); running trials go on from their last "
+        r"checkpoints; continue with: python -m trainables.search .*\n",
+        errors,
+    )
+    assert "(raylet)" not in output
+    wait_until_all_end(search.folder)
+    assert state_names(study) == ["RUNNING"]
+    search.run()
+    assert state_names(study) == ["COMPLETE"]
+    trial, alone = folder_of(study, 0), repeat(folder_of(study, 0), tmp_path / "alone")
+    assert history(trial) == history(alone)
+    assert weights(trial) == weights(alone) != {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -133,7 +134,11 @@ def _no_errors_shown() -> Iterator[None]:
 
 def _init(**options: Any) -> None:
     import ray  # noqa: PLC0415 - reads the environment when imported
+    from ray._private import worker  # noqa: PLC0415
 
+    worker.print_to_stdstream = lambda *_, **__: (
+        None
+    )  # what Ray finds wrong with nodes, in dozens of lines; its logs have it
     with _private_processes():
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
 
@@ -163,20 +168,38 @@ def _refuse_scratch(error: OSError) -> None:
         )
 
 
+class _Sheltered(subprocess.Popen[Any]):
+    """A process of Ray's that leaves signals to the driver, as do all that it starts itself, workers included.
+
+    Ctrl-C and ``timeout`` signal the driver's process group, of which it is none; batch systems, init systems and machines
+    that shut down signal every process, and what is blocked here stays so in children.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            super().__init__(*arguments, process_group=0, **options)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def terminate(self) -> None:
+        """End it; it would not hear SIGTERM."""
+        self.kill()
+
+
 @contextmanager
 def _private_processes() -> Iterator[None]:
     """Three things that Ray offers no option for.
 
-    It replaces a loopback address by the machine's own, and then listens on all interfaces. Its processes are in the
-    driver's process group, so that a signal to the group (Ctrl-C, ``timeout``, a batch system) ends them before
-    the driver can end its trials. And its own SIGTERM handler would take the place of the driver's.
+    It replaces a loopback address by the machine's own, and then listens on all interfaces. Signals that are meant for
+    the search as a whole end its processes before the driver can end its trials. And its own SIGTERM handler would
+    take the place of the driver's.
     """
     from ray._private import services, utils  # noqa: PLC0415
 
-    own_group = functools.partial(services.ConsolePopen, process_group=0)
     with (
         _replaced(services, "resolve_ip_for_localhost", lambda host: host),
-        _replaced(services, "ConsolePopen", own_group),
+        _replaced(services, "ConsolePopen", _Sheltered),
         _replaced(utils, "set_sigterm_handler", lambda handler: None),
     ):
         yield

@@ -14,7 +14,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
-from minbert.command_line import STORAGE_ADVICE
+from minbert.command_line import EXIT_FAILED, STORAGE_ADVICE
 from minbert.corpora.tokenised import tokenised
 from minbert.data_checks import check_data
 from minbert.files.storage import told
@@ -26,6 +26,7 @@ from minbert.time_limits import TimeLimits
 from trainables.machines.elsewhere import Elsewhere
 from trainables.machines.end_sign import EndSign
 from trainables.machines.jobs import Jobs, stage_place
+from trainables.machines.lost_ray import lost_ray_noticed
 from trainables.machines.placement import Placement
 from trainables.machines.probe import probe, refuse_other_device
 from trainables.machines.shared_path import refuse_unshared
@@ -52,6 +53,7 @@ from trainables.studies.study import (
 )
 from trainables.studies.study_description import described_plan, described_study
 from trainables.studies.study_difference import Spec
+from trainables.watching.events import say_finished
 from trainables.watching.progress import Outlets, Progress
 
 
@@ -141,6 +143,12 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
         raise StudyStopped(f"{told(lost)}; this one ends, what it has finished is kept; see {look}") from None
 
 
+def _without_ray(plan: Plan, interrupts: Interrupts, reason: str) -> None:
+    """End at once; the study is whole at every moment."""
+    say_finished(plan.outlets.events, plan.study, "failed", EXIT_FAILED, plan.command)
+    interrupts.give_up(f"{reason}; running trials go on from their last checkpoints")
+
+
 def _connect(plan: Plan, connect: Connect, interrupts: Interrupts) -> Placement:
     """Connect, and refuse folders that are others on other nodes before anything is written there."""
     placement = connect()
@@ -206,7 +214,11 @@ def _run(
         if not plan.remote and not placement.on_one_machine:
             jobs = replace(jobs, encoder=ship_encoder(folder.path, plan.sources.encoder))
         shown = Progress(ledger, folder.path, plan.space.name, list(tasks), console, plan.outlets)
-        with shown as progress, interrupts.heeded():
+        with (
+            shown as progress,
+            interrupts.heeded(),
+            lost_ray_noticed(functools.partial(_without_ray, plan, interrupts)),
+        ):
             watchers = (models, flights, room, progress)
             _search(plan, ledger, jobs, watchers, deadline, placement, console, interrupts)
     if ledger.done and ledger.unfinished > 0:
