@@ -26,7 +26,7 @@ from minbert.yaml_reader import load_config
 
 AT_ONCE = 10_000
 """Texts that are tokenised and sorted by length together."""
-_TOKENS_PER_BATCH = 4096
+_TOKENS_PER_BATCH = 16_384
 _GIVEN, _SENTENCES = "given", "sentences"
 Progress = Callable[[int], object]
 """Is called with the number of examples that were done since."""
