@@ -18,9 +18,9 @@ test-long: .venv/installed
 test-browser: .venv/installed
 	$(BIN)/python -m pytest -m browser -rs
 
-# Kills searches over and over, at every failpoint: minutes.
+# Kills searches over and over, at every failpoint: minutes. Says which tests it passes over for want of root.
 test-chaos: .venv/installed
-	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 -m chaos
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 -m chaos -rs
 
 # Starts clusters by Ray's launcher, on hosts that are namespaces of this machine; says so and passes where it may not.
 test-cluster: .venv/installed

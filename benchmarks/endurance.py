@@ -172,10 +172,10 @@ def measure(study: Path, trials: int, seconds: float) -> Figures:
         ray_own,
         workers,
         own.num_fds(),
-        *_content(study),
+        *content_of(study),
         sum(1 for _ in study.glob("trials/*/best")),
-        _content(study / "tune")[0],
-        _content(session)[0],
+        content_of(study / "tune")[0],
+        content_of(session)[0],
     )
 
 
@@ -223,7 +223,7 @@ def _met(met: bool) -> str:
     return "met" if met else "MISSED"
 
 
-def _content(folder: Path) -> tuple[float, int]:
+def content_of(folder: Path) -> tuple[float, int]:
     """Megabytes and number of the files below a folder, as far as they last while they are counted."""
     size, count = 0, 0
     for path in folder.rglob("*"):

@@ -34,7 +34,7 @@ from trainables.spaces.space import Space
 from trainables.studies.attempts import claim
 from trainables.studies.locks import locked
 
-_MODEL_BYTES = 64 * 1024
+MODEL_BYTES = 64 * 1024
 _LEARNED_BY = 0.2
 """Half-width of what chance adds to a task's metric, beside what all tasks have in common."""
 
@@ -94,7 +94,7 @@ class StubTrial:
         record = stub_record(self.config, self._seconds)
         for name in ("best", "checkpoint"):
             with publish_folder(self._folder / name) as temporary:
-                (temporary / "model.safetensors").write_bytes(bytes(_MODEL_BYTES))
+                (temporary / "model.safetensors").write_bytes(bytes(MODEL_BYTES))
                 write_text(temporary / "manifest.json", json.dumps({"epoch": record["epoch"]}))
         append_json(self._folder / "history.jsonl", record)
         yield record

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from minbert.yaml_reader import load_config
 
 AT_ONCE = 10_000
 """Texts that are tokenised and sorted by length together."""
-_TOKENS_PER_BATCH = 4096
+_TOKENS_PER_BATCH = 16_384
 _GIVEN, _SENTENCES = "given", "sentences"
 Progress = Callable[[int], object]
 """Is called with the number of examples that were done since."""
@@ -69,13 +70,12 @@ class LoadedModel:
         parts = []
         for columns in _blocks(texts):
             corpus = self._tokenised(task, columns)
-            batcher = self._batcher(corpus, task, inputs)
+            batcher = self._batcher(corpus, task, inputs, progress)
             evaluator = Evaluator(corpus, batcher, self.config.tasks, self.config.selection)
             try:
                 parts.append(evaluator.predict(self._model, task, _GIVEN))
             except TrainingFailure as failure:
                 raise UserError(f"the model is of no use: {failure}") from None
-            progress(len(parts[-1]))
         kind = self.config.tasks[task].kind
         width = self.config.tasks[task].classes if kind == "classification" else 1
         return np.concatenate([np.empty((0, width)), *parts])
@@ -84,14 +84,13 @@ class LoadedModel:
         """(n, hidden) fp32 vectors of sentences, as heads read them: pooled, through a layer that all heads share."""
         parts = [np.empty((0, self._model.encoder.config.hidden_size), np.float32)]
         for (column,) in _blocks([sentences]):
-            parts.append(self._vectors(column))
-            progress(len(column))
+            parts.append(self._vectors(column, progress))
         return np.concatenate(parts)
 
-    def _vectors(self, sentences: Sequence[str]) -> np.ndarray:
+    def _vectors(self, sentences: Sequence[str], progress: Progress) -> np.ndarray:
         model = self._model
         corpus = self._tokenised(_SENTENCES, [sentences])
-        batcher = self._batcher(corpus, _SENTENCES, "single")
+        batcher = self._batcher(corpus, _SENTENCES, "single", progress)
         found = np.empty((len(sentences), model.encoder.config.hidden_size), np.float32)
         rows = np.arange(len(sentences))
         model.dropout.stop()
@@ -116,9 +115,28 @@ class LoadedModel:
         lengths = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
         return TokenTable(np.fromiter(chain.from_iterable(sequences), np.int32, lengths[-1]), lengths)
 
-    def _batcher(self, corpus: TokenisedCorpus, task: str, inputs: Inputs) -> Batcher:
-        here = self._compute
-        return Batcher(corpus, {task: inputs}, self.config.max_length, here.device, here.token_multiple)
+    def _batcher(
+        self, corpus: TokenisedCorpus, task: str, inputs: Inputs, progress: Progress
+    ) -> _TellingBatcher:
+        here, most = self._compute, self.config.max_length
+        return _TellingBatcher(
+            corpus, {task: inputs}, most, here.device, here.token_multiple, progress=progress
+        )
+
+
+class _TellingBatcher(Batcher):
+    """A batcher that tells how many examples are done whenever it is asked for the next ones; arguments as there."""
+
+    def __init__(self, *arguments: Any, progress: Progress) -> None:
+        super().__init__(*arguments)
+        self._progress = progress
+
+    def in_order_of_length(
+        self, task: str, split: str, rows: np.ndarray, budget: int
+    ) -> Iterator[np.ndarray]:
+        for indices in super().in_order_of_length(task, split, rows, budget):
+            yield indices
+            self._progress(len(indices))
 
 
 def _blocks(columns: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:

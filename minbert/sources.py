@@ -117,6 +117,9 @@ def _download(name: str) -> Path:
     from huggingface_hub import constants, snapshot_download  # noqa: PLC0415 - slow, and needed only here
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
+    from minbert.hub.client import send_no_more_than_needed  # noqa: PLC0415
+
+    send_no_more_than_needed()
     files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
     try:
         return Path(snapshot_download(name, allow_patterns=files))

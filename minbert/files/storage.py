@@ -1,4 +1,4 @@
-"""Failures of storage: full, read-only or out of reach. They speak against no file, no trial and no user."""
+"""Failures of storage: full, read-only, broken or out of reach. They speak against no file, no trial and no user."""
 
 from __future__ import annotations
 
@@ -8,23 +8,36 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_OF_STORAGE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EIO,
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BROKEN = (errno.EROFS, errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ENODEV)
+_OUT_OF_REACH = (
     errno.ESTALE,
+    errno.EKEYEXPIRED,
     errno.ENOTCONN,
     errno.ETIMEDOUT,
     errno.EHOSTDOWN,
-}
-_TOLD = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+)
+_NO_MORE_FILES = (errno.ENFILE, errno.EMFILE)
+"""Of the machine, of a process: whoever meets the limit, the file that it could not open is not damaged for that."""
+_OF_STORAGE = {*_FULL, *_BROKEN, *_OUT_OF_REACH, *_NO_MORE_FILES}
+_TOLD = (
+    *_FULL,
+    errno.EROFS,
+    errno.EIO,
+    errno.EREMOTEIO,
+    errno.ESTALE,
+    errno.EKEYEXPIRED,
+    *_NO_MORE_FILES,
+)
 """What nothing but storage says of itself, so that its words are enough."""
 
 
 def is_of_storage(error: BaseException) -> bool:
-    """Whether an error says that storage is full, read-only or out of reach, and no file of a user's is wrong."""
+    """Whether an error says that storage is full, broken or out of reach, and no file of a user's is wrong."""
     return isinstance(error, OSError) and error.errno in _OF_STORAGE
 
 

@@ -71,6 +71,7 @@ class Hub:
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         self._unreachable: Unreachable | None = None
         logging.set_verbosity_error()  # what it warns of is told here, in one line
+        send_no_more_than_needed()
         try:
             self._session = get_session()
             token = build_hf_headers().get("authorization", "")
@@ -177,6 +178,14 @@ def address(file: HubFile, endpoint: str) -> str:
         revision=repository.revision,
         endpoint=endpoint,
     )
+
+
+def send_no_more_than_needed() -> None:
+    """Let huggingface_hub ask for files alone: it would fetch a list to find out which program uses it, and say so.
+
+    The variable of that name is read when it is imported, which may have been long ago.
+    """
+    constants.HF_HUB_DISABLE_TELEMETRY = True
 
 
 def fits(path: Path, checksum: str) -> bool:

@@ -36,7 +36,7 @@ def obtain(entries: Sequence[Entry], folder: Path, watch: Watch, endpoint: str |
         endpoint: the hub's address, unless the environment says it.
 
     Returns:
-        One line for every entry that could not be had.
+        One line for every entry that could not be had; each was shown when it failed, too.
 
     Raises:
         UserError: a file that is to be written is somebody else's, or the folder cannot be used.
@@ -60,6 +60,7 @@ def obtain(entries: Sequence[Entry], folder: Path, watch: Watch, endpoint: str |
             except Unreachable:
                 raise
             except HubError as error:
+                watch.say(f"{entry.name}: failed, the others go on: {error}")
                 failures.append(f"{entry.name}: {error}")
     return failures
 

@@ -101,6 +101,15 @@ def test_sentences_are_taken_in_blocks_without_a_difference(
     assert model.embed([]).shape == (0, 32)
 
 
+def test_progress_is_told_after_every_batch_not_after_every_block(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded_model, "_TOKENS_PER_BATCH", 8)
+    done = list[int]()
+    open_exported(folder).embed(SENTENCES, done.append)
+    assert sum(done) == len(SENTENCES) and len(done) > 2
+
+
 def test_the_nearest_are_printed_nearest_first_and_a_sentence_is_nearest_to_itself(embed: Run) -> None:
     lines = [line.split("\t") for line in embed("co", "ba be", "--nearest", "3", "--corpus", "lines.txt")]
     assert [query for query, _, _ in lines] == ["co"] * 3 + ["ba be"] * 3

@@ -77,6 +77,7 @@ def test_everything_comes_through_a_proxy_and_is_ready_for_a_search(hub: FakeHub
         HF_ENDPOINT="http://hub.invalid",
         HTTP_PROXY=f"http://me:pass@{urlsplit(hub.endpoint).netloc}",
         HF_TOKEN=TOKEN,
+        HF_HOME=str(tmp_path / "home"),
     )
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -103,6 +104,26 @@ def test_everything_comes_through_a_proxy_and_is_ready_for_a_search(hub: FakeHub
     }
     assert all(splits["test"].labels is None for splits in sources.corpus.splits.values())
     assert not (tmp_path / "data" / "fetched" / "downloads").exists()
+    assert all("/resolve/" in path for _, path, _, _ in hub.asked)
+
+
+def test_an_encoder_of_the_hub_is_all_that_is_asked_for(hub: FakeHub, tmp_path: Path) -> None:
+    command, environment = _command(HF_ENDPOINT=hub.endpoint, HF_HOME=str(tmp_path / "home"))
+    (tmp_path / "config.yaml").write_text("stages: {finetune: {epochs: 1}}\n")
+    command[2:] = [
+        "minbert.train",
+        "--config",
+        "config.yaml",
+        "--encoder",
+        "someone/an-encoder",
+        "--out",
+        "run",
+    ]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 2 and run.stderr.startswith(
+        "error: --encoder someone/an-encoder: no such folder"
+    )
+    assert hub.asked and all("someone/an-encoder" in path for _, path, _, _ in hub.asked)
 
 
 def test_texts_and_labels_are_those_of_the_hub(hub: FakeHub, tmp_path: Path) -> None:
@@ -216,12 +237,16 @@ def _remove(hub: FakeHub) -> None:
         ),
     ],
 )
-def test_what_one_entry_lacks_is_one_line_and_the_others_come(
-    hub: FakeHub, tmp_path: Path, spoil: Any, said: str
+def test_what_one_entry_lacks_is_one_line_at_once_and_at_the_end_and_the_others_come(
+    hub: FakeHub, tmp_path: Path, spoil: Any, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(hub)
     (line,) = obtain([WIKI, SST], tmp_path, Watch(), hub.endpoint)
     assert re.search(said, line) and "\n" not in line
+    before, told, after = capsys.readouterr().err.partition(
+        f"wiki: failed, the others go on: {line.removeprefix('wiki: ')}\n"
+    )
+    assert told and "sst: " not in before and "sst: " in after
     assert (tmp_path / SST.writes[0]).is_file() and not (tmp_path / WIKI.writes[0]).exists()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,9 +16,29 @@ from safetensors import SafetensorError
 
 from minbert.command_line import EXIT_FAILED, run
 from minbert.errors import TrainingFailure
-from minbert.files.storage import failure
+from minbert.files.sealed import damage, seal_folder
+from minbert.files.storage import failure, is_of_storage
 
-STORAGE = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE")
+STORAGE = (
+    "ENOSPC",
+    "EDQUOT",
+    "EFBIG",
+    "EROFS",
+    "EIO",
+    "EREMOTEIO",
+    "ESTALE",
+    "EKEYEXPIRED",
+    "EMFILE",
+    "ENFILE",
+)
+OTHERS_SAY_IT_TOO = (
+    "ENXIO", "ENODEV", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET",
+    "ECONNABORTED",
+)  # fmt: skip
+NO_FAILURE = (
+    "ENOENT", "EACCES", "EPERM", "EISDIR", "ENOTDIR", "EEXIST", "EINVAL", "ENAMETOOLONG", "ELOOP", "EPIPE",
+    "ECONNREFUSED", "EADDRINUSE",
+)  # fmt: skip
 
 
 def as_safetensors(number: int) -> Exception:
@@ -45,6 +67,39 @@ def test_a_failure_of_storage_is_known_by_number_words_and_cause(
     number = getattr(errno, name)
     found = failure(told(number))
     assert found is not None and (found.errno, found.strerror) == (number, os.strerror(number))
+
+
+@pytest.mark.parametrize("name", OTHERS_SAY_IT_TOO)
+def test_what_others_say_too_is_of_storage_by_its_number_alone(name: str) -> None:
+    number = getattr(errno, name)
+    assert is_of_storage(OSError(number, os.strerror(number)))
+    assert failure(as_a_cause(number)) is not None and failure(as_safetensors(number)) is not None
+    assert failure(as_arrow(number)) is None
+
+
+@pytest.mark.parametrize("name", NO_FAILURE)
+def test_other_numbers_are_of_a_file_or_a_user(name: str) -> None:
+    number = getattr(errno, name)
+    assert not is_of_storage(OSError(number, os.strerror(number))) and failure(as_safetensors(number)) is None
+
+
+def test_a_file_that_cannot_be_opened_for_too_many_open_ones_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "state").write_text("whole")
+    seal_folder(folder)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        with ExitStack() as opened:
+            with suppress(OSError):
+                while True:
+                    opened.enter_context(Path(os.devnull).open())
+            with pytest.raises(OSError, match="Too many open files") as raised:
+                damage(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert is_of_storage(raised.value) and damage(folder) is None
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,14 @@ class Mortal:
         space: the space.
         options: of the command line.
         kills: starts whose driver was killed so far.
+        longest: seconds of the longest start that died at a failpoint: on this machine, beside what else runs here.
     """
 
     folder: Path
     space: Path
     options: Sequence[str]
     kills: int = 0
+    longest: float = 0.0
 
     def run(self) -> str:
         """One start that nobody disturbs; what it printed."""
@@ -64,6 +66,7 @@ class Mortal:
         armed = self.folder / "failpoints"
         armed.mkdir(exist_ok=True)
         for _ in range(_TRIES):
+            began = time.monotonic()
             process = self._start(armed)
             for point in points:
                 arm(armed, point, *(process.pid,) * (point == points[-1]))
@@ -71,6 +74,7 @@ class Mortal:
             output, errors = process.communicate(timeout=_HANG)
             if not without_ray(errors):
                 break
+        self.longest = max(self.longest, time.monotonic() - began)
         missed = [point for point in points if (armed / point).exists()]
         assert not missed, f"{missed} were not reached: {output}{errors}"
         assert process.returncode == -signal.SIGKILL, f"{points}: {output}{errors}"
@@ -79,11 +83,20 @@ class Mortal:
 
     def die_while_training(self, seconds: float) -> None:
         """One start whose driver alone is killed so long after a worker began; a study that was quicker is finished."""
-        before = self._begun()
+        self.die_after(_HANG, seconds)
+
+    def die_after(self, seconds: float, training: float = _HANG) -> None:
+        """One start whose driver alone is killed, whatever it is about; a study that was quicker is finished.
+
+        Args:
+            seconds: after which it is, from its process's start.
+            training: so long after a worker began it is, if that is earlier.
+        """
+        before, deadline = self._begun(), time.monotonic() + seconds
         process = self._start()
-        wait_while(lambda: self._begun() == before, process)
+        wait_while(lambda: self._begun() == before and time.monotonic() < deadline, process)
         try:
-            process.communicate(timeout=seconds)
+            process.communicate(timeout=max(0, min(deadline - time.monotonic(), training)))
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()

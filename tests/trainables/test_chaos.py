@@ -128,28 +128,37 @@ def test_a_drawn_study_killed_again_and_again_has_its_trials_once_and_each_can_b
     tmp_path: Path,
 ) -> None:
     search, study = mortal(tmp_path, DRAWN), tmp_path / "results" / "space"
-    chance = random.Random(2)
+    chance = random.Random(3)
     for point in IN_THE_DRIVER:
         search.die_at(point)
         if point in ("ledger.whole", "ledger.issuing_again", "ledger.after_report"):
             # Too short for both running trials to end: one must be left for the points that follow.
-            search.die_while_training(chance.uniform(0, 1))
+            search.die_after(chance.uniform(0, search.longest), training=chance.uniform(0, 1))
         if point == "journal.after":  # as a power cut leaves it
             with (study / "journal.log").open("ab") as journal:
                 journal.write(b'{"op_code":8,"worker_id":"x","tri')
     assert search.kills >= 20
+    for _ in range(5):
+        search.die_after(chance.uniform(0, search.longest))
     search.run()
     trials = counted(study)
     assert len(trials) == 6
     assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
     names = [(trial.user_attrs["config_id"], trial.user_attrs["replicate"]) for trial in trials]
     assert len(set(names)) == 6
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    models = [weights(folder_of(study, trial.number)) for trial in complete]
+    assert sum(map(bool, models)) >= min(len(complete), KEPT_MODELS) > 0
     for trial in trials:
         folder = folder_of(study, trial.number)
-        told, alone = history(folder), history(repeat(folder, tmp_path / f"alone-{trial.number}"))
-        assert told == alone[: len(told)]  # a pruned trial ends before its last epoch
+        alone = repeat(folder, tmp_path / f"alone-{trial.number}")
+        told, whole = history(folder), history(alone)
+        assert told == whole[: len(told)]  # a pruned trial ends before its last epoch
         assert trial.value == told[-1]["chosen"]["select"]["score"]
         assert trial.intermediate_values == scores(told)
+        if trial in complete:
+            assert predictions(folder) == predictions(alone) != {}
+            assert weights(folder) in ({}, weights(alone))
 
 
 def scores(records: list[dict[str, Any]]) -> dict[int, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.needing_root import cannot_run
 from tests.trainables.commands import start_search
 from tests.trainables.studies import attempts, wait_until
 from tests.trainables.test_chaos import folder_of
@@ -90,12 +91,12 @@ def hosts() -> Iterator[list[Host]]:
     switch = f"switch-{os.getpid()}"
     made = [Host(f"host{number}-{os.getpid()}", number) for number in (1, 2, 3)]
     if not shutil.which("ip") or os.geteuid() or not call("ip", "netns", "add", switch):
-        pytest.skip("network namespaces need root and iproute2")
+        cannot_run("network namespaces need root and iproute2")
     try:
         bridge = ["ip", "-n", switch, "link", "add", "br0", "type", "bridge"]
         up = ["ip", "-n", switch, "link", "set", "br0", "up"]
         if not (call(*bridge) and call(*up) and all(host.connect(switch) for host in made)):
-            pytest.skip("no bridge between network namespaces can be made here")
+            cannot_run("no bridge between network namespaces can be made here")
         system = f"--system-config={json.dumps(NOTICED_WITHIN_SECONDS)}"
         made[0].start_ray(
             "--head",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minbert.bundled import ENCODER
+from tests.needing_root import cannot_run
 from tests.trainables.studies import state_names
 
 HUB_ID = "someone/an-encoder"
@@ -22,12 +23,12 @@ _HANG = 240
 
 @pytest.fixture(scope="module", autouse=True)
 def without_network() -> None:
-    """Skip where no namespace can be made."""
+    """What all tests here need."""
     made = ["unshare", "-n", "ip", "link", "set", "lo", "up"]
     if not all(map(shutil.which, ("unshare", "ip"))):
-        pytest.skip("not installed: unshare or ip")
+        cannot_run("not installed: unshare or ip")
     if subprocess.run(made, capture_output=True, check=False).returncode:
-        pytest.skip("a namespace without network needs root")
+        cannot_run("a namespace without network needs root")
 
 
 def offline(folder: Path, module: str, *arguments: str, **variables: str) -> tuple[int, str, str]:

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from minbert import command_line
+from tests.needing_root import cannot_run
 from tests.trainables.commands import SMALL, start_search
 from tests.trainables.disks import Disk, call, why_no_disks
 from tests.trainables.studies import (
@@ -55,7 +56,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     if why_no_disks() or not call("mount", "-t", "tmpfs", "-o", ROOM_FOR_A_START, "tmpfs", folder):
-        pytest.skip(why_no_disks() or "no disk can be mounted here")
+        cannot_run(why_no_disks() or "no disk can be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
@@ -65,7 +66,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     """A disk that can be broken."""
     made = None if why_no_disks() else Disk.make(tmp_path)
     if made is None:
-        pytest.skip(why_no_disks() or "no disk can be mounted here: is there a loop device?")
+        cannot_run(why_no_disks() or "no disk can be mounted here: is there a loop device?")
     yield made
     made.thaw()
     while made.folder.is_mount():
