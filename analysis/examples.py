@@ -25,7 +25,7 @@ def read_texts(study: Study, number: int, folder: Path | None = None) -> Corpus:
         folder: where the data are now; by default where they were, or the bundled ones of this installation.
 
     Raises:
-        UserError: the folder is gone, or its content is not what the study was run on.
+        UserError: the folder is gone, its content is not what the study was run on, or the configuration is damaged.
     """
     data = study.meta.get("data")
     data = data if isinstance(data, dict) else {}
@@ -34,8 +34,7 @@ def read_texts(study: Study, number: int, folder: Path | None = None) -> Corpus:
         raise UserError(
             f"{path}: the study's data folder is gone, and the study holds no texts; name a copy with --data"
         )
-    config: TrainConfig = load_config(study.trial_folder(number) / "config.yaml")
-    corpus = read_corpus(path, config.tasks)
+    corpus = read_corpus(path, _config(study, number).tasks)
     if corpus.fingerprint != data.get("fingerprint"):
         raise UserError(
             f"{path}: these are not the data that the study was run on (fingerprint {corpus.fingerprint}, "
@@ -103,6 +102,17 @@ def judged(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
     mistake = doubt if kind == "regression" else (predicted != labels).astype(np.float64)
     found = predictions[["id", "half", "label"]].copy()
     return found.assign(predicted=predicted, value=value, error=value - labels, mistake=mistake, doubt=doubt)
+
+
+def _config(study: Study, number: int) -> TrainConfig:
+    """A trial's configuration; a damaged one is then named in ``Study.damaged``."""
+    file = study.config_file(number)
+    try:
+        return load_config(file)
+    except UserError:
+        if file.exists():
+            study.damaged.setdefault(file, "is no configuration")
+        raise
 
 
 def _reading(kind: str, outputs: Floats, labels: Floats) -> tuple[Floats, Floats, Floats]:

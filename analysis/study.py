@@ -21,6 +21,7 @@ from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
 from minbert.errors import UserError
+from minbert.files.sealed import is_unchanged
 from minbert.remote.urls import is_url
 
 STATES = {
@@ -30,6 +31,8 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+_CONFIG = "config.yaml"
+_WITHOUT_CONFIG = "bring it back from a copy before the trial is trained again"
 
 
 class Study:
@@ -44,7 +47,7 @@ class Study:
         self.tasks = tasks
         self.damaged: dict[Path, str] = {}
         """Files of trials that were asked for and cannot be used, with the reason: predictions count as not stored,
-        of a history the epochs in question are left out."""
+        of a history the epochs in question are left out; a configuration serves nothing but to train its trial again."""
         self._unknown: list[str] = []  # folders of trials that the journal does not know, or not whole
         self._ends_otherwise = set[int]()  # than the journal says, as far as histories were read
 
@@ -138,7 +141,10 @@ class Study:
     @property
     def damage(self) -> list[str]:
         """One line a damaged file that was met, and one for all trials whose account is lost."""
-        lines = [f"{file}: {reason}; left out" for file, reason in sorted(self.damaged.items())]
+        lines = [
+            f"{file}: {reason}; {_WITHOUT_CONFIG if file.name == _CONFIG else 'left out'}"
+            for file, reason in sorted(self.damaged.items())
+        ]
         if self._unknown:
             named = f"{', '.join(self._unknown[:3])}{' …' * (len(self._unknown) > 3)}"
             lines.append(f"{self.path / 'trials'}: {named}: not in journal.log, which lost its end; left out")
@@ -146,6 +152,9 @@ class Study:
 
     def trial_folder(self, number: int) -> Path:
         return self.path / "trials" / f"{number:05d}"
+
+    def config_file(self, number: int) -> Path:
+        return self.trial_folder(number) / _CONFIG
 
     def history_file(self, number: int) -> Path:
         return self.trial_folder(number) / "history.jsonl"
@@ -160,7 +169,7 @@ class Study:
         info = self.tasks[task]
         sealed = number in self._sealed
         try:
-            table = read_outputs(file, info.kind, info.classes, self._run_names.get(number, ""), sealed)
+            table = read_outputs(file, info.kind, info.classes, self.run_names.get(number, ""), sealed)
             if table is not None and number in self._ends_otherwise:
                 raise Damaged("its history does not end as the journal says")
         except Damaged as error:
@@ -172,7 +181,7 @@ class Study:
         return table.add_column(0, "number", pa.array([number] * len(table), pa.int64()))
 
     @cached_property
-    def _run_names(self) -> dict[int, str]:
+    def run_names(self) -> dict[int, str]:
         """Configuration and seed of each trial, as its files name them."""
         rows = self.trials[["number", "config_id", "seed"]].itertuples(index=False)
         return {number: f"{configuration} {seed}" for number, configuration, seed in rows}
@@ -203,7 +212,8 @@ class Study:
             return
         if number in self._ended and not self._is_gone(number) and not file.exists():
             self.damaged[file] = "is gone"
-        epochs = list(read_epochs(file, self._run_names.get(number, "")))
+        self._check_config(number)
+        epochs = list(read_epochs(file, self.run_names.get(number, "")))
         damaged = [record for record in epochs if isinstance(record, Damaged)]
         records = [_flat(record) for record in epochs if not isinstance(record, Damaged)]
         if damaged:
@@ -213,6 +223,11 @@ class Study:
             self.damaged[file] = f"does not end as the journal says (epoch {self._ends[number][0]})"
             return
         yield from ({"number": number, **record} for record in records)
+
+    def _check_config(self, number: int) -> None:
+        file = self.config_file(number)
+        if file.is_file() and not ((content := file.read_bytes()) and is_unchanged(content)):
+            self.damaged[file] = "is not what was written (its checksum differs)"
 
     def _ends_as_told(self, number: int, records: list[dict[str, Any]]) -> bool:
         """Whether the history of a trial that ended has the journal's last score; that of an older study may have none."""

@@ -27,7 +27,7 @@ from minbert.interrupts import Interrupts
 from minbert.sources import resolve
 from minbert.stage_chain import stage_ends
 from minbert.stages import LocalStageStore, StageState
-from minbert.yaml_reader import dump_yaml
+from minbert.yaml_reader import sealed_yaml
 from trainables.running.driver import Connect, Ending, Plan, run_study
 from trainables.running.trainable import TrialTrainable
 from trainables.spaces.space import Space
@@ -85,7 +85,7 @@ class StubTrial:
         """Write what a trial writes and yield its record."""
         write_text(
             self._folder / "config.yaml",
-            dump_yaml(self.config.model_dump(mode="json", exclude_none=True)),
+            sealed_yaml(self.config.model_dump(mode="json", exclude_none=True)),
         )
         for end in stage_ends(self.config):
             if not self._store.has(end.key):

@@ -23,7 +23,7 @@ from minbert.files.sealed import damage
 from minbert.files.strangers import refuse_irregular
 from minbert.schema import Frozen
 from minbert.sentence_transformers_files import write_sentence_transformers
-from minbert.yaml_reader import dump_yaml
+from minbert.yaml_reader import sealed_yaml
 
 FORMAT = 1
 MANIFEST, CONFIG, HEADS, CARD, MEMBERS = (
@@ -115,7 +115,7 @@ def write_model(folder: Path, kept: Path, config: TrainConfig, manifest: Manifes
         lowercase = bool(normalizer.get("lowercase", False))
         settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase}
         write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
-    write_text(folder / CONFIG, dump_yaml(config.model_dump(mode="json", exclude_none=True)))
+    write_text(folder / CONFIG, sealed_yaml(config.model_dump(mode="json", exclude_none=True)))
     write_manifest(folder, manifest)
     write_sentence_transformers(folder, config)
 

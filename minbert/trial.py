@@ -36,7 +36,7 @@ from minbert.stages import StageStore
 from minbert.time_limits import Clock, TimeLimits, Watchdog, forget_timeout
 from minbert.training import StageTrainer
 from minbert.trial_log import Checkpoint, TrialLog
-from minbert.yaml_reader import dump_yaml
+from minbert.yaml_reader import sealed_yaml
 
 _PATIENCE_SECONDS = 60  # for a worker whose driver died to die too
 
@@ -120,7 +120,7 @@ class Trial:
     def _store_config(self) -> None:
         """Whatever stood there was not what this folder trains from now on."""
         file = self._folder / "config.yaml"
-        text = dump_yaml(self.config.model_dump(mode="json", exclude_none=True))
+        text = sealed_yaml(self.config.model_dump(mode="json", exclude_none=True))
         if not file.is_file() or file.read_bytes() != text.encode():
             write_text(file, text)
 

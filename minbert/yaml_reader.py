@@ -21,6 +21,7 @@ from minbert.files.yaml_dialect import (
     parse_value,
     read_record,
     read_yaml,
+    sealed_yaml,
     shorten,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "problems",
     "read_record",
     "read_yaml",
+    "sealed_yaml",
     "shorten",
 ]
 _NEAREST_SOUGHT = 20

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pydantic
 
-from minbert.config import TrainConfig
 from minbert.errors import UserError, cut
-from minbert.yaml_reader import read_yaml
 from trainables.spaces.around import Around, centred
 from trainables.spaces.files import locate
 from trainables.spaces.fixing import Fixed, Setting, fix
 from trainables.spaces.settings import DesignName
 from trainables.spaces.space import Space, load_space
 from trainables.studies.study import read_spec
+from trainables.studies.trial_config import misnamed, stored_config
+
+if TYPE_CHECKING:
+    from analysis.study import Study
 
 DESIGNS: tuple[str, ...] = get_args(DesignName)
 
@@ -96,7 +98,8 @@ def best_of(study: str) -> Around:
     """The best configuration of a study, by the mean select score of its complete replicates.
 
     Raises:
-        UserError: there is no such study, nothing in it is complete, or a file is damaged.
+        UserError: there is no such study, nothing in it is complete, a file is damaged, or the
+            configuration is not the one that the journal names.
     """
     from analysis.ablation import leaderboard  # noqa: PLC0415 - slow to import
     from analysis.study import load  # noqa: PLC0415
@@ -119,7 +122,7 @@ def best_of(study: str) -> Around:
             seed=loaded.meta["seed"],
             data=loaded.meta["data"]["fingerprint"],
             encoder=loaded.meta["encoder"]["fingerprint"],
-            config=_config(loaded.trial_folder(numbers[0]) / "config.yaml"),
+            config=_config(loaded, numbers[0]),
             conditions=_conditions(loaded.meta["space"]),
         )
     except (KeyError, TypeError, pydantic.ValidationError) as error:
@@ -137,12 +140,10 @@ def _settings(wish: Wish) -> list[Setting]:
     return [*parsed, *(Setting.parse(path, str(count)) for path, count in counts)]
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """The configuration of a trial, which is whole: laid over no defaults."""
-    try:
-        config = TrainConfig.model_validate(read_yaml(path).data)
-    except pydantic.ValidationError:
-        raise UserError(f"{path}: is no configuration of this version of the program") from None
+def _config(study: Study, number: int) -> dict[str, Any]:
+    config = stored_config(study.config_file(number))
+    if remark := misnamed(config, study.run_names[number]):
+        raise UserError(f"--around {study.path}: trial {number}: {remark}")
     return config.model_dump(mode="json", exclude_none=True)
 
 

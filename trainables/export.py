@@ -72,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _runs(study: Study, choice: ModelChoice) -> dict[int, str]:
     """Configuration and seed of the members, as their files name them."""
     wanted = sorted({number for weights in choice.members.values() for number in weights})
-    rows = study.trials.set_index("number")
-    return {number: f"{rows['config_id'][number]} {rows['seed'][number]}" for number in wanted}
+    return {number: study.run_names[number] for number in wanted}
 
 
 def _without_paths(model: TrialModel, names: Mapping[str, str]) -> TrialModel:

@@ -1,7 +1,8 @@
 """Checksums inside what is written, so that bytes that changed later are found and never used.
 
 A JSON line carries the CRC-32 of its own text; a folder carries a list of its files' SHA-256, itself such a
-line. Text without a seal, such as a line that another program added, is read as it stands.
+line; a YAML file begins with a comment that holds the SHA-256 of what follows. Text without a seal, such as a line that
+another program added or a file that the user wrote, is read as it stands.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from minbert.files.storage import is_of_storage
 
 CHECKSUMS = "checksums.json"
 _MARK = b', "crc": "'
+_NAME = b"sha256 of the rest"
 
 
 def sealed_line(record: dict[str, Any]) -> bytes:
@@ -44,6 +46,18 @@ def unsealed_line(line: bytes) -> dict[str, Any]:
         raise ValueError("not a mapping")
     record.pop("crc", None)
     return record
+
+
+def sealed_text(text: str) -> str:
+    """A text below a line, a comment in YAML, with its checksum."""
+    return f"{_first_line(text.encode()).decode()}\n{text}"
+
+
+def is_unchanged(content: bytes) -> bool:
+    """Whether a file's content is all that :func:`sealed_text` made, or nothing that it did."""
+    line, end, rest = content.partition(b"\n")
+    cut_within = bool(line) and not end and _first_line(b"").startswith(line[: len(_NAME)])
+    return line == _first_line(rest) or not (_NAME in line or cut_within)
 
 
 def seal_folder(folder: Path, of: str = "") -> None:
@@ -119,6 +133,13 @@ def _damaged_file(folder: Path, sums: dict[str, str], names: Iterable[str]) -> s
 def _is_no_file(path: Path) -> bool:
     """Whether something else lies there, such as a pipe, whose reader would wait for ever."""
     return path.exists() and not path.is_file()
+
+
+def _first_line(text: bytes) -> bytes:
+    return b"# %s: %s; remove this line if you change the file" % (
+        _NAME,
+        hashlib.sha256(text).hexdigest().encode(),
+    )
 
 
 def _crc(text: bytes) -> bytes:

@@ -6,6 +6,7 @@ Duplicate keys, keys that are not strings and tags of other types are refused.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import yaml
 
 from minbert.errors import UserError, cut
+from minbert.files.sealed import is_unchanged, sealed_text
 from minbert.files.strangers import refuse_irregular
 
 MAX_BYTES = 500_000
@@ -94,7 +96,8 @@ def read_yaml(path: Path) -> Document:
     """Read one YAML file whose content is a mapping.
 
     Raises:
-        UserError: the file is missing, not UTF-8, not of the dialect above, or not a mapping.
+        UserError: the file is missing, not what :func:`sealed_yaml` made, not UTF-8, not of the dialect above, or not a
+            mapping.
     """
     return _read_file(path, MAX_BYTES, lambda line: f"{path}:{line}")
 
@@ -118,8 +121,14 @@ def _read_file(path: Path, most: int, place: Callable[[int], str]) -> Document:
         raise UserError(f"{path}: cannot be read: {reason}") from None
     if len(content) > most:
         raise UserError(f"{place(1)}: larger than {most} bytes; this is no configuration file")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if not is_unchanged(content):
+        raise UserError(
+            f"{path}: damaged: its first line says another content; bring it back from a copy, or remove that line if "
+            "you changed the file yourself"
+        )
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{place(line)}: not UTF-8 text (byte 0x{content[error.start]:02x})") from None
@@ -144,6 +153,11 @@ def parse_value(text: str, origin: str) -> Any:
 def dump_yaml(data: Any) -> str:
     """Write plain data as YAML that :func:`read_yaml` reads back identically, keys in their own order."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def sealed_yaml(data: Any) -> str:
+    """As :func:`dump_yaml`, for a file: with a first line that lets the reader find what changes later."""
+    return sealed_text(dump_yaml(data))
 
 
 def shorten(value: object) -> str:

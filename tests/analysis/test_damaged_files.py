@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from analysis import ablation_page, ensemble, errors, report
 from analysis.common_epoch import at_common_epoch
+from analysis.ensemble import best_trials
 from analysis.errors import constant_predictors, forgetting
 from analysis.growth import greedy_growth
 from analysis.sections.ensembles import ensemble_sections
@@ -28,6 +29,7 @@ from analysis.tables import compute_tables, summary_tables
 from minbert.command_line import EXIT_USER, run
 from minbert.errors import UserError
 from minbert.files.sealed import seal_folder, sealed_line
+from minbert.yaml_reader import sealed_yaml
 from tests.analysis.conftest import StudyWriter
 
 HEAD = "tasks.sts.head.kind"
@@ -129,6 +131,65 @@ def test_an_epoch_or_a_file_that_changed_after_it_was_sealed_is_left_out(written
     assert sorted(study.damaged) == [history, outputs]
     assert study.damaged[history] == "an epoch is not what was written"
     assert f"{outputs}: is not what was written (its checksum differs); left out" in study.damage
+
+
+CONFIGS: dict[str, Callable[[str], str]] = {
+    "cut": lambda text: text[:-10],
+    "cut in its first line": lambda text: text[:40],
+    "cut in its first word": lambda text: text[:4],
+    "empty": lambda text: "",
+    "a changed digit": lambda text: text.replace("seed: 7", "seed: 8"),
+}
+
+
+@pytest.mark.parametrize("damage", CONFIGS)
+def test_a_trials_damaged_configuration_is_named_and_its_figures_stay(
+    written: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = sealed_yaml({"seed": 7, "pooling": "mean"})
+    files = [written / "trials" / f"{number:05d}" / "config.yaml" for number in range(4)]
+    for file in files:
+        file.write_text(whole)
+    assert report.main([str(written)]) == 0
+    assert capsys.readouterr().err == ""
+    scores = load(written).trials["score"].tolist()
+    files[0].write_text("seed: 7\n")  # the user's own
+    files[2].write_text(CONFIGS[damage](whole))
+    assert report.main([str(written)]) == 0
+    line = (
+        f"{files[2]}: is not what was written (its checksum differs); bring it back from a copy before the trial is "
+        "trained again"
+    )
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    assert line in (written / "report.md").read_text()
+    assert load(written).trials["score"].tolist() == scores
+
+
+@pytest.mark.parametrize("text", ["seed: [", "poling: cls\n"])
+def test_a_configuration_without_a_checksum_is_named_where_it_is_read(
+    written: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written / "trials" / f"{best_trials(load(written))[0]:05d}" / "config.yaml"
+    file.write_text(text)
+    assert report.main([str(written)]) == 0
+    said = f"{file}: is no configuration; bring it back from a copy before the trial is trained again"
+    assert capsys.readouterr().err == f"warning: {said}\n"
+    assert run(partial(errors.main, [str(written)])) == EXIT_USER
+    assert capsys.readouterr().err.startswith(f"error: {file}:1: ")
+
+
+def test_the_copy_of_a_study_yaml_that_was_cut_is_refused_by_every_reader(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written / "study.yaml"
+    file.write_text(sealed_yaml(yaml.safe_load(file.read_text())))
+    assert report.main([str(written)]) == 0
+    capsys.readouterr()
+    file.write_text(file.read_text()[:-20])
+    for command in (report, ablation_page, errors):
+        assert run(partial(command.main, [str(written)])) == EXIT_USER
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {file}: damaged: its first line says another content; ")
 
 
 OUTPUTS: dict[str, tuple[str, dict[str, Any], str]] = {

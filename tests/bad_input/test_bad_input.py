@@ -21,6 +21,7 @@ import yaml
 
 from minbert import command_line
 from minbert.bundled import CORPUS, ENCODER
+from minbert.files.sealed import sealed_text
 
 HERE = Path(__file__).parent
 STUDY = HERE.parents[1] / "analysis" / "notebooks" / "example_study"
@@ -182,6 +183,8 @@ def spoil(folder: Path, case: Case) -> None:
     for name, text in case.get("write", {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    for name in case.get("seal", ()):
+        (folder / name).write_text(sealed_text((folder / name).read_text()))
     for name, text in case.get("repeat", {}).items():
         (folder / name).write_text(text.get("before", "") + text["text"] * text["times"] + "\n")
     for name, other in case.get("copy", {}).items():

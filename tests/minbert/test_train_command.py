@@ -119,6 +119,43 @@ def test_a_run_may_be_continued_with_its_own_config_and_the_data_elsewhere(
     assert called(own)[0] == 0
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [lambda text: text.replace("epochs: 2", "epochs: 3"), lambda text: text[: len(text) // 2]],
+    ids=["changed", "cut"],
+)
+def test_a_runs_configuration_that_was_damaged_is_refused_and_nothing_is_written(
+    damage: Callable[[str], str],
+    arguments: list[str],
+    called: Callable[[list[str]], tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    assert called(arguments)[0] == 0
+    written = tmp_path / "out" / "config.yaml"
+    whole = written.read_text()
+    spoilt = damage(whole)
+    assert spoilt != whole
+    written.write_text(spoilt)
+    again = ["--config", str(written), "--out", str(tmp_path / "again"), *arguments[4:]]
+    said = f"error: {written}: damaged: its first line says another content; bring it back from a copy, or remove "
+    for given in (again, arguments):  # as what is to be trained, and as what the folder of a run holds
+        code, _, error = called(given)
+        assert code == 2 and error.startswith(said) and error.count("\n") == 1
+    assert written.read_text() == spoilt
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_runs_configuration_may_be_changed_and_trained_without_its_first_line(
+    arguments: list[str], called: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    assert called(arguments)[0] == 0
+    text = (tmp_path / "out" / "config.yaml").read_text().partition("\n")[2]
+    own = tmp_path / "own.yaml"
+    own.write_text(text.replace("epochs: 2", "epochs: 1"))
+    assert called(["--config", str(own), "--out", str(tmp_path / "again"), *arguments[4:]])[0] == 0
+    assert len((tmp_path / "again" / "history.jsonl").read_text().splitlines()) == 1
+
+
 def test_another_configuration_seed_or_data_is_refused_and_nothing_is_changed(
     arguments: list[str],
     called: Callable[[list[str]], tuple[int, str, str]],

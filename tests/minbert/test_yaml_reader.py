@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from minbert import yaml_reader
 from minbert.config import MultitaskStage, TrainConfig
 from minbert.errors import UserError, did_you_mean
-from minbert.yaml_reader import dump_yaml, load_config, parse_value, read_yaml
+from minbert.yaml_reader import dump_yaml, load_config, parse_value, read_record, read_yaml, sealed_yaml
 
 
 def write(folder: Path, content: str | bytes) -> Path:
@@ -231,6 +231,54 @@ def test_what_is_dumped_reads_back_identically(value: Any) -> None:
 def test_a_configuration_survives_dump_and_load(tmp_path: Path) -> None:
     config = TrainConfig(seed=7, pooling="cls")
     assert load_config(write(tmp_path, dump_yaml(config.model_dump(mode="json")))) == config
+
+
+WRITTEN = {"seed": 7, "learning_rate": 1e-05, "tasks": {"sst": {"text": ["Größe", "off"]}}}
+
+
+def test_no_flipped_bit_and_no_cut_of_a_sealed_file_changes_what_is_read(tmp_path: Path) -> None:
+    whole = sealed_yaml(WRITTEN).encode()
+    assert read_yaml(write(tmp_path, whole)).data == read_record(tmp_path / "x.yaml") == WRITTEN
+    spoilt = [whole[:length] for length in range(len(whole))]
+    for at in range(len(whole)):
+        spoilt += [whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :] for bit in range(8)]
+    read = 0
+    for content in spoilt:
+        try:
+            found = read_yaml(write(tmp_path, content)).data
+        except UserError:
+            continue
+        assert found == WRITTEN  # only the mark of the first line was hit
+        read += 1
+    assert 0 < read < 8 * len("# sha256 of the rest: ")
+
+
+@pytest.mark.parametrize("read", [read_yaml, read_record])
+@pytest.mark.parametrize(
+    ("old", "new"), [("seed: 7", "seed: 8"), ("file\nseed", "file seed"), ("\n", "\r\n"), ("off'\n", "off'")]
+)
+def test_a_sealed_file_that_was_changed_is_refused_with_what_to_do(
+    read: Callable[[Path], object], old: str, new: str, tmp_path: Path
+) -> None:
+    text = sealed_yaml(WRITTEN)
+    assert old in text
+    with pytest.raises(UserError) as caught:
+        read(write(tmp_path, text.replace(old, new)))
+    assert str(caught.value) == (
+        f"{tmp_path / 'x.yaml'}: damaged: its first line says another content; bring it back from a copy, or remove "
+        "that line if you changed the file yourself"
+    )
+
+
+def test_a_file_without_its_first_line_or_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    text = sealed_yaml(WRITTEN)
+    assert read_yaml(write(tmp_path, text.partition("\n")[2].replace("7", "8"))).data == {
+        **WRITTEN,
+        "seed": 8,
+    }
+    assert read_yaml(write(tmp_path, "\ufeff" + text)).data == WRITTEN
+    with pytest.raises(UserError, match="damaged"):
+        read_yaml(write(tmp_path, "\ufeff" + text.replace("7", "8")))
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,12 @@ import pytest
 import yaml
 
 from minbert.canonical import canonical
+from minbert.command_line import run
 from minbert.errors import UserError
-from minbert.yaml_reader import dump_yaml
+from minbert.yaml_reader import dump_yaml, sealed_yaml
 from tests.trainables.test_designs import load
 from tests.trainables.test_ledger import PINNED, complete, open_ledger
+from trainables import search
 from trainables.chosen_space import Wish, best_of, choose
 from trainables.spaces.around import centred, refuse_other_sources
 from trainables.spaces.one_factor import base_setting, comparisons
@@ -66,7 +71,7 @@ def write_study(folder: Path, content: str, scores: dict[tuple[int, int], float]
         trial = folder / "trials" / f"{issue.number:05d}"
         trial.mkdir(parents=True)
         dumped = issue.config.model_dump(mode="json", exclude_none=True)
-        (trial / "config.yaml").write_text(dump_yaml(dumped))
+        (trial / "config.yaml").write_text(sealed_yaml(dumped))
         score = scores.get((seen.index(name), issue.replicate))
         if score is None:
             ledger.finish(issue.number, "failed", f"cause {issue.number}")
@@ -233,6 +238,56 @@ def test_a_study_without_a_complete_trial_or_that_is_none_is_refused(tmp_path: P
     write_study(tmp_path / "failed", STUDY, {(9, 0): 0.1})
     with pytest.raises(UserError, match=r"--around .*failed: no trial is complete yet"):
         best_of(str(tmp_path / "failed"))
+
+
+def unsealed(file: Path) -> str:
+    return file.read_text().partition("\n")[2]
+
+
+CONFIGS: dict[str, tuple[Callable[[Path], str], str]] = {
+    "a changed digit": (
+        lambda file: file.read_text().replace("epochs: 2", "epochs: 3"),
+        r"config\.yaml: damaged: ",
+    ),
+    "cut": (
+        lambda file: file.read_text()[:-300],
+        r"config\.yaml: damaged: its first line says another content; ",
+    ),
+    "another one, without its first line": (
+        lambda file: unsealed(file).replace("pooling: cls", "pooling: mean"),
+        "--around .*study: trial 2: its config.yaml does not give the name that its study has for it: ",
+    ),
+    "another seed": (
+        lambda file: re.sub(r"\nseed: \d+", "\nseed: 5", unsealed(file)),
+        "trial 2: its config.yaml does not",
+    ),
+    "no configuration": (lambda file: "poling: cls\n", r"config\.yaml: is no configuration of this version"),
+}
+
+
+@pytest.mark.parametrize("damage", CONFIGS)
+def test_a_configuration_that_is_not_the_one_of_the_journal_is_no_base(study: Path, damage: str) -> None:
+    change, says = CONFIGS[damage]
+    file = study / "trials" / "00002" / "config.yaml"
+    spoilt = change(file)
+    assert spoilt != file.read_text()
+    file.write_text(spoilt)
+    with pytest.raises(UserError, match=says):
+        best_of(str(study))
+
+
+def test_the_search_around_a_study_with_a_damaged_configuration_ends_in_one_line(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = study / "trials" / "00002" / "config.yaml"
+    file.write_text(file.read_text()[:-300])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.yaml").write_text(OTHER)
+    monkeypatch.setattr(sys, "argv", ["search", "--space", "./other.yaml", "--around", str(study)])
+    assert run(search.main) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}: damaged: ") and said.count("\n") == 1
+    assert not (tmp_path / "results").exists()
 
 
 def wish(tmp_path: Path, study: Path, **changes: Any) -> Wish:

@@ -277,6 +277,7 @@ def spoil(file: Path) -> None:
         (MEAN, lambda study: spoil(study / "trials/00000/best/encoder/model.safetensors"), "make it again: python"),
         (EACH_TASKS_OWN, lambda study: (study / "trials/00002/best/qqp/checksums.json").unlink(), "is missing"),
         (MEAN, lambda study: (study / "trials/00000/config.yaml").write_text("tasks: 3\n"), "config.yaml:1: tasks"),
+        (MEAN, lambda study: spoil(study / "trials/00000/config.yaml"), "00000/config.yaml: damaged: its first line"),
         (FAILED, lambda study: None, r"trial 3 is failed \(nan\): only trials that came to an end have a model"),
         (17, lambda study: None, "no trial 17; its trials are 0 to 3"),
         ("ensemble", lambda study: shutil.rmtree(study / "trials"), "no complete trial has stored predictions"),

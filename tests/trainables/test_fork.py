@@ -295,14 +295,21 @@ def test_a_history_without_its_end_is_damaged(fork: Forked, old: Path) -> None:
     assert "other epochs than the journal" in said
 
 
+@pytest.mark.parametrize("sealed", [True, False])
 def test_a_configuration_that_was_changed_or_counts_otherwise_now_does_not_hold(
-    fork: Forked, old: Path
+    fork: Forked, old: Path, sealed: bool
 ) -> None:
     file = old / "trials" / "00000" / "config.yaml"
-    file.write_text(file.read_text().replace("pooling: mean", "pooling: cls"))
+    changed = file.read_text().replace("pooling: mean", "pooling: cls")
+    file.write_text(changed if sealed else changed.partition("\n")[2])
     _, ledger, said = fork(THERE)
     assert taken(ledger) == [1, 2, 4]
-    assert "of another version of the program" in said
+    reason = (
+        "damaged (00000/config.yaml is not what was written)"
+        if sealed
+        else "of another version of the program"
+    )
+    assert reason in said
 
 
 def test_of_a_journal_damaged_in_its_middle_what_stands_before_holds(fork: Forked, old: Path) -> None:

@@ -99,7 +99,12 @@ def test_a_journal_of_zeros_and_one_that_says_nonsense_are_refused_and_nothing_i
 @pytest.mark.long
 def test_trials_are_not_computed_otherwise_than_earlier_ones(study: Path, tmp_path: Path) -> None:
     file = study / "study.yaml"
-    file.write_text(file.read_text().replace("\nthreads: 1\n", "\nthreads: 2\n"))
+    changed = file.read_text().replace("\nthreads: 1\n", "\nthreads: 2\n")
+    file.write_text(changed)
+    code, _, errors = search(tmp_path)
+    assert code == 2, errors
+    assert "study.yaml: damaged: its first line says another content" in errors and errors.count("\n") == 1
+    file.write_text(changed.partition("\n")[2])
     code, _, errors = search(tmp_path)
     assert code == 2, errors
     assert "threads is 2, but that of the trials in journal.log is 1" in errors

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbert.canonical import run_name
 from minbert.config import TrainConfig
 from minbert.errors import UserError
 from minbert.files.sealed import damage, owner
 from minbert.files.strangers import refuse_irregular_below
 from minbert.yaml_reader import load_config
 from trainables.studies.kept_models import made_again
+from trainables.studies.trial_config import misnamed
 
 _NAME_IT = "and name it with --made-again DIR"
 
@@ -69,7 +69,7 @@ def find_models(
             raise UserError(
                 f"{trials / f'{number:05d}' / 'config.yaml'}: damaged: lacks the task {missing[0]}"
             )
-        model = TrialModel(number, config, best[number], _remark(config, run))
+        model = TrialModel(number, config, best[number], misnamed(config, run))
         for folder in dict.fromkeys(model.folder(task) for task in tasks):
             refuse_irregular_below(folder)
             if damaged := damage(folder, of=run):
@@ -79,15 +79,6 @@ def find_models(
                 raise UserError(f"{folder}: damaged: {damaged}; make it again: {command} {_NAME_IT}")
         found[number] = model
     return found
-
-
-def _remark(config: TrainConfig, run: str) -> str:
-    if run_name(config) == run:
-        return ""
-    return (
-        "its config.yaml does not give the name that its study has for it: it was trained by another version of "
-        "the program, or the file was changed"
-    )
 
 
 def _made_again(folders: Iterable[Path], runs: Mapping[int, str]) -> dict[int, Path]:

@@ -27,7 +27,7 @@ from minbert.files.leftovers import clear_unfinished
 from minbert.files.sealed import CHECKSUMS, is_intact
 from minbert.files.strangers import refuse_strangers
 from minbert.sources import Sources
-from minbert.yaml_reader import dump_yaml
+from minbert.yaml_reader import sealed_yaml
 from trainables.spaces.around import Around
 from trainables.spaces.space import Space
 from trainables.studies.holding import Holding, Holdings, Objection, Study
@@ -220,7 +220,7 @@ def _copy_trial(holding: Holding, source: Path, target: Path) -> None:
     """Copy what a finished trial keeps; its model where that is whole, as any can be made again."""
     with publish_folder(target, sealed=False) as temporary:
         config = holding.config.model_dump(mode="json", exclude_none=True)
-        write_text(temporary / "config.yaml", dump_yaml(config))  # names this study's data and encoder
+        write_text(temporary / "config.yaml", sealed_yaml(config))  # names this study's data and encoder
         shutil.copyfile(source / "history.jsonl", temporary / "history.jsonl")
         shutil.copytree(source / "predictions", temporary / "predictions")
         if _has_model(source / "best", run_name(holding.config)):

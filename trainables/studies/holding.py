@@ -28,13 +28,14 @@ from minbert.errors import UserError
 from minbert.files.durable import read_json_lines
 from minbert.files.sealed import damage
 from minbert.history import is_evaluated
-from minbert.yaml_reader import read_yaml, shorten
+from minbert.yaml_reader import shorten
 from trainables.designs.design import Planned, build_design
 from trainables.spaces.distributions import Choice, Factor, same, stored
 from trainables.spaces.one_factor import is_level
 from trainables.spaces.settings import EarlyStopping
 from trainables.spaces.space import Space
 from trainables.studies.ledger import configured, is_counted
+from trainables.studies.trial_config import stored_config
 
 _ABSENT = object()
 _DAMAGED, _OLDER = "damaged", "of another version of the program"
@@ -142,9 +143,10 @@ class Study:
     def _judge(
         self, trial: FrozenTrial, folder: Path, known: Mapping[tuple[str, int], Holding]
     ) -> Holding | Objection:
-        config = _stored_config(folder / "config.yaml")
-        if isinstance(config, str):
-            return Objection(_DAMAGED, f"{folder.name}/config.yaml {config}")
+        try:
+            config = stored_config(folder / "config.yaml")
+        except UserError:
+            return Objection(_DAMAGED, f"{folder.name}/config.yaml is not what was written")
         if config_id(config) != trial.user_attrs["config_id"]:
             return Objection(_OLDER, f"{folder.name}/config.yaml is counted as another configuration now")
         found = self._placed(trial, config)
@@ -281,14 +283,6 @@ def _may_stop(early_stopping: EarlyStopping | None, trial: FrozenTrial) -> bool:
     while rung < last:
         rung *= early_stopping.reduction
     return rung == last
-
-
-def _stored_config(file: Path) -> TrainConfig | str:
-    """The configuration of a trial, or what is wrong with the file."""
-    try:
-        return TrainConfig.model_validate(read_yaml(file).data)
-    except (UserError, pydantic.ValidationError, OSError):
-        return "is no configuration"
 
 
 def _objection_to_files(trial: FrozenTrial, folder: Path, run: str) -> Objection | None:

@@ -22,7 +22,7 @@ from minbert.files.failpoints import reach
 from minbert.files.leftovers import clear_abandoned, clear_unfinished
 from minbert.files.strangers import refuse_irregular, refuse_strangers
 from minbert.sources import Sources
-from minbert.yaml_reader import dump_yaml, read_record
+from minbert.yaml_reader import read_record, sealed_yaml
 from trainables.spaces.space import Space
 from trainables.studies.journal import JOURNAL, good_length, open_journal
 from trainables.studies.locks import LOCK
@@ -238,7 +238,7 @@ def make_folder(path: Path, spec: Spec, remote: RemoteStudy | None = None) -> St
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / "study.yaml", dump_yaml(spec))  # first of all: it makes the folder a study
+        write_text(path / "study.yaml", sealed_yaml(spec))  # first of all: it makes the folder a study
         reach("study.after")
         (path / "trials").mkdir(exist_ok=True)
     except OSError as error:
