@@ -73,7 +73,8 @@ class NowFile:
 
     def __init__(self, clock: Clock, folder: Path, attempt: int = 0) -> None:
         self._clock, self._folder, self._attempt = clock, folder, attempt
-        self._first: tuple[tuple[str, int], int, float] | None = None
+        self._first: tuple[tuple[str, int], int, float] = ("", 0), 0, 0.0
+        self._pace: float | None = None
         self._over = threading.Event()
         self._forget()
         self._thread = threading.Thread(target=self._keep, name="now", daemon=True)
@@ -99,14 +100,15 @@ class NowFile:
 
     def _now(self, what: str, number: int) -> Now:
         place, steps = (self._clock.stage, self._clock.epoch), self._clock.steps
-        if what != "step":
-            return Now(*place, SCORING, steps, steps, None, time.time(), self._attempt)
-        step, moment = number - 1, time.monotonic()
-        if self._first is None or self._first[0] != place:
-            self._first = place, step, moment
+        moment, scoring = time.monotonic(), what != "step"
+        step = steps if scoring else number - 1
+        if self._first[0] != place:
+            self._first, self._pace = (place, step, moment), None
         _, first, since = self._first
-        pace = (moment - since) / (step - first) if step > first else None
-        return Now(*place, TRAINING, step, steps, pace, time.time(), self._attempt)
+        if step > first and not scoring:
+            self._pace = (moment - since) / (step - first)
+        doing = SCORING if scoring else TRAINING
+        return Now(*place, doing, step, steps, self._pace, time.time(), self._attempt)
 
     def _forget(self) -> None:
         with suppress(OSError):
