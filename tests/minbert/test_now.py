@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def test_a_trial_that_fails_or_is_let_go_of_tells_nothing_any_more(
     left = start("left").run()
     next(left)
     assert (tmp_path / "left" / NOW).exists()
+    assert isinstance(left, Generator)
     left.close()
     assert not (tmp_path / "left" / NOW).exists()
 
