@@ -37,13 +37,14 @@ class TimeLimits:
 
 
 class Clock:
-    """What a trial is doing; read by the :class:`Watchdog`.
+    """What a trial is doing; read by the :class:`Watchdog`, and by whoever tells of it (:mod:`minbert.now`).
 
     Args:
         limits: that of an epoch is looked at whenever something begins.
 
     Attributes:
         stage, epoch: where the trial stands.
+        steps: training steps of that epoch; 0 before they are known.
         doing: what it does, as a new tuple of a word and a number each time; None: nothing that is limited.
         ends: when the epoch must be over (monotonic seconds); None: whenever it likes.
         asked_to_end: whether the trial is to keep what it has and end; asked whenever something begins.
@@ -51,7 +52,7 @@ class Clock:
 
     def __init__(self, limits: TimeLimits) -> None:
         self.limits = limits
-        self.stage, self.epoch = "", 0
+        self.stage, self.epoch, self.steps = "", 0, 0
         self.doing: tuple[str, int] | None = None
         self.ends: float | None = None
         self.asked_to_end: Callable[[], bool] = lambda: False
@@ -85,7 +86,7 @@ class Clock:
     @contextmanager
     def during(self, stage: str, epoch: int) -> Iterator[None]:
         """Time an epoch."""
-        self.stage, self.epoch = stage, epoch
+        self.stage, self.epoch, self.steps = stage, epoch, 0
         if self.limits.epoch is not None:
             self.ends = time.monotonic() + self.limits.epoch
         try:

@@ -175,7 +175,8 @@ class StageTrainer:
             self._unfinished = UnfinishedEpoch(self.optimiser.learning_rate())
         epoch = self._unfinished
         begin = time.perf_counter() - epoch.seconds
-        for index in range(epoch.steps, self._objective.steps(self.epoch)):
+        self._clock.steps = self._objective.steps(self.epoch)
+        for index in range(epoch.steps, self._clock.steps):
             epoch.add(self.step(self.epoch, index))
             epoch.seconds = time.perf_counter() - begin
             after_step()

@@ -2,8 +2,8 @@
 
 The folder holds ``config.yaml``, ``history.jsonl`` (one line a finished epoch),
 ``checkpoint/`` (the latest epoch, to resume from), ``best/`` (the model of the best epoch)
-and ``predictions/{task}.parquet``. An epoch counts once its line stands in the history;
-everything else of that epoch is written before.
+and ``predictions/{task}.parquet``; while it trains, ``now.json`` (:mod:`minbert.now`), too.
+An epoch counts once its line stands in the history; everything else of that epoch is written before.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from minbert.history import Record
 from minbert.memory import peak_bytes, reset_peak
 from minbert.memory_splits import MemorySplits, first_line, is_out_of_memory
 from minbert.model import MultitaskModel, build_model
+from minbert.now import NowFile
 from minbert.shared_stages import SharedStages
 from minbert.stages import StageStore
 from minbert.time_limits import Clock, TimeLimits, Watchdog, forget_timeout
@@ -130,6 +131,7 @@ class Trial:
         self._splits = MemorySplits(self._folder, self._run, self.before_writing)
         forget_timeout(self._folder)
         watchdog = Watchdog(self._clock, self._folder, self._run, self.attempt, self.timed_out)
+        self._now = NowFile(self._clock, self._folder, self.attempt)
         try:
             yield
         except Exception as error:
@@ -138,6 +140,7 @@ class Trial:
             raise TrainingFailure("oom", f"out of memory: {first_line(error)}") from None
         finally:
             watchdog.stop()
+            self._now.stop()
 
     def _go_on_or_start_over(self, resume: Checkpoint | None) -> Iterator[Record]:
         """Train to the end; once from the beginning where files of the trial are damaged meanwhile.
@@ -172,6 +175,8 @@ class Trial:
                 yield from self._from_store(model, trainer, name)
             for record in self._train(model, trainer, name, when_scored(self.config, name), last):
                 self._log.add(record)
+                if self.finished:
+                    self._now.stop()  # whoever got all records may let go of the trial much later
                 yield record
 
     @property

@@ -9,19 +9,25 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from minbert.config import TrainConfig
 from minbert.files.durable import append_json
+from minbert.now import Now
 from tests.trainables.watched import Watched, record_of, some_of_each
 from trainables.status import plain
+from trainables.studies.ledger import Issue
+from trainables.studies.locks import locked
 from trainables.studies.time_share import TimeShare
 from trainables.watching import overview
 from trainables.watching.events import EventStream, as_plain
 from trainables.watching.progress import Outlets
+from trainables.watching.running_trials import running_trial
 from trainables.watching.study_state import read_state
 from trainables.watching.time_left import TimeLeft, Underway, time_left
 
@@ -71,6 +77,18 @@ def test_the_live_table_shows_running_trials_counts_best_causes_sharing_and_time
     assert max(map(len, lines)) <= 80
 
 
+def test_the_live_table_shows_inside_an_epoch_how_much_of_it_is_done(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study", trials=8, columns=80)
+    some_of_each(watched)
+    starting, first, scoring = (watched.start() for _ in range(3))
+    watched.tell(first, 1, 3)
+    watched.tell(scoring, 1, 8, "scoring")
+    rows = {line.split()[0]: line.split()[1:] for line in shown_by(watched) if line.split()}
+    assert rows[str(starting.number)][0] == "starting"
+    assert rows[str(first.number)][:3] == ["finetune", "1/3", "37%"]
+    assert rows[str(scoring.number)][:3] == ["finetune", "1/3", "scoring"]
+
+
 def test_a_table_that_is_too_long_for_the_terminal_says_how_many_it_leaves_out(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "study", trials=12, columns=80, rows=10)
     for _ in range(12):
@@ -104,14 +122,16 @@ def test_plain_lines_tell_of_starts_scored_epochs_and_ends_with_what_is_left(tmp
 
 def test_status_reads_from_the_files_what_the_search_shows_itself(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "study")
-    some_of_each(watched)
-    (tmp_path / "study" / ".lock").touch()
-    shown = as_plain(watched.progress.follower.overview())
-    read = plain(read_state(tmp_path / "study"))
+    running = some_of_each(watched)
+    with locked(watched.folder):
+        (watched.trial(running) / "attempts" / "0001").touch()
+        watched.tell(running, 2, 4)
+        shown = as_plain(watched.progress.follower.overview())
+        read = plain(read_state(watched.folder))
     for timed in (shown["running"][0], read["running"][0]):
         timed.pop("seconds")
     shown.pop("seconds_left")
-    assert shown["running"]
+    assert [trial["share"] for trial in shown["running"]] == [0.5]
     assert {name: read[name] for name in shown} == shown
 
 
@@ -259,6 +279,49 @@ def test_before_the_first_end_the_epochs_tell_roughly_and_without_any_nothing_do
     assert said.rough
     assert said.low < 100.0 < said.high
     assert time_left([], [Underway(20.0)], 5, 1) is None
+
+
+def test_inside_the_first_epoch_its_steps_tell_how_long_it_takes_and_more_roughly(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study", trials=1)
+    issue = watched.start()
+    watched.tell(issue, 1, 2)
+    shown = watched.progress.follower.overview()
+    seconds = (epochs_of(issue) - 2 / 8) * 8 * 2.0  # eight steps an epoch, two seconds each
+    assert shown.running[0].left == seconds
+    assert shown.left is not None and shown.left.rough
+    assert shown.left.low < seconds < shown.left.high
+    epochs = time_left([], [Underway(0.0, seconds)], 0, 1)
+    assert epochs is not None
+    assert shown.left.high / shown.left.low > 2 * epochs.high / epochs.low
+
+
+def epochs_of(issue: Issue) -> int:
+    return sum(stage.last_epoch for _, stage in issue.config.running_stages())
+
+
+def test_steps_of_a_first_epoch_tell_nothing_that_ended_trials_do_not_tell_better() -> None:
+    assert time_left([100.0] * 5, [Underway(20.0, 9.0, rough=True)], 3, 2) == time_left(
+        [100.0] * 5, [Underway(20.0)], 3, 2
+    )
+
+
+def test_what_is_left_of_a_trial_counts_what_is_done_of_its_epoch(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study")
+    issue = watched.start()
+    watched.epoch(issue, 1, 0.4)  # in 2.5 s
+    watched.tell(issue, 2, 4)
+    (running,) = watched.progress.follower.overview().running
+    assert (running.left, running.rough) == ((epochs_of(issue) - 1.5) * 2.5, False)
+
+
+def test_a_stage_takes_what_its_own_steps_say_not_what_the_one_before_took() -> None:
+    stages = SimpleNamespace(running_stages=lambda: [(name, SimpleNamespace(last_epoch=2)) for name in "ab"])
+    records = [{"stage": "a", "epoch": epoch, "train_seconds": 10.0} for epoch in (1, 2)]
+    inside = Now("b", 1, "training", 5, 10, 60.0, 0.0, 1)
+    running = running_trial(0, "", cast(TrainConfig, stages), records, 320.0, 300.0, inside)
+    assert running.left == 1.5 * 600.0
+    running = running_trial(0, "", cast(TrainConfig, stages), records[:1], 320.0, 4.0, None)
+    assert running.left == 3 * 10.0 - 4.0
 
 
 def test_many_trials_that_end_in_a_moment_cost_one_look_at_those_that_run_and_one_guess(

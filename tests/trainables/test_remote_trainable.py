@@ -16,6 +16,7 @@ from minbert.config import TrainConfig
 from minbert.corpora.tokenised import tokenised
 from minbert.devices import pin
 from minbert.files.sealed import sealed_line
+from minbert.now import NOW, Now, write_now
 from minbert.sources import resolve
 from minbert.time_limits import TIMEOUT, TimeLimits
 from minbert.yaml_reader import load_config
@@ -84,9 +85,11 @@ def test_a_trial_whose_machine_is_lost_goes_on_elsewhere_with_the_same_numbers(
     again = other.step()
     assert (again["attempt"], again["epoch"], again["finished"]) == (2, 1, False), str(again)
     assert again["records"] == first["records"], "what was done is handed over, and nothing is done again"
+    write_now(other._folder, Now("finetune", 2, "training", 0, 1, None, 0.0, 2))
     last = other.step()
     assert (last["epoch"], last["finished"], len(last["records"])) == (2, True, 1), str(last)
     folder = folder_of(s3.copy(tmp_path.name, tmp_path / "copied"), 0)
+    assert not list(folder.rglob(NOW))
     alone = repeat(folder, tmp_path / "alone")
     assert history(folder) == history(alone)
     assert weights(folder) == weights(alone) != {}

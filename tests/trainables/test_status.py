@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ from benchmarks.synthetic_study import write_study
 from minbert import command_line
 from minbert.bundled import CORPUS, ENCODER
 from minbert.files.durable import append_json
+from minbert.now import Now, write_now
 from minbert.remote.journal_segments import Segments
 from minbert.remote.mirror import Mirror
 from minbert.remote.object_store import ObjectStore, open_store
@@ -44,6 +46,7 @@ from trainables.studies.study_description import described_plan, described_study
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "watching.md"
 EXAMPLE = ROOT / "analysis" / "notebooks" / "example_study"
+INSIDE = Now("finetune", 2, "training", 3, 8, 0.5, at=time.time() + 3600, attempt=1)
 
 Status = Callable[..., tuple[int, str, str]]
 
@@ -131,11 +134,78 @@ def test_while_a_search_is_at_work_its_process_and_its_running_trials_are_shown(
     assert [trial["trial"] for trial in said["running"]] == [4]
 
 
-def test_a_trial_that_no_worker_of_this_search_has_started_waits(show: Status, begun: Path) -> None:
+def test_inside_an_epoch_it_shows_which_one_and_how_much_of_it_is_done(show: Status, begun: Path) -> None:
+    folder = begun / "trials/00004"
+    with locked(begun):
+        (folder / "attempts/0001").touch()
+        write_now(folder, INSIDE)
+        (running,) = data(show, begun)["running"]
+        out = show(begun)[1]
+        write_now(folder, replace(INSIDE, doing="scoring", step=8))
+        scoring = show(begun)[1]
+    said = [running[name] for name in ("stage", "epoch", "epochs", "doing", "share")]
+    assert said == ["finetune", 2, 3, "training", 0.375]
+    assert running["scores"]["score"] == pytest.approx(0.45)
+    assert re.search(r"^ +4  finetune +2/3 +37% +0\.350 +0\.450\* +0\.550 +0\.450 +\d+ s$", out, re.MULTILINE)
+    assert re.search(r"^ +4  finetune +2/3  scoring +0\.350 ", scoring, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempt": 2},
+        {"attempt": 0},
+        {"at": 1e9},
+        {"epoch": 1},
+        {"epoch": 4},
+        {"stage": "simcse"},
+        {"doing": "?"},
+    ],
+)
+def test_what_another_start_or_anybody_else_has_left_there_is_not_shown(
+    wrong: dict[str, Any], show: Status, begun: Path
+) -> None:
+    with locked(begun):
+        (begun / "trials/00004/attempts/0001").touch()
+        write_now(begun / "trials/00004", replace(INSIDE, **wrong))
+        (running,) = data(show, begun)["running"]
+    assert [running[name] for name in ("stage", "epoch", "doing", "share")] == ["finetune", 1, None, None]
+
+
+def test_of_a_search_that_is_gone_nothing_is_shown_that_it_did_just_then(show: Status, begun: Path) -> None:
+    write_now(begun / "trials/00004", INSIDE)
+    (running,) = data(show, begun)["running"]
+    assert (running["epoch"], running["share"]) == (1, None)
+
+
+def test_a_trial_that_was_just_handed_out_is_starting(show: Status, tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study", trials=2)
+    with locked(watched.folder):
+        assert show(watched.folder)[1].startswith("small: 0 of 2 trials done\n")
+        watched.ledger.next()
+        said, out = data(show, watched.folder), show(watched.folder)[1]
+    assert ([trial["trial"] for trial in said["running"]], said["waiting"]) == ([0], [])
+    assert out.startswith("small: 0 of 2 trials done: 1 running\n")
+    assert re.search(r"^ +0  starting +0 s$", out, re.MULTILINE)
+
+
+def test_beside_a_running_trial_one_that_no_worker_has_started_may_wait_for_a_stage(
+    show: Status, tmp_path: Path
+) -> None:
+    watched = Watched(tmp_path / "study", trials=2)
+    with locked(watched.folder):
+        watched.start()
+        watched.ledger.next()
+        said, out = data(show, watched.folder), show(watched.folder)[1]
+    assert ([trial["trial"] for trial in said["running"]], said["waiting"]) == ([0], [1])
+    assert "\n1 trial waits for a stage that another one makes, or is about to start\n" in out
+
+
+def test_a_trial_of_an_earlier_search_goes_on_where_that_left_it(show: Status, begun: Path) -> None:
     with locked(begun):
         os.utime(begun / "trials/00004/attempts/0001", (1e9, 1e9))
         said = data(show, begun)
-    assert (said["running"], said["waiting"]) == ([], [4])
+    assert [(trial["epoch"], trial["seconds"]) for trial in said["running"]] == [(1, 0.0)]
 
 
 def test_when_the_search_is_gone_it_says_so_and_how_to_continue(show: Status, begun: Path) -> None:
@@ -250,7 +320,7 @@ def test_a_study_in_a_store_is_shown_as_its_folder_is(
         os.utime(
             tmp_path / "bucket/begun/trials/00004/attempts/0001", (1e9, 1e9)
         )  # by one of an earlier search
-        assert data(show, remote.url)["waiting"] == [4]
+        assert [trial["seconds"] for trial in data(show, remote.url)["running"]] == [0.0]
     _, out, _ = show(remote.url)
     assert "no search is at work on it\n" in out
     assert out.endswith(f"continue with: {COMMAND}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from minbert.config import Source
 from minbert.files.durable import append_json
+from minbert.now import Now, write_now
 from tests.trainables.commands import SPACE
 from trainables.designs.sampler import build_sampler
 from trainables.spaces.space import Space, load_space
@@ -86,6 +88,11 @@ class Watched:
         append_json(self.trial(issue) / "history.jsonl", record)
         self.report(issue, record)
         return record
+
+    def tell(self, issue: Issue, epoch: int, step: int, doing: str = "training", **more: Any) -> None:
+        """A trial says where it stands in an epoch of eight steps of its last stage."""
+        said = {"step_seconds": 2.0, "at": time.time() + 1, "attempt": 1, "stage": "finetune", **more}
+        write_now(self.trial(issue), Now(epoch=epoch, doing=doing, step=step, steps=8, **said))
 
     def report(self, issue: Issue, record: dict[str, Any]) -> None:
         self.ledger.report(issue.number, record)

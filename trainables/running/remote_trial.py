@@ -17,6 +17,7 @@ from pathlib import Path
 
 from minbert.errors import UserError
 from minbert.files.durable import exclusive
+from minbert.now import NOW
 from minbert.remote.mirror import Mirror, Published, read_published
 from minbert.remote.object_store import ObjectStore, open_store
 from minbert.remote.sealed_copies import fetch_sealed
@@ -179,5 +180,5 @@ def _state(published: Published) -> str:
 
 
 def _is_apart(name: str) -> bool:
-    """Who started the trial, and that it hung, is told as it happens."""
-    return name.startswith(f"{FOLDER}/") or name == TIMEOUT
+    """Who started the trial, and that it hung, is told as it happens; what it does just now is told here alone."""
+    return name.startswith(f"{FOLDER}/") or name in (TIMEOUT, NOW)

@@ -110,7 +110,7 @@ def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
         "host": socket.gethostname(),
         "process": os.getpid(),
     }
-    number = max((number_of(file.name) for file in _entries(folder)), default=0)
+    number = last_number(folder)
     while True:
         number += 1
         file = folder / FOLDER / _name(number)
@@ -160,6 +160,15 @@ def kept_mark(sha256: str) -> str:
 def number_of(name: str) -> int:
     """The number of the start that signed with a name; 0 of a name that is none of ours."""
     return int(name) if _NUMBER.fullmatch(name) else 0
+
+
+def last_number(folder: Path) -> int:
+    """The number of a trial's last start; 0 where there was none.
+
+    Raises:
+        OSError: storage is away.
+    """
+    return max((number_of(file.name) for file in _entries(folder)), default=0)
 
 
 def _entries(folder: Path) -> list[Path]:

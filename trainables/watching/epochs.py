@@ -1,4 +1,4 @@
-"""The epochs of a trial as they can be shown while it still writes them."""
+"""The epochs of a trial as they can be shown while it still writes them, and where it stands inside one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from minbert.files.sealed import unsealed_line
 from minbert.history import Record
+from minbert.now import Now, read_now
+from trainables.studies.attempts import last_number
 
 
 def read_epochs(file: Path) -> list[Record]:
@@ -22,6 +24,20 @@ def read_epochs(file: Path) -> list[Record]:
     except (OSError, ValueError):
         pass
     return records
+
+
+def read_underway(folder: Path, began: float) -> Now | None:
+    """What a trial does just now; None where its folder does not tell.
+
+    Args:
+        folder: the trial's.
+        began: when it was started, in seconds since 1970; what an earlier start has left is nothing of this one.
+    """
+    now = read_now(folder)
+    try:
+        return now if now and now.at >= began and now.attempt == last_number(folder) else None
+    except OSError:
+        return None
 
 
 def _is_whole(record: Record) -> bool:

@@ -151,7 +151,10 @@ def as_plain(overview: Overview) -> dict[str, Any]:
         "front": list(overview.front),
         "stages_shared": {"trials": overview.sharing, "seconds_saved": round(overview.saved, 1)},
         "taken_over": overview.taken_over,
-        "running": [running_as_plain(trial) for trial in overview.running],
+        "running": [
+            {**running_as_plain(trial), "doing": trial.doing or None, "share": trial.share}
+            for trial in overview.running
+        ],
         "waiting": list(overview.waiting),
         "seconds_left": left
         and {

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert.history import Record
+from minbert.now import Now
 from trainables.studies.time_share import TimeShare
 from trainables.studies.watcher import Watcher
-from trainables.watching.epochs import read_epochs
+from trainables.watching.epochs import read_epochs, read_underway
 from trainables.watching.overview import Overview
 from trainables.watching.running_trials import Running, running_trial
 from trainables.watching.study_state import tallied, trial_folder
@@ -33,10 +34,12 @@ class _Followed:
         self.began = self.noted = time.time()
         self.records: list[Record] = []
         self.reported: set[tuple[str, int]] = set()
+        self.now: Now | None = None
         self._changed = 0.0
 
     def look(self, folder: Path) -> None:
-        """Read the epochs of its own folder, where that is at hand: a trial reports only with the next score."""
+        """Read what its own folder tells, where that is at hand: a trial reports only with the next score."""
+        self.now = read_underway(folder, self.began)
         try:
             changed = (folder / "history.jsonl").stat().st_mtime
         except OSError:
@@ -51,7 +54,7 @@ class _Followed:
         now = time.time()
         records, config = self.records, self.issue.config
         return running_trial(
-            self.issue.number, self.issue.run, config, records, now - self.began, now - self.noted
+            self.issue.number, self.issue.run, config, records, now - self.began, now - self.noted, self.now
         )
 
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from minbert.now import SCORING
 from trainables.watching.overview import Best, Overview
 from trainables.watching.running_trials import Running
 from trainables.watching.time_left import TimeLeft
@@ -57,7 +58,8 @@ def summary(overview: Overview, at_work: bool = True) -> list[str]:
     if overview.waiting:
         count = len(overview.waiting)
         lines.append(
-            f"{_trials(count)} wait{'s' * (count == 1)} for a stage that another one makes, or for a slot"
+            f"{_trials(count)} {'waits' if count == 1 else 'wait'} for a stage that another one makes,"
+            f" or {'is' if count == 1 else 'are'} about to start"
         )
     if overview.done < overview.target:
         lines.append(f"time left{'' if at_work else ' once it is continued'}: {left(overview.left)}")
@@ -73,7 +75,7 @@ def counts(overview: Overview, at_work: bool = True) -> str:
         "running" if at_work else "begun": len(overview.running),
     }
     parts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
-    return f"{overview.done} of {overview.target} trials done: {parts or 'none yet'}"
+    return f"{overview.done} of {overview.target} trials done" + (f": {parts}" if parts else "")
 
 
 def best(overview: Overview) -> str:
@@ -116,7 +118,7 @@ def sharing(overview: Overview) -> str:
 def left(time: TimeLeft | None) -> str:
     """Time left with its uncertainty: ``about 12 min (9 to 17)``."""
     if time is None:
-        return "not known before the first epoch ends"
+        return "not known yet"
     unit, name = _unit(time.about)
     low, about, high = (_in_unit(seconds, unit) for seconds in (time.low, time.about, time.high))
     bounds = f" ({low} to {high})" if low != high else ""
@@ -154,7 +156,7 @@ def _table(overview: Overview, shown: tuple[Running, ...], at_work: bool) -> Tab
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial", justify="right", overflow="ellipsis", no_wrap=True)
     table.add_column("stage", overflow="ellipsis", no_wrap=True)
-    for name in ("epoch", *overview.tasks, "score", *(("time",) if at_work else ())):
+    for name in ("epoch", "done", *overview.tasks, "score", *(("time",) if at_work else ())):
         table.add_column(Text(printable(name)), justify="right", no_wrap=True)
     for trial in shown:
         cells = [_cell(trial, name) for name in (*overview.tasks, "score")]
@@ -162,6 +164,7 @@ def _table(overview: Overview, shown: tuple[Running, ...], at_work: bool) -> Tab
             Text(printable(f"{trial.number} {trial.run}".strip())),
             Text(printable(trial.stage) or ("starting" if at_work else "not begun")),
             _epoch(trial),
+            _done(trial),
             *cells,
             *((duration(trial.elapsed),) if at_work else ()),
         )
@@ -179,6 +182,13 @@ def _epoch(trial: Running) -> str:
     if not trial.epoch:
         return ""
     return f"{trial.epoch}/{trial.epochs}" if trial.epochs else str(trial.epoch)
+
+
+def _done(trial: Running) -> str:
+    """How far it is in its epoch; only what is wholly done is 100%."""
+    if trial.share is None:
+        return ""
+    return SCORING if trial.doing == SCORING else f"{math.floor(100 * trial.share)}%"
 
 
 def _best(found: Best) -> str:

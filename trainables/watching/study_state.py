@@ -27,7 +27,7 @@ from trainables.studies.journal import JOURNAL, read_trials
 from trainables.studies.ledger import EQUAL_FAILURES, EXHAUSTED, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
-from trainables.watching.epochs import read_epochs
+from trainables.watching.epochs import read_epochs, read_underway
 from trainables.watching.overview import Overview, Span, Tally
 from trainables.watching.running_trials import Running, running_trial
 
@@ -112,14 +112,12 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
     at_work = driver is not None and driver.at_work is not False
     since = driver.since if driver is not None and at_work else None
     tally = tallied(study, str(spec["name"]), list(spec["tasks"]), counted)
-    now, running, waiting = time.time(), [], []
-    for trial in counted:
-        if trial.state.name == "RUNNING":
-            began = last_attempt(study, trial.number)
-            if since is not None and (began is None or began < since):
-                waiting.append(trial.number)
-            else:
-                running.append(_running(study, trial, began if since is not None else None, now))
+    now = time.time()
+    begun = [(trial, _begun(study, trial, since)) for trial in counted if trial.state.name == "RUNNING"]
+    waiting = [trial.number for trial, began in begun if began is None] if since is not None else []
+    if len(waiting) == len(begun):
+        waiting = waiting[1:]  # none runs that could make a stage for the first one: it is about to start
+    running = [_running(study, trial, began, now) for trial, began in begun if trial.number not in waiting]
     return StudyState(
         str(study),
         # What was interrupted is finished also where fewer are asked for by now.
@@ -222,14 +220,22 @@ def _runs(spec: Mapping[str, Any]) -> int:
     return int(found if type(found) is int and 0 < found < spec["trials"] else spec["trials"])
 
 
+def _begun(study: Path, trial: FrozenTrial, since: float | None) -> float | None:
+    """When the driver that is at work since then had a worker start a trial last; None: it has not, or none is."""
+    began = last_attempt(study, trial.number)
+    return began if began is not None and since is not None and began >= since else None
+
+
 def _running(study: Path, trial: FrozenTrial, began: float | None, now: float) -> Running:
     folder = trial_folder(study, trial.number)
+    underway = read_underway(folder, began) if began is not None else None
     records = read_epochs(folder / "history.jsonl")
     noted = _changed(folder / "history.jsonl") or now
     elapsed = max(now - began, 0.0) if began is not None else 0.0
     since = min(max(now - noted, 0.0), elapsed)  # of a trial that goes on, no longer than it does so
     name = str(trial.params.get(RUN, ""))
-    return running_trial(trial.number, name, _config(folder / "config.yaml"), records, elapsed, since)
+    config = _config(folder / "config.yaml")
+    return running_trial(trial.number, name, config, records, elapsed, since, underway)
 
 
 def _config(file: Path) -> TrainConfig | None:

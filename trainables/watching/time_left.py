@@ -17,24 +17,33 @@ _BOUNDS = (0.1, 0.5, 0.9)
 _ONE_BY_ONE = 100
 """Trials at the end that are put into slots one by one; what comes before them fills all slots evenly."""
 _UNSURE = 0.4
-"""Standard deviation, on the log scale, of a mean duration that is known from one trial or from none."""
+"""Standard deviation, on the log scale, of a mean duration that is known from one trial, or from epochs alone."""
+_UNSURE_INSIDE = 0.8
+"""The same, of one that the steps of a first epoch alone tell: later stages may take a multiple of it, or a part."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Underway:
-    """A running trial: seconds since it started, and seconds that its remaining epochs take, where epochs tell."""
+    """A running trial.
+
+    Attributes:
+        elapsed: seconds since it started.
+        left: seconds that its remaining epochs take; None where nothing tells.
+        rough: whether the steps of its first epoch alone tell that.
+    """
 
     elapsed: float
     left: float | None = None
+    rough: bool = False
 
 
 @dataclass(frozen=True)
 class TimeLeft:
     """Seconds until the last trial ends: the median, and the bounds that hold eight times out of ten.
 
-    ``rough``: no trial has ended yet; the epochs of running ones tell.
+    ``rough``: no trial has ended yet; the epochs of running ones tell, or the steps of their first ones.
     """
 
     about: float
@@ -57,16 +66,19 @@ def time_left(
     if not running and to_start <= 0:
         return TimeLeft(0.0, 0.0, 0.0)
     known = [seconds for seconds in durations if seconds > 0]
-    sample = known or [trial.elapsed + trial.left for trial in running if trial.left is not None]
+    telling = [] if known else [trial for trial in running if trial.left is not None]
+    sample = known or [trial.elapsed + (trial.left or 0.0) for trial in telling]
     if not sample:
         return None
+    unsure = _UNSURE_INSIDE if telling and all(trial.rough for trial in telling) else _UNSURE
     random = np.random.default_rng(0)
     rows = np.arange(_DRAWS)
     pool = random.choice(np.array(sample), (_DRAWS, len(sample)))
-    pool *= np.exp(random.normal(0.0, _UNSURE / max(1, len(known)) ** 0.5, (_DRAWS, 1)))
+    pool *= np.exp(random.normal(0.0, unsure / max(1, len(known)) ** 0.5, (_DRAWS, 1)))
     ends = np.zeros((_DRAWS, max(slots, len(running), 1)))
     for column, trial in enumerate(running):
-        ends[:, column] = _residual(trial, pool, random)
+        told = trial.left is not None and not (trial.rough and known)
+        ends[:, column] = _told(trial, random) if told else _residual(trial, pool, random)
     ends += _bulk(pool, to_start - _ONE_BY_ONE, random) / ends.shape[1]
     for _ in range(min(to_start, _ONE_BY_ONE)):
         drawn = pool[rows, random.integers(pool.shape[1], size=_DRAWS)]
@@ -75,11 +87,14 @@ def time_left(
     return TimeLeft(float(about), float(low), float(high), rough=not known)
 
 
+def _told(trial: Underway, random: np.random.Generator) -> Floats:
+    """Draws of the seconds that a running trial still takes, from its own epochs."""
+    spread: Floats = np.exp(random.normal(0.0, _UNSURE_INSIDE if trial.rough else _UNSURE / 2, _DRAWS))
+    return (trial.left or 0.0) * spread
+
+
 def _residual(trial: Underway, pool: Floats, random: np.random.Generator) -> Floats:
-    """Draws of the seconds that a running trial still takes: from its epochs, or else from longer trials."""
-    if trial.left is not None:
-        spread: Floats = np.exp(random.normal(0.0, _UNSURE / 2, _DRAWS))
-        return trial.left * spread
+    """Draws of the seconds that a running trial still takes, from trials that took longer than it has run."""
     keys = np.where(pool > trial.elapsed, random.random(pool.shape), -1.0)
     longer = keys.argmax(axis=1)
     rows = np.arange(_DRAWS)
