@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from minbert.errors import UserError
 from minbert.files.strangers import refuse_irregular, refuse_irregular_below
 from minbert.files.yaml_dialect import read_record
+from minbert.task_config import LabelText, default_tasks
 
 SCHEMA_VERSION = 1
 
@@ -28,13 +30,38 @@ class Factor(BaseModel):
 
 
 class TaskInfo(BaseModel):
-    """What a task's outputs mean: its kind, number of classes and label range."""
+    """What a task's outputs mean: its kind, its classes and label range."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: Literal["classification", "binary", "regression"]
     classes: int = 2
     label_range: tuple[float, float] = (0.0, 5.0)
+    labels: tuple[LabelText, ...] | None = None
+    """What the data call class 0, 1 and so on; None: their numbers."""
+    ordered: bool = False
+    """Whether a higher class means more of something."""
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether answers can be too high or too low, and not just wrong."""
+        return self.kind != "classification" or self.ordered
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Each class as tables show it: ``0 praise``; by its label alone where labels are numbers, or by its number
+        where there are none."""
+        if self.labels is None:
+            return tuple(map(str, range(self.classes)))
+        if all(map(_is_number, self.labels)):
+            return self.labels
+        return tuple(f"{number} {label}" for number, label in enumerate(self.labels))
+
+    @model_validator(mode="after")
+    def _every_class_has_a_label(self) -> Self:
+        if self.labels is not None and len(self.labels) != self.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.classes} classes")
+        return self
 
 
 class _Data(BaseModel):
@@ -76,8 +103,42 @@ def read_description(folder: Path) -> tuple[dict[str, Any], Description]:
             f"{file}: schema_version {version} is newer than this program reads ({SCHEMA_VERSION}): update it"
         )
     try:
-        return meta, Description.model_validate(meta)
+        return meta, Description.model_validate({**meta, "tasks": _tasks(meta)})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{file}: damaged at {where}: {first['msg']}") from None
+
+
+def _tasks(meta: Mapping[str, Any]) -> Any:
+    """The tasks of study.yaml, each with what its space says of the classes; spaces are laid over the default tasks."""
+    tasks = meta.get("tasks")
+    if not isinstance(tasks, dict):
+        return tasks
+    usual = {
+        name: task.model_dump(include={"labels", "ordered"}, exclude_none=True)
+        for name, task in default_tasks().items()
+    }
+    return {
+        name: {**usual.get(name, {}), **_said_of_classes(meta, name), **task}
+        if isinstance(task, dict)
+        else task
+        for name, task in tasks.items()
+    }
+
+
+def _said_of_classes(meta: Mapping[str, Any], task: str) -> dict[str, Any]:
+    entry: Any = meta
+    for key in ("space", "tasks", task):
+        entry = entry.get(key) if isinstance(entry, dict) else None
+    said = entry if isinstance(entry, dict) else {}
+    kinds = {"labels": list, "ordered": bool}
+    return {name: said[name] for name, kind in kinds.items() if isinstance(said.get(name), kind)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,9 +1,9 @@
-"""Signed errors against what can be counted in a text."""
+"""Mistakes and signed errors against what can be counted in a text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from analysis.significance import holm, mean_interval
 from analysis.wording import Texts, Vocabulary, characters, polarity, unknown_words, word_overlap
 
 GROUP_COLUMNS = ["feature", "group", "n", "label", "error", "low", "high", "over", "mistakes"]
+MISTAKE_COLUMNS = ["feature", "group", "n", "mistakes", "low", "high"]
 TREND_COLUMNS = ["feature", "n", "rho", "rho_at_label", "p", "p_holm"]
 
 
@@ -52,14 +53,19 @@ def error_by_group(examples: pd.DataFrame, features: Sequence[Feature]) -> pd.Da
     """One row a feature and group that has examples: n, mean label, mean signed error with its 95% interval,
     over (share predicted above the label) and mistakes (share of wrong answers; for regression, where no
     answer is exactly right, the mean size of the error)."""
-    rows = []
-    for feature in features:
-        at = np.searchsorted(feature.edges[1:], feature.values, side="right")
-        for place, group in enumerate(feature.groups):
-            own = examples[at == place]
-            if len(own):
-                rows.append((feature.name, group, *_group(own)))
+    rows = [(name, group, *_group(own)) for name, group, own in _groups(examples, features)]
     return pd.DataFrame(rows, columns=GROUP_COLUMNS)
+
+
+def mistakes_by_group(examples: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
+    """One row a feature and group that has examples: n and mistakes (share of wrong answers) with its 95% interval
+    (Wilson). All that can be said of classes in no order."""
+    rows = []
+    for name, group, own in _groups(examples, features):
+        wrong = int((own["mistake"] > 0).sum())
+        around = stats.binomtest(wrong, len(own)).proportion_ci(method="wilson")
+        rows.append((name, group, len(own), wrong / len(own), float(around.low), float(around.high)))
+    return pd.DataFrame(rows, columns=MISTAKE_COLUMNS)
 
 
 def error_trends(examples: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
@@ -82,6 +88,16 @@ def correlation(x: Floats, y: Floats) -> float:
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def _groups(examples: pd.DataFrame, features: Sequence[Feature]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Every feature's groups that have examples, with these."""
+    for feature in features:
+        at = np.searchsorted(feature.edges[1:], feature.values, side="right")
+        for place, group in enumerate(feature.groups):
+            own = examples[at == place]
+            if len(own):
+                yield feature.name, group, own
 
 
 def _group(own: pd.DataFrame) -> tuple[int, float, float, float, float, float, float]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.description import TaskInfo
+
 TEXT_SHOWN = 120
 
 
@@ -17,16 +19,21 @@ def show_confusion(counts: pd.DataFrame) -> pd.DataFrame:
     return counts.astype(str).assign(right=[f"{share:.0%}" for share in right]).reset_index()
 
 
-def show_most_wrong(examples: pd.DataFrame, kind: str) -> pd.DataFrame:
+def show_most_wrong(examples: pd.DataFrame, info: TaskInfo) -> pd.DataFrame:
     texts = [name for name in examples if str(name).startswith("text_")]
     lines = [" ⟷ ".join(_cut(text) for text in row) for row in examples[texts].itertuples(index=False)]
-    answers = {
-        "label": [f"{value:g}" for value in examples["label"]],
-        "answer": [
-            f"{value:.2f}" if kind == "regression" else f"{value:g}" for value in examples["predicted"]
-        ],
-    }
-    if kind != "regression":
+    labels, given = examples["label"], examples["predicted"]
+    if info.kind == "regression":
+        answers = {
+            "label": [f"{value:g}" for value in labels],
+            "answer": [f"{value:.2f}" for value in given],
+        }
+    else:
+        names = info.class_names
+        answers = {
+            "label": [names[int(value)] for value in labels],
+            "answer": [names[int(value)] for value in given],
+        }
         answers["p of the label"] = [f"{1 - value:.3f}" for value in examples["doubt"]]
     return pd.DataFrame({**answers, "text": lines})
 
@@ -45,6 +52,20 @@ def show_groups(groups: pd.DataFrame) -> pd.DataFrame:
             ],
             "too high": [f"{value:.0%}" for value in groups["over"]],
             "mistakes": [f"{value:.3f}" for value in groups["mistakes"]],
+        }
+    )
+
+
+def show_mistakes(groups: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "feature": groups["feature"],
+            "group": groups["group"],
+            "n": groups["n"].astype(str),
+            "mistakes": [f"{value:.3f}" for value in groups["mistakes"]],
+            "95% interval": [
+                f"{low:.3f} to {high:.3f}" for low, high in zip(groups["low"], groups["high"], strict=True)
+            ],
         }
     )
 

@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from analysis.description import TaskInfo
 from analysis.ensemble import best_trials, candidates_left_out, greedy
 from analysis.error_groups import (
     Feature,
     correlation,
     error_by_group,
     error_trends,
+    mistakes_by_group,
     text_features,
 )
 from analysis.error_text import (
@@ -28,6 +30,7 @@ from analysis.error_text import (
     show_confusion,
     show_forgetting,
     show_groups,
+    show_mistakes,
     show_most_wrong,
     show_trends,
 )
@@ -52,6 +55,7 @@ __all__ = [
     "example_features",
     "forgetting",
     "main",
+    "mistakes_by_group",
     "most_wrong",
     "text_features",
     "trial_to_read",
@@ -61,11 +65,10 @@ WORST = 5
 CONSTANT_SHOWN = 20
 
 
-def confusion(examples: pd.DataFrame, classes: int) -> pd.DataFrame:
-    """Counts (classes, classes) by label (rows) and predicted class (columns)."""
-    counts = np.zeros((classes, classes), np.int64)
+def confusion(examples: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Counts (classes, classes) by label (rows) and predicted class (columns); ``names``: of the classes."""
+    counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (examples["label"].astype(int), examples["predicted"].astype(int)), 1)
-    names = range(classes)
     return pd.DataFrame(counts, pd.Index(names, name="label"), pd.Index(names, name="predicted"))
 
 
@@ -156,7 +159,7 @@ def trial_to_read(study: Study, wanted: int | None = None) -> int:
 
 
 def example_features(
-    examples: pd.DataFrame, kind: str, corpus: Corpus, task: str, vocabulary: Vocabulary | None
+    examples: pd.DataFrame, info: TaskInfo, corpus: Corpus, task: str, vocabulary: Vocabulary | None
 ) -> list[Feature]:
     """What is counted in the texts of ``dev_examples``: length, overlap, unknown words, polarity words.
 
@@ -164,7 +167,7 @@ def example_features(
     """
     texts = [examples[name].tolist() for name in examples if str(name).startswith("text_")]
     train = corpus.splits[task]["train"]
-    graded = kind == "classification" and len(texts) == 1 and train.labels is not None
+    graded = info.kind == "classification" and info.ordered and len(texts) == 1
     lexicon = polarity_words(train.texts[0], train.labels) if graded and train.labels is not None else None
     return text_features(texts, vocabulary, lexicon)
 
@@ -181,10 +184,16 @@ def error_tables(
     shown: dict[str, pd.DataFrame] = {}
     for task, examples in by_task.items():
         info = study.tasks[task]
-        features = example_features(examples, info.kind, corpus, task, vocabulary)
+        features = example_features(examples, info, corpus, task, vocabulary)
         if info.kind != "regression":
-            shown[f"{task}: labels (rows) and answers"] = show_confusion(confusion(examples, info.classes))
-        shown[f"{task}: most wrong"] = show_most_wrong(most_wrong(examples, WORST), info.kind)
+            shown[f"{task}: labels (rows) and answers"] = show_confusion(
+                confusion(examples, info.class_names)
+            )
+        shown[f"{task}: most wrong"] = show_most_wrong(most_wrong(examples, WORST), info)
+        if not info.is_scale:
+            groups = mistakes_by_group(examples, features)
+            shown[f"{task}: share of mistakes by group"] = show_mistakes(groups)
+            continue
         shown[f"{task}: error (value − label) by group"] = show_groups(error_by_group(examples, features))
         shown[f"{task}: what errors go along with"] = show_trends(error_trends(examples, features))
     part = "report" if f"report/{next(iter(study.tasks))}" in study.history else "dev"

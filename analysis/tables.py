@@ -6,7 +6,7 @@ Computation keeps full precision; rounding and units (a point is 0.01 of a score
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,6 +26,10 @@ MEMBERS_SHOWN = 6
 SETTINGS_SHOWN = 8
 FACTORS_SHOWN = 10
 """So many factors fit on a screen; the report has them all."""
+LED = 3
+"""Of so many leading configurations the settings fit on a screen."""
+FEW = 4
+"""Settings of so many factors fit on a line, and then those of all configurations on a screen."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,20 @@ def compute_tables(study: Study, top: int = TOP) -> StudyTables:
 def summary_tables(
     study: Study, tables: StudyTables | None = None, top: int = TOP
 ) -> dict[str, pd.DataFrame]:
-    """The tables to print, by title, every cell a string: runs of a listed study, top configurations,
-    main effects, ensemble.
+    """The tables to print, by title, every cell a string: runs of a listed study, top configurations with what the
+    first ones set otherwise than the base, main effects, ensemble.
 
-    Tables without rows are left out.
+    Tables without rows are left out, and effects of which :func:`effects_unsaid` says that they are none yet.
     """
     tables = tables or compute_tables(study, top)
-    effects = strongest(tables.effects, FACTORS_SHOWN)
+    effects = strongest(tables.effects, 0 if effects_unsaid(tables) else FACTORS_SHOWN)
     hidden = tables.effects["factor"].nunique() - effects["factor"].nunique()
     left = f" ({hidden} more factors are in the report)" if hidden else ""
     shown = {
         **(dict([show_runs(study)]) if is_listed(study) else {}),
-        leaders_title(study): show_leaders(tables.leaders, study),
+        leaders_title(study): show_leaders(tables.leaders, study).assign(
+            settings=_told(study, tables.leaders)
+        ),
         f"{effects_title(tables)}{left}": show_effects(effects, study.factors),
         "Ensemble": show_ensemble(tables.ensemble, tables.members),
     }
@@ -200,6 +206,20 @@ def effects_title(tables: StudyTables) -> str:
     return f"Main effects{when}{', not adjusted for other factors' if unadjusted(tables.effects) else ''}"
 
 
+def settings_left_out(leaders: pd.DataFrame) -> bool:
+    """Whether the leaderboard of :func:`summary_tables` had no room for some settings."""
+    return any(not told or told.endswith(" more") for told in leaders["settings"])
+
+
+def effects_unsaid(tables: StudyTables) -> str:
+    """That the table of effects would say nothing yet, in a line; empty where a level is sure or most can be judged."""
+    verdicts = tables.effects["verdict"][tables.effects["verdict"] != "baseline"]
+    empty = int(verdicts.isin(["too few", "never ran"]).sum())
+    if verdicts.empty or verdicts.isin(["better", "worse"]).any() or 2 * empty < len(verdicts):
+        return ""
+    return f"too few trials to say anything about effects: {empty} of {len(verdicts)} levels ran too seldom or never"
+
+
 def effects_note(tables: StudyTables) -> str:
     """What the effects table says and what it cannot, in one paragraph."""
     effects = tables.effects
@@ -261,10 +281,15 @@ def settings_text(row: pd.Series, names: dict[str, str]) -> str:
     return ", ".join(_settings(row, names))
 
 
-def telling_settings(row: pd.Series, factors: Sequence[Factor]) -> str:
-    """At most ``SETTINGS_SHOWN`` active factors of a configuration, those first that are not at their first level."""
+def telling_settings(
+    row: pd.Series, factors: Sequence[Factor], base: Mapping[str, object] | None = None
+) -> str:
+    """At most ``SETTINGS_SHOWN`` active factors of a configuration, those first that are not at their level in ``base``,
+    or their first one."""
     names = short_names(factors)
-    plain = {factor.path for factor in factors if factor.levels and _is_first(row[factor.path], factor)}
+    first = {factor.path: factor.levels[0] for factor in factors if factor.levels}
+    usual = {**first, **(base or {})}
+    plain = {path for path in names if path in usual and level_text(row[path]) == level_text(usual[path])}
     differing = _settings(row, {path: name for path, name in names.items() if path not in plain})
     same = _settings(row, {path: name for path, name in names.items() if path in plain})
     if len(differing) + len(same) <= SETTINGS_SHOWN:
@@ -273,8 +298,13 @@ def telling_settings(row: pd.Series, factors: Sequence[Factor]) -> str:
     return f"{', '.join(shown)} and {len(differing) + len(same) - len(shown)} more"
 
 
-def _is_first(value: object, factor: Factor) -> bool:
-    return level_text(value) == level_text((factor.levels or (None,))[0])
+def _told(study: Study, leaders: pd.DataFrame) -> list[str]:
+    """What tells the first configurations from the base of the space."""
+    base = study.meta.get("base")
+    base = base if isinstance(base, dict) else None
+    shown = leaders if len(study.factors) <= FEW else leaders.head(LED)
+    told = [telling_settings(row, study.factors, base) for _, row in shown.iterrows()]
+    return told + [""] * (len(leaders) - len(told))
 
 
 def _settings(row: pd.Series, names: dict[str, str]) -> list[str]:

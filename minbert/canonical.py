@@ -126,7 +126,8 @@ def _task(task: TaskConfig) -> dict[str, Any]:
     if task.kind != "regression":
         data.pop("label_range")
         data.pop("targets")
-    for name in ("files", "labels", "weight", "batch_size"):  # part of the data's fingerprint; of the stages
+    # Part of the data's fingerprint; of the analysis; of the stages.
+    for name in ("files", "labels", "ordered", "weight", "batch_size"):
         data.pop(name, None)
     data["head"] = {"kind": task.head.kind, **_head(task)}
     return data

@@ -21,9 +21,10 @@ _NOT_TRAINED = {
     "threads",
     "files",
     "labels",
+    "ordered",
     "conflict_batches",
 }
-"""Sources and numerics, which a study pins, and what only looks."""
+"""Sources and numerics, which a study pins, what only looks, and what only the report reads."""
 _NEEDS = (
     (r"warmup_share", "warmup_steps to be unset"),
     (r"mlm_share", "an mlm_weight above 0"),

@@ -91,6 +91,9 @@ class TaskConfig(Frozen):
     """Number of classes (classification only)."""
     labels: tuple[LabelText, ...] | None = None
     """What the label column says for class 0, 1 and so on (binary: for no and yes); unset: their numbers."""
+    ordered: bool = False
+    """Whether a higher class means more of something, as with stars or grades; the report then reads class numbers
+    as a scale. A binary task and a regression always are one."""
     label_range: tuple[float, float] = (0.0, 5.0)
     """Lowest and highest label (regression only)."""
     targets: Literal["scaled", "raw"] = "scaled"
@@ -151,6 +154,7 @@ def default_tasks() -> dict[str, TaskConfig]:
         "sst": TaskConfig(
             kind="classification",
             classes=5,
+            ordered=True,
             head=HeadConfig(kind="linear"),
             text=("sentence",),
             label="sentiment",

@@ -110,6 +110,7 @@ def test_the_trial_is_repeated_with_the_same_scores(followed: Path) -> None:
 def test_the_second_example_of_the_page_is_a_configuration() -> None:
     config = build_config(yaml.safe_load(YAML[1]))
     assert list(config.tasks) == ["sst", "qqp", "claims", "stars", "cfimdb"]
+    assert config.tasks["claims"].ordered
     assert config.tasks["stars"].files == {"train": "voted.csv", "dev": "voted_later.csv"}
 
 
@@ -190,12 +191,16 @@ def test_labels_that_do_not_fit_the_task_are_refused(leaves: dict[str, Any], wan
         build_config({"tasks": {"mine": {**REVIEWS, **leaves}}})
 
 
-def test_naming_labels_changes_nothing_of_what_is_trained(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{"labels": ["n", "y"]}, {"ordered": True}])
+def test_what_only_the_tables_read_changes_nothing_of_what_is_trained(more: dict[str, Any]) -> None:
+    classes = {**REVIEWS, "kind": "classification"}
+    plain, told = (build_config({"tasks": {"mine": {**classes, **own}}}) for own in ({}, more))
+    assert plain != told and config_id(plain) == config_id(told)
 
-    plain, named = (
-        build_config({"tasks": {"mine": {**REVIEWS, **more}}}) for more in ({}, {"labels": ["n", "y"]})
-    )
-    assert config_id(plain) == config_id(named)
+
+def test_of_the_default_tasks_the_classes_are_in_order_and_of_others_where_it_is_said() -> None:
+    tasks = build_config({"tasks": {"mine": {**REVIEWS, "kind": "classification"}}}).tasks
+    assert tasks["sst"].ordered and not tasks["mine"].ordered
 
 
 def test_the_courses_two_review_sets_lie_in_one_folder(tmp_path: Path) -> None:

@@ -194,8 +194,18 @@ def print_results(console: Console, study: Path, remote: RemoteStudy | None = No
     from analysis.ablation_page import show_ablation  # noqa: PLC0415
     from analysis.report import write_report  # noqa: PLC0415 - only at the end
     from analysis.study import load  # noqa: PLC0415
-    from analysis.tables import compute_tables, effects_note, summary_tables  # noqa: PLC0415
+    from analysis.tables import (  # noqa: PLC0415
+        compute_tables,
+        effects_note,
+        effects_unsaid,
+        settings_left_out,
+        summary_tables,
+    )
     from analysis.terminal import print_table  # noqa: PLC0415
+
+    def remark(text: str) -> None:
+        # Lines of a file are left whole; a terminal would break them inside words.
+        console.print(text, style="dim", highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
     loaded = load(remote.url if remote else study)
     if not loaded.trials["score"].notna().any():
@@ -205,11 +215,15 @@ def print_results(console: Console, study: Path, remote: RemoteStudy | None = No
     if tables.ablation is not None:
         title, note, frame = show_ablation(loaded, tables.ablation)[0]
         print_table(console, title, frame)
-        console.print(note, style="dim", highlight=False, markup=False)
+        remark(note)
     for title, frame in summary_tables(loaded, tables).items():
         print_table(console, title, frame)
+        if "settings" in frame and settings_left_out(frame):
+            remark("all settings: in the report, and in config.yaml of each trial")
         if title.startswith("Main effects"):
-            console.print(effects_note(tables), style="dim", highlight=False, markup=False)
+            remark(effects_note(tables))
+    if unsaid := effects_unsaid(tables):
+        console.print(f"\n{unsaid} (the report has the table)", highlight=False)
     markdown, page = write_report(loaded, loaded.path)
     trials = str(study / "trials")
     if remote:

@@ -13,7 +13,7 @@ from analysis.plots.effects import forest
 from analysis.plots.ensembles import ensemble_growth
 from analysis.plots.factors import score_by_level
 from analysis.plots.front import hypervolume, pareto
-from analysis.plots.lengths import signed_error
+from analysis.plots.lengths import share_of_mistakes, signed_error
 from analysis.plots.pairs import paired_changes
 from analysis.plots.products import interaction
 from analysis.plots.schedule import tasks_over_training
@@ -33,6 +33,7 @@ __all__ = [
     "score_against_cost",
     "score_by_level",
     "scores_by_task",
+    "share_of_mistakes",
     "signed_error",
     "tasks_over_training",
     "timeline",

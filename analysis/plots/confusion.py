@@ -7,9 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from analysis.plots.canvas import WIDTH, entitle, panel
+from analysis.plots.canvas import WIDTH, entitle, panel, shortened
 
 DARK = 0.55
+LONGEST = 16
+"""Characters of a class's name at the axes."""
+UPRIGHT = 40
+"""So many characters of names fit side by side below the picture; more are turned."""
 
 
 def confusion_matrix(counts: pd.DataFrame, title: str = "Labels and answers") -> Figure | None:
@@ -34,8 +38,10 @@ def confusion_matrix(counts: pd.DataFrame, title: str = "Labels and answers") ->
             fontsize=9,
             color="white" if share > DARK else "black",
         )
-    axes.set_xticks(range(len(counts.columns)), [str(name) for name in counts.columns])
-    axes.set_yticks(range(len(counts)), [str(name) for name in counts.index])
+    names = [shortened(str(name), LONGEST) for name in counts.index]
+    turned = 90 if sum(map(len, names)) > UPRIGHT else 0
+    axes.set_xticks(range(len(names)), names, rotation=turned, parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=False)
     axes.set_xlabel("answer")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import plots
 from analysis.ensemble import best_trials
-from analysis.error_groups import error_by_group, error_trends
+from analysis.error_groups import error_by_group, error_trends, mistakes_by_group
 from analysis.errors import confusion, constant_predictors, example_features
 from analysis.examples import encoder_folder, judged, read_texts, readable_examples
 from analysis.sections.parts import Picture, Section, drawn
@@ -62,7 +62,7 @@ def _confusions(study: Study, number: int) -> list[Picture]:
         stored = study.predictions(task, [number])
         known = stored[(stored["split"] == "dev") & stored["label"].notna()]
         if len(known):
-            counts = confusion(judged(known.reset_index(drop=True), info.kind), info.classes)
+            counts = confusion(judged(known.reset_index(drop=True), info.kind), info.class_names)
             figure = plots.confusion_matrix(counts, f"{task}: labels and answers")
             caption = f"{task}: how many examples of each label (rows) got each answer, and their share of the label"
             pictures += drawn((f"confusion_{task}", caption, figure))
@@ -78,16 +78,28 @@ def _texts(study: Study, number: int) -> tuple[pd.DataFrame, list[Picture], str]
         return pd.DataFrame(), [], f"Nothing can be said about texts. {error}."
     examples, missing = readable_examples(study, number, corpus)
     told = " ".join(f"{task} is left out: {reason}." for task, reason in missing.items())
-    tables, groups = [pd.DataFrame()], {}
+    tables, errors, mistakes = [pd.DataFrame()], {}, {}
     for task, frame in examples.items():
-        features = example_features(frame, study.tasks[task].kind, corpus, task, vocabulary)
-        groups[task] = error_by_group(frame, features)
-        tables.append(_trends(task, error_trends(frame, features)))
-    figure = plots.signed_error(groups)
-    caption = (
-        "Mean error (value − label) by characters of the text, with 95% intervals; to the right: too high"
+        info = study.tasks[task]
+        features = example_features(frame, info, corpus, task, vocabulary)
+        if info.is_scale:
+            errors[task] = error_by_group(frame, features)
+            tables.append(_trends(task, error_trends(frame, features)))
+        else:
+            mistakes[task] = mistakes_by_group(frame, features)
+    pictures = drawn(
+        (
+            "error_by_length",
+            "Mean error (value − label) by characters of the text, with 95% intervals; to the right: too high",
+            plots.signed_error(errors),
+        ),
+        (
+            "mistakes_by_length",
+            "Share of wrong answers by characters of the text, with 95% intervals, where classes are in no order",
+            plots.share_of_mistakes(mistakes),
+        ),
     )
-    return pd.concat(tables, ignore_index=True), drawn(("error_by_length", caption, figure)), told
+    return pd.concat(tables, ignore_index=True), pictures, told
 
 
 def _trends(task: str, trends: pd.DataFrame) -> pd.DataFrame:

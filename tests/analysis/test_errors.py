@@ -4,8 +4,9 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import yaml
 from optuna.trial import TrialState
 from scipy import stats
 
+from analysis.description import TaskInfo
 from analysis.error_groups import Feature, correlation, error_by_group, error_trends, text_features
 from analysis.errors import (
     agreement,
@@ -22,6 +24,7 @@ from analysis.errors import (
     error_tables,
     forgetting,
     main,
+    mistakes_by_group,
     most_wrong,
 )
 from analysis.examples import dev_examples, judged, read_texts, readable_examples
@@ -36,7 +39,7 @@ from analysis.wording import (
     word_overlap,
     words,
 )
-from minbert.config import TrainConfig
+from minbert.config import build_config
 from minbert.corpora.reader import read_corpus
 from minbert.errors import UserError
 from tests.analysis.conftest import StudyWriter, sample_parameters
@@ -49,8 +52,8 @@ def sentence(place: int, salt: int) -> str:
     return " ".join(WORDS[(place * salt + step) % len(WORDS)] for step in range(3 + place % 4)) + f" {place}"
 
 
-def write_data(folder: Path, labels: dict[str, np.ndarray]) -> None:
-    """A data folder whose dev examples are the synthetic study's."""
+def write_data(folder: Path, labels: dict[str, np.ndarray], sst: Sequence[str] = "01234") -> None:
+    """A data folder whose dev examples are the synthetic study's; ``sst``: what its classes are called."""
     folder.mkdir()
     names = {"sst": ("ids-sst", "sentiment"), "qqp": ("quora", "is_duplicate"), "sts": ("sts", "similarity")}
     for task, (name, label) in names.items():
@@ -59,25 +62,40 @@ def write_data(folder: Path, labels: dict[str, np.ndarray]) -> None:
             lines = ["\t".join(["", "id", *columns, label])]
             for place, value in enumerate(labels[task]):
                 texts = [sentence(place, salt + 2 * column) for column in range(len(columns))]
-                lines.append("\t".join([str(place), f"{task}{place}", *texts, f"{value:g}"]))
+                said = sst[int(value)] if task == "sst" else f"{value:g}"
+                lines.append("\t".join([str(place), f"{task}{place}", *texts, said]))
             (folder / f"{name}-{split}.csv").write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture
-def study(new_study: Callable[..., StudyWriter], tmp_path: Path) -> StudyWriter:
-    """Three complete trials whose data folder and configuration are there."""
+KINDS = ["praise", "complaint", "question", "thanks", "other"]
+NewStudy = Callable[..., StudyWriter]
+
+
+def searched_study(new_study: NewStudy, folder: Path, **sst: Any) -> StudyWriter:
+    """Three complete trials whose data folder and configuration are there; ``sst``: what the space says of it."""
     labels = new_study("labels", examples=EXAMPLES).labels
-    write_data(tmp_path / "data", labels)
-    config = TrainConfig()
-    fingerprint = read_corpus(tmp_path / "data", config.tasks).fingerprint
-    data = {"path": str(tmp_path / "data"), "fingerprint": fingerprint}
-    writer = new_study(examples=EXAMPLES, data=data)
+    write_data(folder / "data", labels, sst.get("labels", "01234"))
+    config = build_config({"tasks": {"sst": sst}})
+    fingerprint = read_corpus(folder / "data", config.tasks).fingerprint
+    data = {"path": str(folder / "data"), "fingerprint": fingerprint}
+    writer = new_study(examples=EXAMPLES, data=data, space={"name": "small", "tasks": {"sst": sst}})
     random = np.random.default_rng(1)
     for number in range(3):
         writer.add(TrialState.COMPLETE, sample_parameters(random))
         file = writer.path / "trials" / f"{number:05d}" / "config.yaml"
         file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
     return writer
+
+
+@pytest.fixture
+def study(new_study: NewStudy, tmp_path: Path) -> StudyWriter:
+    return searched_study(new_study, tmp_path)
+
+
+@pytest.fixture
+def unordered(new_study: NewStudy, tmp_path: Path) -> StudyWriter:
+    """A study whose first task has classes with names and in no order."""
+    return searched_study(new_study, tmp_path, labels=KINDS, ordered=False)
 
 
 def frame(labels: list[float], *outputs: list[float]) -> pd.DataFrame:
@@ -113,7 +131,7 @@ def test_a_probability_and_a_number_are_judged_in_label_units() -> None:
 
 def test_the_confusion_matrix_counts_answers_by_label() -> None:
     examples = pd.DataFrame({"label": [0.0, 0, 1, 2, 2], "predicted": [0.0, 1, 1, 0, 0]})
-    assert confusion(examples, 4).to_numpy().tolist() == [
+    assert confusion(examples, list("abcd")).to_numpy().tolist() == [
         [1, 1, 0, 0],
         [0, 1, 0, 0],
         [2, 0, 0, 0],
@@ -192,6 +210,21 @@ def test_errors_are_grouped_by_a_features_edges() -> None:
     assert table["mistakes"].tolist() == pytest.approx([1.5, 4 / 3])
     half_width = stats.t.isf(0.025, 2) * np.std([-1, 0, 3], ddof=1) / np.sqrt(3)
     assert table.loc["long", "high"] == pytest.approx(2 / 3 + half_width)
+
+
+def test_of_classes_in_no_order_wrong_answers_are_counted() -> None:
+    outputs = [0.2, 0.1, 0.1, 0.7], [0.7, 0.8, 0.3, 0.2], [0.1, 0.1, 0.6, 0.1]
+    examples = judged(frame([0.0, 1, 2, 0], *outputs), "classification")
+    feature = Feature("characters", np.array([10.0, 20, 30, 500]), (0, 300), ("short", "long"))
+    table = mistakes_by_group(examples, [feature]).set_index("group")
+    assert table["n"].tolist() == [3, 1]
+    assert table["mistakes"].tolist() == pytest.approx([1 / 3, 0])
+    z, p, n = stats.norm.isf(0.025), np.array([1 / 3, 0]), np.array([3, 1])
+    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    wilson = np.stack([centre - half, centre + half]) / (1 + z**2 / n)
+    assert table["low"].tolist() == pytest.approx(wilson[0]) and table["high"].tolist() == pytest.approx(
+        wilson[1]
+    )
 
 
 def test_long_pairs_that_are_overestimated_show_at_equal_labels() -> None:
@@ -356,6 +389,79 @@ def test_the_tables_are_text_and_hold_every_task(study: StudyWriter) -> None:
     assert right == pytest.approx(loaded.trials.set_index("number").loc[1, "dev/sst"])
     assert "sts: labels (rows) and answers" not in tables
     assert any("report metrics after every stage" in title for title in tables)
+
+
+def test_classes_in_no_order_get_no_signed_error_and_no_polarity(unordered: StudyWriter) -> None:
+    loaded = load(unordered.path)
+    corpus = read_texts(loaded, 1)
+    tables = error_tables(loaded, 1, corpus, readable_examples(loaded, 1, corpus)[0])
+    assert [title for title in tables if title.startswith("sst")] == [
+        "sst: labels (rows) and answers",
+        "sst: most wrong",
+        "sst: share of mistakes by group",
+    ]
+    groups = tables["sst: share of mistakes by group"]
+    assert list(groups) == ["feature", "group", "n", "mistakes", "95% interval"]
+    assert "polarity words" not in set(groups["feature"])
+    wrong = (groups["mistakes"].astype(float) * groups["n"].astype(int))[groups["feature"] == "characters"]
+    accuracy = loaded.trials.set_index("number").loc[1, "dev/sst"]
+    assert wrong.sum() == pytest.approx(EXAMPLES * (1 - accuracy), abs=0.1)
+    assert "sts: error (value − label) by group" in tables
+
+
+def test_classes_are_shown_by_their_labels(
+    unordered: StudyWriter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = load(unordered.path)
+    corpus = read_texts(loaded, 1)
+    tables = error_tables(loaded, 1, corpus, readable_examples(loaded, 1, corpus)[0])
+    named = ["0 praise", "1 complaint", "2 question", "3 thanks", "4 other"]
+    assert tables["sst: labels (rows) and answers"]["label"].tolist() == named
+    assert list(tables["sst: labels (rows) and answers"])[1:6] == named
+    assert set(tables["sst: most wrong"][["label", "answer"]].to_numpy().ravel()) <= set(named)
+    main([str(unordered.path), "--trial", "1"])
+    assert "2 question" in capsys.readouterr().out
+
+
+def test_labels_that_are_numbers_stand_alone() -> None:
+    info = TaskInfo.model_validate({"kind": "classification", "classes": 3, "labels": [1, 2, 3]})
+    assert info.class_names == ("1", "2", "3")
+    assert TaskInfo(kind="binary").class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("space", "ordered"),
+    [
+        ({"name": "of before"}, True),
+        ({"name": "small", "tasks": {"sst": {"head": {"kind": "linear"}}}}, True),
+        ({"name": "small", "tasks": {"sst": {"ordered": False}}}, False),
+        ({"name": "small", "tasks": {"sst": {"ordered": {"choice": [True]}}}}, True),
+    ],
+)
+def test_what_a_space_says_of_a_task_stands_over_the_default(
+    new_study: NewStudy, space: dict[str, Any], ordered: bool
+) -> None:
+    assert load(new_study(space=space).path).tasks["sst"].is_scale == ordered
+
+
+def test_classes_of_an_own_task_are_in_no_order_unless_it_says_so(new_study: NewStudy) -> None:
+    own = {"kind": "classification", "classes": 3, "labels": ["a", "b", "c"]}
+    space = {"name": "own", "tasks": {"tickets": own, "stars": {**own, "ordered": True}, "yes": {}}}
+    shape = {"kind": "classification", "classes": 3}
+    tasks = {"tickets": shape, "stars": shape, "yes": {"kind": "binary"}}
+    found = load(new_study(space=space, tasks=tasks).path).tasks
+    assert {name: info.is_scale for name, info in found.items()} == {
+        "tickets": False,
+        "stars": True,
+        "yes": True,
+    }
+    assert found["tickets"].class_names == ("0 a", "1 b", "2 c")
+
+
+def test_labels_that_do_not_fit_the_classes_are_damage(new_study: NewStudy) -> None:
+    space = {"name": "own", "tasks": {"sst": {"labels": ["a", "b"]}}}
+    with pytest.raises(UserError, match=r"study\.yaml: damaged at tasks\.sst: .*2 labels for 5 classes"):
+        load(new_study(space=space).path)
 
 
 def test_the_command_shows_the_best_trial_unless_one_is_named(

@@ -334,3 +334,5 @@ def test_of_many_settings_those_are_told_that_differ_from_the_first_levels() -> 
     others = pd.Series(dict.fromkeys(levels, "other"))
     assert telling_settings(others, factors).endswith("factor7=other and 12 more")
     assert telling_settings(row, factors[:4]) == "factor0=plain, factor1=plain, factor2=plain, factor3=other"
+    base = {"factor1": "other", "factor3": "other"}
+    assert telling_settings(row, factors, base) == "factor1=plain, factor12=other and 17 more"

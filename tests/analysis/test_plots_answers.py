@@ -118,6 +118,24 @@ def test_a_confusion_matrix_has_counts_and_shares_of_the_label() -> None:
     assert plots.confusion_matrix(counts * 0) is None
 
 
+def test_long_names_of_classes_are_cut_and_turned_and_never_read_as_formulas() -> None:
+    names = [f"{number} a label of ${number} and no less" for number in range(4)]
+    figure = plots.confusion_matrix(pd.DataFrame(np.ones((4, 4)), names, names))
+    assert figure is not None
+    labels = figure.axes[0].get_xticklabels()
+    assert labels[1].get_text() == "1 a label of $1…"
+    assert labels[0].get_rotation() == 90 and not labels[0].get_parse_math()
+    assert plots.png(figure).startswith(b"\x89PNG")
+
+
+def test_mistakes_are_drawn_as_errors_are() -> None:
+    groups = pd.DataFrame({"feature": ["characters"], "group": ["under 50"], "n": [4], "mistakes": [0.25]})
+    figure = plots.share_of_mistakes({"tickets": groups.assign(low=0.05, high=0.7)})
+    assert figure is not None
+    assert list(figure.axes[0].lines[1].get_xdata()) == [0.25]
+    assert figure.axes[0].get_xlabel() == "share of wrong answers"
+
+
 def test_errors_are_drawn_by_group_a_panel_a_task() -> None:
     groups = pd.DataFrame(
         {

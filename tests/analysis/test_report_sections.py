@@ -19,7 +19,7 @@ from analysis.tables import compute_tables
 from minbert.config import TrainConfig
 from minbert.corpora.reader import read_corpus
 from tests.analysis.conftest import StudyWriter, sample_parameters
-from tests.analysis.test_errors import EXAMPLES, write_data
+from tests.analysis.test_errors import EXAMPLES, KINDS, searched_study, write_data
 from tests.analysis.test_listed import study as listed_study
 from tests.analysis.test_one_factor import CHANGES, write
 
@@ -38,6 +38,16 @@ def add_trials(writer: StudyWriter, count: int) -> None:
     random = np.random.default_rng(1)
     for _ in range(count):
         writer.add(TrialState.COMPLETE, sample_parameters(random))
+
+
+def test_classes_in_no_order_have_a_picture_of_mistakes_instead_of_a_row_of_errors(
+    new_study: NewStudy, tmp_path: Path
+) -> None:
+    study = load(searched_study(new_study, tmp_path, labels=KINDS, ordered=False).path)
+    number = int(study.trials["score"].idxmax())
+    errors = sections_of(study)[f"Errors of trial {number}"]
+    assert errors.table is not None and set(errors.table["task"]) == {"qqp", "sts"}
+    assert names(errors) == ["confusion_sst", "error_by_length", "mistakes_by_length"]
 
 
 def test_errors_against_texts_are_told_where_the_data_still_are(new_study: NewStudy, tmp_path: Path) -> None:

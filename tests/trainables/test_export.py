@@ -24,6 +24,7 @@ from analysis.study import load
 from analysis.tables import compute_tables
 from minbert import command_line
 from minbert.bundled import CORPUS, ENCODER
+from minbert.config import build_config
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.errors import UserError
 from minbert.exported import open_exported
@@ -34,6 +35,7 @@ from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config
 from trainables.designs.sampler import build_sampler
 from trainables.export import main
+from trainables.exporting.model_card import Card, card_text
 from trainables.spaces.space import load_space
 from trainables.studies.ledger import Ledger
 from trainables.studies.study import make_folder, pinned_sources
@@ -349,6 +351,15 @@ def test_what_somebody_else_puts_there_meanwhile_stays(
     with pytest.raises(UserError, match="there is something already"):
         export(MEAN)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs"]
+
+
+def test_the_card_says_what_the_classes_are_called() -> None:
+    own = {"kind": "classification", "classes": 3, "labels": ["praise", "complaint", "a question"]}
+    layout = {"text": ["text"], "label": "said", "head": {"kind": "linear"}}
+    config = build_config({"tasks": {"tickets": {**own, **layout}}})
+    text = card_text(Card("a study, trial 0", "", [], [], [["task"]], {0: config}, {}, {}))
+    assert "- tickets: the classes are 0 `praise`, 1 `complaint`, 2 `a question`\n" in text
+    assert "sst: the classes" not in text
 
 
 def test_a_changed_card_is_no_damage_but_a_changed_weight_is(export: Export) -> None:

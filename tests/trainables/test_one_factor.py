@@ -16,6 +16,7 @@ from minbert.errors import UserError
 from tests.trainables.commands import SPACE, CommandLine
 from tests.trainables.test_designs import Killed, counted, load, run_out
 from tests.trainables.test_ledger import PINNED, complete, open_ledger
+from trainables.dry_run.comparison_table import folded
 from trainables.dry_run.plan import show_plan
 from trainables.spaces.one_factor import base_setting, comparisons, described_design, level_values, not_varied
 from trainables.spaces.space import Space, load_space
@@ -309,3 +310,22 @@ def test_a_listed_space_is_refused_as_one_factor(search_command: CommandLine) ->
     assert errors.startswith(
         "error: --design one_factor: runs: only the design listed has this, not one_factor"
     )
+
+
+def test_a_narrow_terminal_breaks_paths_at_their_dots() -> None:
+    text = "with finetune.sampler.weights {qqp: 1}, supervised.hard_negative_weight 0.5"
+    assert folded(text, 22) == [
+        "with finetune.sampler.",
+        "weights {qqp: 1},",
+        "supervised.hard_",
+        "negative_weight 0.5",
+    ]
+    assert folded(text, 100) == [text] and folded("", 9) == []
+    written = io.StringIO()
+    show_plan(Console(file=written, width=80), load_space("full_ablation"))
+    words = {word for line in written.getvalue().splitlines() for word in line.split()}
+    assert {"stages.finetune.", "sampler.kind", "concurrent"} <= words and "stages.finetune.sam" not in words
+
+
+def test_a_space_without_a_description_is_its_name(tmp_path: Path) -> None:
+    assert dry_run(load(tmp_path, HEADS)).startswith("space x\n")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -43,7 +46,7 @@ def show_comparisons(console: Console, space: Space, around: Around | None) -> N
                 add_row(table, "", label(other.level), "; ".join([*_besides(base, other), *same]))
     console.print(table)
     for line in [*_not_varied(space), *_ranges(space, base.params)]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     console.print(f"configurations: {len(known)}, each with {space.settings.replicates} replicates")
 
 
@@ -58,7 +61,27 @@ def empty_table(first: str, *others: str) -> Table:
 
 def add_row(table: Table, *cells: str) -> None:
     """Add a row as it is: rich would take a list in brackets for markup."""
-    table.add_row(*map(Text, cells))
+    table.add_row(*map(Cell, cells))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text that is folded between words, and inside a path that is longer than a line at its dots."""
+
+    text: str
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, Text(self.text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text("\n".join(folded(self.text, options.max_width)))
+
+
+def folded(text: str, width: int) -> list[str]:
+    """The lines of a text that has ``width`` characters; a path that needs more than a line ends one with a dot or
+    underscore."""
+    words = [part for word in text.split() for part in _parts(word, width)]
+    return textwrap.wrap(" ".join(words), width, break_on_hyphens=False)
 
 
 def wrapped(console: Console, text: str) -> None:
@@ -73,6 +96,17 @@ def short_path(path: str) -> str:
     for prefix in ("tasks.", "stages."):
         path = path.removeprefix(prefix)
     return path.removesuffix(".kind")
+
+
+def _parts(word: str, width: int) -> list[str]:
+    if len(word) <= width:
+        return [word]
+    parts = [""]
+    for piece in re.findall(r"[^._]+[._]*|[._]+", word):
+        if parts[-1] and len(parts[-1] + piece) > width:
+            parts.append("")
+        parts[-1] += piece
+    return parts
 
 
 def _origin(around: Around | None) -> str:

@@ -31,7 +31,8 @@ def show_plan(console: Console, space: Space, around: Around | None = None) -> i
     """
     settings = space.settings
     trials = build_design(space, lambda params: identify(space, params, {})).runs
-    console.print(f"space {space.name}: {space.description}", highlight=False, markup=False)
+    asked = f": {space.description}" if space.description else ""
+    console.print(f"space {space.name}{asked}", highlight=False, markup=False)
     if space.runs.rows:
         _show_paper(console, space)
         console.print(_runs_table(space))

@@ -84,7 +84,7 @@ def card_text(card: Card) -> str:
         f"Intervals are over examples.{' ' + remarks if (remarks := ' '.join(card.remarks)) else ''}\n",
         f"## How it was chosen\n\n{_listed([*card.told, *_epochs(card)])}",
         f"## What it rests on\n\n{_listed(f'{name}: {_line(text)}' for name, text in card.facts)}",
-        f"## The model\n\n{_listed([*_models(card), *_heads(card)])}",
+        f"## The model\n\n{_listed([*_models(card), *_heads(card), *_classes(card)])}",
         f"## Use\n\n{use}",
     ]
     return "\n".join(part for part in parts if part)
@@ -129,6 +129,15 @@ def _heads(card: Card) -> Iterable[str]:
             yield f"{task}: answered by the cosine of the two sentence vectors"
         else:
             yield f"{task}: answered by a {own.head.kind} head; the cosine of two sentence vectors is not that answer"
+
+
+def _classes(card: Card) -> Iterable[str]:
+    """What the numbers that are answered stand for, where the data have words for them."""
+    config = next(iter(card.configs.values()))
+    for task, own in config.tasks.items():
+        if own.labels is not None:
+            named = ", ".join(f"{number} `{_line(label)}`" for number, label in enumerate(own.labels))
+            yield f"{task}: the classes are {named}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
