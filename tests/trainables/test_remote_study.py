@@ -399,7 +399,7 @@ def test_a_dry_run_refuses_what_the_search_would_refuse_in_the_store(
     content: bytes,
     said: str,
 ) -> None:
-    url = s3.url("taken")
+    url = s3.url(f"taken-{name}")
     open_store(url).write(name, content)
     code, errors = search_command("--space", str(space), "--study", url, "--dry-run")
     assert (code, errors.count("\n")) == (2, 1)
