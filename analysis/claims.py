@@ -25,8 +25,9 @@ from analysis.listed_forms import RUN, paper_of
 from analysis.paper_setting import chosen_on_dev, other_setting, unchecked_data
 from analysis.provenance import lost_journal
 from analysis.study import Study, load
-from minbert.command_line import Parser, refuse_unwritable, run
+from minbert.command_line import Parser, local_path, refuse_unwritable, run
 from minbert.errors import UserError
+from minbert.files.inside_study import refuse_search_folders
 
 COLUMNS = (
     *("folder", "study", "paper", "claim", "says", "section", "note", "compared", "expected", "metric"),
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="study folders of papers' spaces; several allow claims across papers",
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, help="write Markdown there instead of printing it"
+        "--out", metavar="FILE", type=local_path, help="write Markdown there instead of printing it"
     )
     options = parser.parse_args(arguments)
     studies = [load(path) for path in {Path(path).resolve(): path for path in options.studies}.values()]
@@ -148,8 +149,9 @@ def _refuse_unwritable(file: Path) -> None:
     """Refuse a place for the page before anything is computed.
 
     Raises:
-        UserError: it is a folder, or its folder cannot be written.
+        UserError: it is a folder, or its folder cannot be written or is the search's own.
     """
+    refuse_search_folders(file, str(file))
     if file.is_dir():
         raise UserError(f"{file}: cannot be written: it is a folder")
     if not file.parent.is_dir():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -23,7 +22,7 @@ from analysis.study import Study, load
 from analysis.submission import members_text, publish, refuse_used, submissions, with_test_rows
 from analysis.task_ensemble import TaskEnsemble, choose_one, score_row
 from analysis.terminal import print_table
-from minbert.command_line import Parser, run
+from minbert.command_line import Parser, local_path, run
 from minbert.errors import UserError
 
 POOL = 100
@@ -210,7 +209,7 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new or empty folder")
+    parser.add_argument("--out", metavar="DIR", type=local_path, required=True, help="a new or empty folder")
     parser.add_argument(
         "--method",
         default="greedy",

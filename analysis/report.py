@@ -22,9 +22,10 @@ from analysis.provenance import bundled_warning, lost_journal
 from analysis.sections import report_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, markdown_table, summary_tables
-from minbert.command_line import EXIT_USER, Parser, nameable, refuse_unwritable, run
+from minbert.command_line import EXIT_USER, Parser, local_path, nameable, refuse_unwritable, run
 from minbert.errors import UserError
 from minbert.files.durable import publish_folder, settle_folder, write_text
+from minbert.files.inside_study import refuse_search_folders
 from minbert.files.leftovers import clear_abandoned_of
 from minbert.files.strangers import refuse_link_out
 
@@ -98,12 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "study", type=nameable, metavar="STUDY", help="the study folder, such as results/full_ablation"
     )
     parser.add_argument(
-        "--out", type=nameable, metavar="DIR", help="where to write (default: the study folder)"
+        "--out", type=local_path, metavar="DIR", help="where to write (default: the study folder)"
     )
     try:
         options = parser.parse_args(arguments)
+        if options.out is not None:
+            refuse_search_folders(options.out, f"--out {options.out}")
         study = load(options.study)
-        for path in write_report(study, Path(options.out or study.path)):
+        for path in write_report(study, options.out or study.path):
             print(path)
         for line in study.damage:
             print(f"warning: {line}", file=sys.stderr)

@@ -16,6 +16,7 @@ from analysis.study import Study
 from minbert.command_line import refuse_unwritable
 from minbert.errors import UserError
 from minbert.files.durable import publish_folder
+from minbert.files.inside_study import refuse_search_folders
 from minbert.files.leftovers import clear_abandoned_of
 from minbert.measures import predicted_classes
 
@@ -121,6 +122,7 @@ def refuse_used(out: Path) -> None:
         raise UserError(f"--out {out}: {error.strerror}") from None
     if used:
         raise UserError(f"--out {out}: there is something already; name a new or an empty folder")
+    refuse_search_folders(out, f"--out {out}")
     refuse_unwritable(out, f"--out {out}")
 
 

@@ -17,6 +17,8 @@ from typing import NoReturn
 
 from minbert.errors import UserError, cut
 from minbert.files.storage import failure, forbidden, told
+from minbert.remote.store_failures import Unreached
+from minbert.remote.urls import is_url
 
 STORAGE_ADVICE = (
     "what was finished is kept; bring the storage back or make room, and give the same command again"
@@ -93,13 +95,13 @@ def number(least: float, allowed: bool) -> Callable[[str], float]:
 
 def folder(text: str) -> Path:
     """The type of an option that takes a folder, which need not exist yet."""
-    path = Path(nameable(text))
-    there = next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
-    if not text or not there.is_dir():
+    place = local_path(text)
+    there = next(each for each in (place.absolute(), *place.absolute().parents) if os.path.lexists(each))
+    if not there.is_dir():
         raise argparse.ArgumentTypeError(f"{_cut(text)} is not a folder")
-    if not path.exists() and not os.access(there, os.W_OK):
+    if not place.exists() and not os.access(there, os.W_OK):
         raise argparse.ArgumentTypeError(f"{_cut(text)} cannot be made: {there} may not be written")
-    return path
+    return place
 
 
 def refuse_unwritable(out: Path, said: str) -> None:
@@ -122,8 +124,21 @@ def refuse_unwritable(out: Path, said: str) -> None:
         raise UserError(f"{said}: cannot be written: {error.strerror}") from None
 
 
+def local_path(text: str) -> Path:
+    """The type of an option that takes a path of this machine, and no URL."""
+    return Path(not_a_url(text))
+
+
+def not_a_url(text: str) -> str:
+    """The type of an option that takes a path of this machine or a name, which stays as it was written."""
+    if is_url(text):
+        reason = "a path is needed here; a URL is possible for a study and for --stages alone"
+        raise argparse.ArgumentTypeError(f"{_cut(text)}: {reason}")
+    return nameable(text)
+
+
 def nameable(text: str) -> str:
-    """The type of an option that names a file or a folder: no name on the way is longer than file systems take."""
+    """The type of an option that takes a path or a URL: no name on the way is longer than file systems take."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
     for name in text.split("/"):
@@ -141,7 +156,8 @@ def _in_one_line(error: Exception) -> int:
         )
         return EXIT_USER
     if stored := failure(error):
-        print(f"error: {told(stored)}; {STORAGE_ADVICE}", file=sys.stderr)
+        advice = stored.advice if isinstance(stored, Unreached) else STORAGE_ADVICE
+        print(f"error: {told(stored)}; {advice}", file=sys.stderr)
         _discard_output()
         return EXIT_FAILED
     if refused := forbidden(error):

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from minbert.command_line import Parser, nameable, run, whole_number
+from minbert.command_line import Parser, local_path, run, whole_number
 from minbert.errors import UserError
 from minbert.exported import open_exported
 from minbert.files.leftovers import beside
 from minbert.files.storage import is_of_storage
-from minbert.given_texts import check_texts, read_lines
+from minbert.given_texts import STDIN, check_texts, read_lines
 from minbert.nearest import nearest
 from minbert.waiting import progress_bar
 
@@ -104,6 +104,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--nearest K and --corpus FILE go together")
     if (options.out is None) == (options.nearest is None):
         raise UserError("say what is wanted: --out FILE, or --nearest K --corpus FILE")
+    if options.corpus == STDIN and not options.texts and options.file in (None, STDIN):
+        raise UserError(
+            "--corpus -: the sentences come from standard input already: name a file for one of them"
+        )
     if options.json and options.nearest is None:
         raise UserError("--json goes with --nearest")
     out: Path | None = options.out
@@ -124,15 +128,16 @@ def _parser() -> Parser:
         "arguments, from --file, or else from standard input, a sentence a line.",
         allow_abbrev=False,
     )
-
-    def path(text: str) -> Path:
-        return Path(nameable(text))
-
-    parser.add_argument("folder", metavar="DIR", type=path, help="what python -m trainables.export wrote")
-    parser.add_argument("texts", metavar="SENTENCE", nargs="*")
-    parser.add_argument("--file", type=path, help="a sentence a line")
     parser.add_argument(
-        "--out", type=path, metavar="FILE", help="a new .npy or .safetensors: a row a sentence, in order"
+        "folder", metavar="DIR", type=local_path, help="what python -m trainables.export wrote"
+    )
+    parser.add_argument("texts", metavar="SENTENCE", nargs="*")
+    parser.add_argument("--file", type=local_path, help="a sentence a line; -: standard input")
+    parser.add_argument(
+        "--out",
+        type=local_path,
+        metavar="FILE",
+        help="a new .npy or .safetensors: a row a sentence, in order",
     )
     parser.add_argument(
         "--nearest",
@@ -140,7 +145,9 @@ def _parser() -> Parser:
         metavar="K",
         help="print the K nearest sentences of --corpus, by cosine",
     )
-    parser.add_argument("--corpus", type=path, metavar="FILE", help="a sentence a line")
+    parser.add_argument(
+        "--corpus", type=local_path, metavar="FILE", help="a sentence a line; -: standard input"
+    )
     parser.add_argument("--json", action="store_true", help="a line of JSON a sentence (with --nearest)")
     return parser
 

@@ -14,6 +14,8 @@ from minbert.corpora.tables import Table, peek_columns, read_table, read_utf8, s
 from minbert.errors import UserError, did_you_mean
 from minbert.files.strangers import refuse_irregular
 
+STDIN = Path("-")
+"""In the place of a file: standard input."""
 _STDIN = "standard input"
 _Read = TypeVar("_Read")
 
@@ -45,7 +47,7 @@ def read_arguments(texts: Sequence[str], task: TaskConfig) -> Given:
 
 
 def read_file(file: Path | None, task: TaskConfig) -> Given:
-    """Examples of a tab- or comma-separated file, or of standard input where ``file`` is None.
+    """Examples of a tab- or comma-separated file, or of standard input where ``file`` is None or :data:`STDIN`.
 
     Columns are found by a header line that names the task's text columns, in any order and among others. Without
     such a line a pair task takes the only two columns, and a sentence task a sentence a line.
@@ -53,10 +55,10 @@ def read_file(file: Path | None, task: TaskConfig) -> Given:
     Raises:
         UserError: the file can't be read, its columns don't tell, or a text is empty.
     """
-    if file is not None:
-        refuse_irregular(file)
-        return _read(file, task)
-    return _from_stdin(lambda path: _read(path, task))
+    if file is None or file == STDIN:
+        return _from_stdin(lambda path: _read(path, task))
+    refuse_irregular(file)
+    return _read(file, task)
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -73,15 +75,15 @@ def check_texts(texts: Sequence[str]) -> None:
 
 
 def read_lines(file: Path | None) -> list[str]:
-    """A sentence a line, of a file, or of standard input where ``file`` is None.
+    """A sentence a line, of a file, or of standard input where ``file`` is None or :data:`STDIN`.
 
     Raises:
         UserError: it can't be read, or a line between others is empty or has a tab, as tables have.
     """
-    if file is not None:
-        refuse_irregular(file)
-        return _lines(file)
-    return _from_stdin(_lines)
+    if file is None or file == STDIN:
+        return _from_stdin(_lines)
+    refuse_irregular(file)
+    return _lines(file)
 
 
 def _from_stdin(read: Callable[[Path], _Read]) -> _Read:
@@ -142,7 +144,9 @@ def _lines(path: Path, otherwise: str = "") -> list[str]:
         raise UserError(f"{path}: empty; a sentence a line is read")
     for number, line in enumerate(lines, 1):
         if not line:
-            raise UserError(f"{path}, line {number}: empty; a sentence a line is read, without gaps")
+            raise UserError(
+                f"{path}, line {number}: empty; a sentence a line is read, without gaps: take the line out"
+            )
         if "\t" in line:
             raise UserError(
                 f"{path}, line {number}: has a tab, as tables have; a sentence a line is read{otherwise}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minbert.command_line import Parser, nameable, run
+from minbert.command_line import Parser, local_path, run
 from minbert.errors import UserError
 from minbert.exported import Exported, open_exported
 from minbert.given_texts import Given, read_arguments, read_file
@@ -70,16 +70,16 @@ def _parser() -> Parser:
     parser.add_argument(
         "folder",
         metavar="DIR",
-        type=lambda text: Path(nameable(text)),
+        type=local_path,
         help="what python -m trainables.export wrote",
     )
     parser.add_argument("texts", metavar="SENTENCE", nargs="*", help="of pair tasks, two for each example")
     parser.add_argument("--task", help="such as sst, qqp or sts; may be left out where there is one")
     parser.add_argument(
         "--file",
-        type=lambda text: Path(nameable(text)),
+        type=local_path,
         help="tab- or comma-separated with a header that names the task's columns (sentence1, sentence2); without "
-        "one, two columns, or a sentence a line",
+        "one, two columns, or a sentence a line; -: standard input",
     )
     parser.add_argument(
         "--json", action="store_true", help="a line of JSON an example, with all probabilities"

@@ -14,6 +14,7 @@ from minbert.corpora.reader import Corpus, read_corpus
 from minbert.corpora.texts import Role
 from minbert.errors import UserError
 from minbert.files.sealed import CHECKSUMS, damage
+from minbert.remote.urls import is_url
 
 HUB_ENCODER = "bert-base-uncased"
 _NOTICE = (
@@ -60,25 +61,36 @@ def resolve(
     folder = _data_folder(data, default_data).absolute()
     bundled = folder == CORPUS
     corpus = read_corpus(folder, tasks, texts)
-    if encoder == "auto":
-        encoder = str(ENCODER) if bundled else _standard_encoder(folder)
-    files = open_encoder(_encoder_folder(encoder).absolute())
+    if encoder != "auto":
+        found = _encoder_folder(encoder)
+    else:
+        found = ENCODER if bundled else _standard_encoder(folder)
+    files = open_encoder(found.absolute())
     return Sources(corpus, files, bundled, files.folder == ENCODER)
 
 
 def _data_folder(data: str, default: str | None) -> Path:
-    if data != "auto":
-        return Path(data)
-    if default:
-        return Path(default)
+    given = default if data == "auto" else data
+    if given and is_url(given):
+        raise UserError(f"{given}: data are read from a folder of this machine, not from a URL")
+    if given:
+        return Path(given)
     local = Path("data")
     return local if local.is_dir() else CORPUS
 
 
-def _standard_encoder(data: Path) -> str:
-    """The standard encoder, as ``minbert.fetch`` puts it into a data folder, or its name on the hub."""
+def _standard_encoder(data: Path) -> Path:
+    """The standard encoder, as ``minbert.fetch`` puts it into a data folder, or from the hub."""
     fetched = data / HUB_ENCODER
-    return str(fetched) if (fetched / "config.json").is_file() else HUB_ENCODER
+    if (fetched / "config.json").is_file():
+        return fetched
+    try:
+        return _encoder_folder(HUB_ENCODER)
+    except UserError as error:
+        raise UserError(
+            f"{error}; it is the default for data of one's own, as no --encoder was given: the bundled small one is "
+            f"--encoder {ENCODER}"
+        ) from None
 
 
 def _encoder_folder(name: str) -> Path:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from minbert.canonical import canonical
-from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, nameable, run
+from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, local_path, not_a_url, run
 from minbert.config import TrainConfig
 from minbert.corpora.texts import texts_needed
 from minbert.corpora.tokenised import open_tokenised, tokenised
@@ -224,19 +224,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m minbert.train", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--config",
-        type=lambda text: Path(nameable(text)),
+        type=local_path,
         required=True,
         help="YAML file: a TrainConfig, or a part of one",
     )
     parser.add_argument(
         "--out",
-        type=lambda text: Path(nameable(text)),
+        type=local_path,
         required=True,
         help="folder of the run; an interrupted run is continued",
     )
-    parser.add_argument("--data", type=nameable, help="data folder (default: the configuration's)")
+    parser.add_argument("--data", type=not_a_url, help="data folder (default: the configuration's)")
     parser.add_argument(
-        "--encoder", type=nameable, help="checkpoint folder or hub id (default: the configuration's)"
+        "--encoder", type=not_a_url, help="checkpoint folder or hub id (default: the configuration's)"
     )
     add_run_options(parser)
     return parser

@@ -6,9 +6,8 @@ Nothing is started, and no cloud is asked.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from minbert.command_line import EXIT_USER, Parser, nameable, run
+from minbert.command_line import EXIT_USER, Parser, local_path, run
 from trainables.cluster_check.checks import findings, summary
 from trainables.machines.cluster_file import ClusterFile
 
@@ -20,8 +19,8 @@ def main() -> int:
     check = commands.add_parser(
         "check", help="say what is wrong with a file, or what it would start and cost"
     )
-    check.add_argument("file", type=nameable, help="cluster.yaml or another one")
-    file = ClusterFile(Path(parser.parse_args().file))
+    check.add_argument("file", type=local_path, help="cluster.yaml or another one")
+    file = ClusterFile(parser.parse_args().file)
     found = findings(file)
     for finding in found:
         print(f"error: {file.line(finding)}", file=sys.stderr)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minbert.command_line import Parser, folder, nameable, run
+from minbert.command_line import Parser, folder, local_path, run
 from minbert.config import TrainConfig
 from minbert.errors import UserError
 from minbert.exported_files import (
@@ -28,6 +28,7 @@ from minbert.exported_files import (
     write_model,
 )
 from minbert.files.durable import publish_folder, write_text
+from minbert.files.inside_study import refuse_search_folders
 from minbert.files.sealed import seal_folder
 from minbert.files.storage import is_of_storage
 from minbert.loaded_model import LoadedModel
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from analysis.study import Study
 
 _DIGITS = 10
-_OURS = ("trials", "stages", "corpus", "tune")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from analysis.study import load  # noqa: PLC0415
 
     options = _parser().parse_args(arguments)
-    _refuse_used(options.to, options.study)
+    _refuse_used(options.to)
     study = load(options.study)
     choice = choose_model(study, options.trial)
     models = find_models(study.path, _runs(study, choice), tuple(study.tasks), options.made_again)
@@ -159,8 +159,8 @@ def _card(
     )
 
 
-def _refuse_used(to: Path, study: Path) -> None:
-    """Refuse a target that holds something, or that is the study's own.
+def _refuse_used(to: Path) -> None:
+    """Refuse a target that holds something, or that is a study's own.
 
     Raises:
         UserError: it does.
@@ -171,9 +171,7 @@ def _refuse_used(to: Path, study: Path) -> None:
         raise UserError(f"--to {to}: {error.strerror}") from None
     if used:
         raise UserError(f"--to {to}: there is something already; name a new or an empty folder")
-    for name in _OURS:
-        if (study / name).resolve() in (to.resolve(), *to.resolve().parents):
-            raise UserError(f"--to {to}: {study / name} holds what the search writes; name another folder")
+    refuse_search_folders(to, f"--to {to}")
 
 
 def _print_result(to: Path, choice: ModelChoice, models: Mapping[int, TrialModel]) -> None:
@@ -206,12 +204,8 @@ def _parser() -> Parser:
         description="Take a model out of a study: a folder for transformers, sentence-transformers and minbert.predict.",
         allow_abbrev=False,
     )
-
-    def path(text: str) -> Path:
-        return Path(nameable(text))
-
     parser.add_argument(
-        "study", metavar="STUDY", type=path, help="the study folder, such as results/full_ablation"
+        "study", metavar="STUDY", type=local_path, help="the study folder, such as results/full_ablation"
     )
     parser.add_argument(
         "--trial",
@@ -223,7 +217,7 @@ def _parser() -> Parser:
     parser.add_argument("--to", type=folder, required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument(
         "--made-again",
-        type=path,
+        type=local_path,
         action="append",
         default=[],
         metavar="DIR",

@@ -21,6 +21,7 @@ from minbert.interrupts import Interrupts
 from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
 from trainables.chosen_space import Chosen, Wish, choose
+from trainables.machines.address import refuse_no_address
 from trainables.machines.connection import quieten_ray, start_ray
 from trainables.machines.placement import Placement, trial_resources
 from trainables.search_options import asked_for, gpus_per_trial, search_parser
@@ -28,10 +29,11 @@ from trainables.space_pages.check import further_texts
 from trainables.spaces.around import refuse_other_sources
 from trainables.spaces.run_checks import coinciding
 from trainables.spaces.space import Space
+from trainables.studies.first_look import refuse_other_study, refuse_places
 from trainables.studies.fork import Fork, Wanted, find_fork, show_fork, take_over
 from trainables.studies.kept_models import made_again
 from trainables.studies.locks import locked
-from trainables.studies.places import refuse_other_stages, refuse_urls, study_place
+from trainables.studies.places import refuse_urls, study_place
 from trainables.studies.remote_study import RemoteStudy, open_remote
 from trainables.studies.study import refuse_another_study
 from trainables.watching.events import EventStream, say_finished, take_stdout
@@ -43,6 +45,7 @@ def main() -> int:
     events = take_stdout() if arguments.json else None
     if arguments.cluster and not arguments.dry_run:
         raise UserError("--cluster: only --dry-run looks at it: add that, or leave this out")
+    refuse_no_address(arguments.address)
     console = Console(soft_wrap=True)
     wish = Wish(
         arguments.space,
@@ -70,6 +73,7 @@ def main() -> int:
     )
     if chosen.around is not None:
         refuse_other_sources(chosen.around, sources)
+    refuse_places(remote or study, arguments.stages, "--fork" if fork else "--study")
     _say_sources(console, sources, arguments.data)
     _say_coinciding(console, space)
     for setting, reason, runs in _by_reason(chosen):
@@ -86,9 +90,12 @@ def main() -> int:
 
         asked = asked_for(arguments, space.example().device)
         check_data(space.representatives, sources)
+        wanted = Wanted(space, sources, chosen.seed)
+        if not fork:
+            refuse_other_study(remote or study, wanted.identity)
         trials = show_plan(console, space, chosen.around)
         if fork:
-            show_fork(fork, Wanted(space, sources, chosen.seed), console)
+            show_fork(fork, wanted, console)
         console.print(
             f"data: {sources.corpus.path}\nencoder: {sources.encoder.folder}\nstudy: {fork.path if fork else place}",
             highlight=False,
@@ -113,8 +120,6 @@ def _search(
     say = functools.partial(console.print, markup=False, highlight=False)
     interrupts = Interrupts(command, say, console.show_cursor)
     wanted = Wanted(chosen.space, sources, chosen.seed, command, chosen.around, arguments.stages)
-    if arguments.stages:
-        refuse_other_stages(arguments.stages)
     held = remote.held(say) if remote else locked(study, "--fork" if fork else "--study")
     with held, interrupts.watched():
         note = {}

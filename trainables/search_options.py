@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from minbert.command_line import Parser, nameable, number, whole_number
+from minbert.command_line import Parser, nameable, not_a_url, number, whole_number
 from minbert.errors import UserError
 from minbert.run_options import add_run_options
 from trainables.chosen_space import DESIGNS
@@ -23,6 +23,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--space",
+        type=not_a_url,
         required=True,
         help="name of a packaged space or path of a .yaml; " + ", ".join(available_spaces()),
     )
@@ -50,13 +51,13 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     )
     add(
         "--data",
-        type=nameable,
+        type=not_a_url,
         default="auto",
         help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)",
     )
     add(
         "--encoder",
-        type=nameable,
+        type=not_a_url,
         default="auto",
         help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)",
     )
@@ -137,7 +138,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     )
     add(
         "--cluster",
-        type=nameable,
+        type=not_a_url,
         metavar="FILE",
         help="with --dry-run: of Ray's launcher, to tell what the study costs there (default: $MINBERT_CLUSTER, "
         "cluster.yaml where there is one)",

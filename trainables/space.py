@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from minbert.command_line import EXIT_USER, Parser, nameable, run
+from minbert.command_line import EXIT_USER, Parser, not_a_url, run
 from minbert.errors import UserError
 from trainables.space_pages.parts import read_parts
 from trainables.spaces.files import available_spaces
@@ -39,17 +39,17 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say what a search would refuse; nothing is written")
     for command, several in ((show, None), (check, "+")):
         command.add_argument(
-            "space", type=nameable, nargs=several, help="name of a packaged space or path of a .yaml"
+            "space", type=not_a_url, nargs=several, help="name of a packaged space or path of a .yaml"
         )
     check.add_argument(
         "--data",
-        type=nameable,
+        type=not_a_url,
         default="auto",
         help="data folder (default: $MINBERT_DATA, ./data, or the bundled corpus)",
     )
     check.add_argument(
         "--encoder",
-        type=nameable,
+        type=not_a_url,
         default="auto",
         help="checkpoint folder or hub id (default: bundled, or bert-base-uncased)",
     )

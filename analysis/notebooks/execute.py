@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from analysis.notebooks.cells import FOLDER
-from minbert.command_line import EXIT_USER, Parser, run
+from minbert.command_line import EXIT_USER, Parser, local_path, run
 from minbert.errors import UserError
 
 KERNEL = {
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: ``--study`` without ``--out``, or the other way round.
     """
     parser = Parser(prog="python -m analysis.notebooks.execute", description="Run the notebooks again.")
-    parser.add_argument("--study", metavar="STUDY", type=Path, help="the study to show (needs --out)")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write copies that show it")
+    parser.add_argument("--study", metavar="STUDY", type=local_path, help="the study to show (needs --out)")
+    parser.add_argument("--out", metavar="DIR", type=local_path, help="where to write copies that show it")
     options = parser.parse_args(arguments)
     if (options.study is None) != (options.out is None):
         raise UserError("--study and --out go together: the committed notebooks show the example")

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from minbert.errors import UserError
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import beside, is_ours
-from minbert.remote.store_failures import judged, refusal, told
+from minbert.remote.store_failures import judged, refusal, told, unreached
 from minbert.remote.urls import check_url
 
 if TYPE_CHECKING:  # slow to import, and needed for URLs only
@@ -267,7 +267,7 @@ def open_store(url: str, option: str = "", patience: float = PATIENCE) -> Object
         failed, final = told(error, url)
         if final:
             raise UserError(f"{said}: {refusal(failed, parts.netloc)}") from None
-        raise failed from None
+        raise unreached(failed) from None
     return ObjectStore(url, files, base.rstrip("/"), patience)
 
 
@@ -293,4 +293,4 @@ def check_reachable(store: ObjectStore, option: str = "") -> None:
         failed, final = (error, False) if error.errno is not None else told(error, store.url)
         if final:
             raise UserError(f"{said}: {refusal(failed, bucket)}") from None
-        raise failed from None
+        raise unreached(failed) from None

@@ -8,6 +8,14 @@ import re
 _REFUSALS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 
 
+class Unreached(TimeoutError):
+    """A store that did not answer the very first question: it may never have been there."""
+
+    advice = (
+        "check the bucket's name, the region, the endpoint and the network, then give the same command again"
+    )
+
+
 def judged(error: OSError, url: str) -> tuple[OSError, bool]:
     """A failed request as what it is, and whether asking again is of no use."""
     if isinstance(error, TimeoutError):  # the store is away, as somebody found who asked it only once
@@ -29,6 +37,13 @@ def told(error: OSError, url: str) -> tuple[OSError, bool]:
     return OSError(
         errno.ETIMEDOUT, f"cannot be reached ({reason[1].strip() if reason else name or text[:120]})", url
     ), False
+
+
+def unreached(failed: OSError) -> OSError:
+    """The failure of a first question; of a store that is away it tells what to check."""
+    if isinstance(failed, TimeoutError):
+        return Unreached(failed.errno, failed.strerror, failed.filename)
+    return failed
 
 
 def refusal(failed: OSError, bucket: str) -> str:

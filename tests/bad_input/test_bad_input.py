@@ -33,6 +33,7 @@ PROGRAMS = {
     "claims": "analysis.claims",
     "errors": "analysis.errors",
     "ablation": "analysis.ablation_page",
+    "notebooks": "analysis.notebooks.execute",
     "status": "trainables.status",
     "export": "trainables.export",
     "space": "trainables.space",

@@ -72,7 +72,7 @@ def embed(
 def test_vectors_stand_in_the_order_of_the_lines_in_either_kind_of_file(embed: Run, folder: Path) -> None:
     expected = open_exported(folder).embed(SENTENCES)
     assert embed("--file", "lines.txt", "--out", "a.npy") == ["5 vectors of 32 numbers: a.npy"]
-    embed("--out", "b.safetensors", stdin="\n".join(SENTENCES))
+    embed("--out", "b.safetensors", "--file", "-", stdin="\n".join(SENTENCES) + "\n\n")
     embed(*SENTENCES, "--out", "c.npy")
     for found in (np.load("a.npy"), load_file("b.safetensors")["vectors"], np.load("c.npy")):
         assert found.dtype == np.float32
@@ -116,6 +116,9 @@ def test_the_nearest_are_printed_nearest_first_and_a_sentence_is_nearest_to_itse
     assert [(float(cosine), sentence) for _, cosine, sentence in lines[:2]] == [(1.0, "co"), (1.0, "co")]
     assert lines[3][1:] == ["1.0000", "ba be"]
     assert float(lines[4][1]) >= float(lines[5][1])
+    assert embed("co", "--nearest", "3", "--corpus", "-", stdin="\n".join(SENTENCES)) == embed(
+        "co", "--nearest", "3", "--corpus", "lines.txt"
+    )
     (told,) = embed("--nearest", "9", "--corpus", "lines.txt", "--json", stdin="co")
     found = json.loads(told)
     assert found["query"] == "co"
@@ -151,7 +154,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("a", "--file", "lines.txt", "--out", "x.npy"), "give them once"),
     (
         ("--file", "gap.txt", "--out", "x.npy"),
-        "gap.txt, line 2: empty; a sentence a line is read, without gaps",
+        "gap.txt, line 2: empty; a sentence a line is read, without gaps: take the line out",
     ),
     (("--file", "binary.txt", "--out", "x.npy"), "binary.txt, line 1: byte 0xff is not UTF-8 text"),
     (("--out", "x.npy"), "standard input: empty; a sentence a line is read"),

@@ -97,6 +97,7 @@ def test_arguments_files_and_standard_input_give_the_same_answers(predict: Run, 
     for name, content in files.items():
         assert predict("--task", "sts", "--file", written(tmp_path, name, content)) == expected, name
         assert predict("--task", "sts", stdin=content) == expected, name
+        assert predict("--task", "sts", "--file", "-", stdin=content) == expected, name
     assert predict("--task", "sts", stdin=b"\xef\xbb\xbf" + files["plain.tsv"].encode()) == expected
 
 
@@ -104,7 +105,7 @@ def test_sentences_are_read_a_line_each_commas_and_quotes_included(predict: Run,
     sentences = ["ba, be", '"bi" bo', "co"]
     expected = predict("--task", "sst", *sentences)
     plain = "\n".join(sentences) + "\n"
-    assert predict("--task", "sst", stdin=plain) == expected
+    assert predict("--task", "sst", stdin=plain + "\n \n") == expected
     assert predict("--task", "sst", "--file", written(tmp_path, "lines.csv", plain)) == expected
     assert (
         predict("--task", "sst", stdin="id\tsentence\n" + "".join(f"1\t{one}\n" for one in sentences))

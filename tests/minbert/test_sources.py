@@ -43,6 +43,12 @@ def test_auto_takes_the_standard_encoder_from_the_data_folder_where_it_lies_ther
     assert resolve(str(data), "auto", TASKS).encoder.folder == data / "bert-base-uncased"
 
 
+@pytest.mark.parametrize("default", [None, "s3://bucket/data"])
+def test_data_are_in_no_object_store(tiny_encoder: Path, default: str | None) -> None:
+    with pytest.raises(UserError, match=r"^s3://bucket/data: data are read from a folder of this machine"):
+        resolve("auto" if default else "s3://bucket/data", str(tiny_encoder), TASKS, default)
+
+
 def test_an_earlier_run_or_trial_gives_its_encoder(
     corpus_folder: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:

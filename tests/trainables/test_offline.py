@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.bundled import ENCODER
+from minbert.bundled import CORPUS, ENCODER
 from tests.needing_root import cannot_run
 from tests.trainables.studies import state_names
 
@@ -74,6 +74,18 @@ def test_a_hub_id_that_cannot_be_fetched_is_refused_in_one_line_that_says_what_t
         "folder with config.json, model.safetensors and vocab.txt (`python -m minbert.fetch` says what goes where), "
         "or bring that cache from a machine that has it\n"
     )
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_network_data_of_ones_own_are_told_of_the_default_encoder_and_of_the_bundled_one(
+    tmp_path: Path,
+) -> None:
+    own = shutil.copytree(CORPUS, tmp_path / "own")
+    code, _, errors = train(tmp_path, "--data", str(own))
+    assert (code, errors.count("\n")) == (2, 1), errors
+    assert errors.startswith("error: --encoder bert-base-uncased: no such folder, not in the hub's cache")
+    said = "it is the default for data of one's own, as no --encoder was given: the bundled small one is --encoder"
+    assert errors.endswith(f"; {said} {ENCODER}\n")
     assert not (tmp_path / "run").exists()
 
 

@@ -18,6 +18,7 @@ from analysis import report
 from minbert.errors import UserError
 from minbert.remote.journal_segments import Segments
 from minbert.remote.object_store import ObjectStore, open_store
+from minbert.remote.store_failures import Unreached
 from minbert.remote.working_copy import working_copy
 from tests.trainables.commands import CommandLine, start_search
 from tests.trainables.object_stores import BUCKET, S3
@@ -330,10 +331,17 @@ def test_what_a_removed_study_left_on_this_machine_is_not_used(store: ObjectStor
     ],
 )
 @pytest.mark.parametrize("option", ["--study", "--stages"])
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_a_place_that_cannot_be_used_is_refused_before_anything_is_done(
-    machine: Path, space: Path, search_command: CommandLine, place: str, said: str, option: str
+    machine: Path,
+    space: Path,
+    search_command: CommandLine,
+    place: str,
+    said: str,
+    option: str,
+    options: tuple[str, ...],
 ) -> None:
-    code, errors = search_command("--space", str(space), option, place)
+    code, errors = search_command("--space", str(space), option, place, *options)
     assert (code, errors.count("\n")) == (2, 1)
     assert errors.startswith(f"error: {option} {place}: {said}") or said in errors
     assert not Path("results").exists()
@@ -351,6 +359,7 @@ def test_a_store_that_does_not_answer_ends_the_search_in_one_line(
         )
     assert code == 3
     assert errors.startswith(f"error: s3://{BUCKET}/study?region=us-east-1: cannot be reached (")
+    assert errors.endswith(f"; {Unreached.advice}\n") and "bucket's name" in Unreached.advice
     assert errors.count("\n") == 1
 
 
@@ -368,6 +377,34 @@ def test_a_dry_run_writes_nothing_into_the_store(
     url = s3.url("dry")
     assert search_command("--space", str(space), "--study", url, "--dry-run") == (0, "")
     assert open_store(url).names() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("notes.txt", b"mine", "holds other things (notes.txt) and no study"),
+        (
+            "study.yaml",
+            b"schema_version: 99\n",
+            "study.yaml: schema version 99; this program reads version 1",
+        ),
+    ],
+)
+def test_a_dry_run_refuses_what_the_search_would_refuse_in_the_store(
+    s3: S3,
+    machine: Path,
+    space: Path,
+    search_command: CommandLine,
+    name: str,
+    content: bytes,
+    said: str,
+) -> None:
+    url = s3.url(f"taken-{name}")
+    open_store(url).write(name, content)
+    code, errors = search_command("--space", str(space), "--study", url, "--dry-run")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert said in errors and url.partition("?")[0] in errors
+    assert set(open_store(url).names()) == {name}
 
 
 def test_a_report_on_a_place_without_a_study_says_so(

@@ -143,11 +143,13 @@ def test_a_folder_with_other_things_is_not_taken_for_a_study(
         ({"schema_version": 99}, "99"),
     ],
 )
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_a_study_of_something_else_is_refused_with_the_difference(
     search_command: CommandLine,
     tmp_path_factory: pytest.TempPathFactory,
     change: dict[str, object],
     named: str,
+    options: tuple[str, ...],
 ) -> None:
     from minbert.sources import resolve  # noqa: PLC0415
     from trainables.spaces.space import load_space  # noqa: PLC0415
@@ -169,7 +171,7 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(spec | change))
     before = (folder / "study.yaml").read_bytes()
-    code, errors = search_command(*FULL, "--study", str(folder))
+    code, errors = search_command(*FULL, "--study", str(folder), *options)
     assert code == 2
     assert named in errors
     assert (folder / "study.yaml").read_bytes() == before

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from minbert.errors import TrainingFailure, UserError
 from minbert.sources import Sources
+from trainables.cluster_check.checks import findings
 from trainables.cluster_check.instance_types import PRICES_NOTED
 from trainables.cluster_check.nodes import most_per_hour
 from trainables.dry_run.estimate import StepTimer, Timing
-from trainables.machines.cluster_file import LOCAL, ClusterFile
+from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile
 from trainables.machines.placement import Asked, Node, Room, TrialResources
 from trainables.spaces.space import Space
 
@@ -124,6 +125,8 @@ def _offer(asked: Asked) -> Offer | str | None:
 
 def _read_offer(file: ClusterFile, asked: Asked) -> Offer | str:
     path = file.document.path
+    if file.kind not in (AWS, LOCAL) or (file.kind == AWS and not file.node_types):  # no cluster file
+        raise UserError(f"{file.line(findings(file)[0])}; python -m trainables.cluster check {path} says all")
     if file.kind == LOCAL:
         return f"{path}: machines of your own: what they have shows when they run"
     try:

@@ -121,7 +121,7 @@ def _as_leaves(space: Space, settings: Sequence[Setting]) -> list[Setting]:
     first: dict[str, Setting] = {}
     for each in single:
         other = first.setdefault(each.path, each)
-        if not same(other.value, each.value):
+        if other is not each and not same(other.value, each.value):
             raise UserError(f"{other.origin} and {each.origin}: {each.path} is set twice")
     return list(first.values())
 

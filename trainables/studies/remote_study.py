@@ -167,7 +167,7 @@ class RemoteStudy:
     def _pull(self, say: Callable[[str], None]) -> None:
         content = self.store.read(STUDY)
         if content is None:
-            self._refuse_other_objects()
+            self.refuse_other_objects()
             for entry in self.path.iterdir():
                 _remove(entry)  # of a study that was removed from the store
             return
@@ -185,7 +185,12 @@ class RemoteStudy:
             temporary.write_bytes(whole)
             os.replace(temporary, journal)
 
-    def _refuse_other_objects(self) -> None:
+    def refuse_other_objects(self) -> None:
+        """Refuse a place that holds something and no study.
+
+        Raises:
+            UserError: it does.
+        """
         others = sorted(name for name in self.store.names() if not name.startswith(f"{DRIVERS}/"))
         if others:
             name = cut(others[0]) if others[0].isprintable() else shorten(others[0])

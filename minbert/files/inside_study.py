@@ -1,0 +1,37 @@
+"""Paths that lie in the folder of a study, where a search may remove or replace what others put."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minbert.errors import UserError
+
+_OF_THE_SEARCH = ("trials", "stages", "corpus", "tune", "set_aside", "encoder", "tensorboard")
+"""Folders of a study that the search writes."""
+
+
+def refuse_search_folders(place: Path, said: str) -> None:
+    """Refuse a place for results in a folder that a search writes.
+
+    Args:
+        place: a file or a folder, which need not exist yet.
+        said: how to call it.
+
+    Raises:
+        UserError: it is, or lies in, such a folder of a study.
+    """
+    whole = place.resolve()
+    for folder in (whole, *whole.parents):
+        if folder.name in _OF_THE_SEARCH and (folder.parent / "study.yaml").is_file():
+            raise UserError(f"{said}: {folder} holds what the search writes; name another folder")
+
+
+def refuse_nested(study: Path, option: str) -> None:
+    """Refuse a new study inside of another one's folder.
+
+    Raises:
+        UserError: it would lie there.
+    """
+    around = (folder for folder in study.resolve().parents if (folder / "study.yaml").is_file())
+    if not (study / "study.yaml").is_file() and (other := next(around, None)):
+        raise UserError(f"{option} {study}: lies in the study {other}: choose a folder apart from it")
