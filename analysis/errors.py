@@ -9,7 +9,6 @@ import itertools
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,7 +39,7 @@ from analysis.scoring import answers, stack
 from analysis.study import Study, load
 from analysis.terminal import print_table
 from analysis.wording import Vocabulary, polarity_words, read_vocabulary
-from minbert.command_line import Parser, run, whole_number
+from minbert.command_line import Parser, local_path, run, whole_number
 from minbert.corpora.reader import Corpus
 from minbert.errors import UserError
 
@@ -241,7 +240,10 @@ def _parser() -> Parser:
     parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/full_ablation")
     parser.add_argument("--trial", metavar="N", type=whole_number(0), help="its number (default: the best)")
     parser.add_argument(
-        "--data", metavar="DIR", type=Path, help="where the study's data are now (default: where they were)"
+        "--data",
+        metavar="DIR",
+        type=local_path,
+        help="where the study's data are now (default: where they were)",
     )
     return parser
 

@@ -234,6 +234,8 @@ def print_results(console: Console, study: Path, remote: RemoteStudy | None = No
     if remote:
         trials = remote.place("trials")
         remote.keep_report(markdown, page)
+    for line in loaded.damage:
+        print(f"warning: {line}", file=sys.stderr)
     console.print(f"report: {page} and {markdown}", highlight=False)
     if remote:
         console.print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,21 @@ def test_the_end_shows_leaders_effects_ensemble_and_files(killed: Killed) -> Non
     assert (study / "report.md").is_file()
 
 
-def test_the_same_command_again_runs_nothing(killed: Killed) -> None:
+def test_the_same_command_again_runs_nothing_and_names_what_was_damaged_meanwhile(killed: Killed) -> None:
     study, _, _ = killed
     before = (study / "journal.log").read_bytes()
+    config = study / "trials" / "00000" / "config.yaml"
+    whole = config.read_bytes()
+    config.write_bytes(whole[:-20])
     arguments = [*WHOLE, "--trials", str(TRIALS)]
     process = start_search(study.parent.parent, *arguments)
-    output, _ = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=120)
+    config.write_bytes(whole)
     assert process.returncode == 0
+    assert re.fullmatch(
+        r"warning: \S+/trials/00000/config\.yaml: is not what was written \(its checksum differs\); bring it back .*\n",
+        errors,
+    )
     assert (study / "journal.log").read_bytes() == before
     assert "started" not in output
 
