@@ -61,7 +61,10 @@ def main() -> int:
     remote = open_remote(place)
     study = remote.path if remote else Path(place)
     fork = find_fork(study, Path(arguments.fork)) if arguments.fork else None
-    chosen = choose(wish, fork.described if fork else remote.described() if remote else study)
+    described = fork.described if fork else remote.described() if remote else study
+    if arguments.only_continue and not ((fork.path if fork else described) / "study.yaml").is_file():
+        raise UserError(f"--continue: there is no study in {place}: is its disk mounted, its name right?")
+    chosen = choose(wish, described)
     study = fork.path if fork else study
     space = chosen.space
     sources = resolve(

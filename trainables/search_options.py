@@ -44,6 +44,12 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
         help="study: a folder, or a URL such as s3://bucket/folder (default: results/<space>; with --design or --around a name of its own)",
     )
     add(
+        "--continue",
+        dest="only_continue",
+        action="store_true",
+        help="go on with a study that is there, and begin none: a disk that is not mounted looks like an empty folder",
+    )
+    add(
         "--fork",
         type=nameable,
         metavar="NEW",

@@ -101,7 +101,7 @@ def test_the_same_command_again_runs_nothing_and_names_what_was_damaged_meanwhil
     config = study / "trials" / "00000" / "config.yaml"
     whole = config.read_bytes()
     config.write_bytes(whole[:-20])
-    arguments = [*WHOLE, "--trials", str(TRIALS)]
+    arguments = [*WHOLE, "--trials", str(TRIALS), "--continue"]
     process = start_search(study.parent.parent, *arguments)
     output, errors = process.communicate(timeout=120)
     config.write_bytes(whole)
