@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from analysis.study import Study
 
 DESIGNS: tuple[str, ...] = get_args(DesignName)
+_ASKED = 20
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,26 @@ def _settings(wish: Wish) -> list[Setting]:
 
 def _config(study: Study, number: int) -> dict[str, Any]:
     config = stored_config(study.config_file(number))
-    if remark := misnamed(config, study.run_names[number]):
-        raise UserError(f"--around {study.path}: trial {number}: {remark}")
+    if misnamed(config, study.run_names[number]) and any(
+        _is_named(study, other) for other in _others(study, number)
+    ):
+        raise UserError(
+            f"--around {study.path}: trial {number}: its config.yaml does not give the name that its study has for it, as "
+            "those of other trials do: the file was changed"
+        )
     return config.model_dump(mode="json", exclude_none=True)
+
+
+def _others(study: Study, number: int) -> list[int]:
+    """Trials that tell whether a study is of this version of the program, which gives its files their names."""
+    return [other for other in study.run_names if other != number][:_ASKED]
+
+
+def _is_named(study: Study, number: int) -> bool:
+    try:
+        return not misnamed(stored_config(study.config_file(number)), study.run_names[number])
+    except UserError:
+        return False
 
 
 def _conditions(resolved: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:

@@ -255,7 +255,7 @@ CONFIGS: dict[str, tuple[Callable[[Path], str], str]] = {
     ),
     "another one, without its first line": (
         lambda file: unsealed(file).replace("pooling: cls", "pooling: mean"),
-        "--around .*study: trial 2: its config.yaml does not give the name that its study has for it: ",
+        "--around .*study: trial 2: its config.yaml does not give the name that its study has for it, as those of other trials do",
     ),
     "another seed": (
         lambda file: re.sub(r"\nseed: \d+", "\nseed: 5", unsealed(file)),
