@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -135,23 +136,25 @@ def test_a_signal_before_any_trial_runs_ends_with_the_same_code(tmp_path: Path) 
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("lost", ["raylet", "gcs_server"])
-def test_a_search_whose_ray_is_killed_says_so_and_goes_on_to_the_same_end(tmp_path: Path, lost: str) -> None:
+def test_a_search_whose_ray_is_killed_says_so_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
     search = mortal(tmp_path, ONE_RUN + LONG_EPOCHS, *ONE_SLOT)
-    process, study = start_search(search.folder, *search.options, space=search.space), results(search)
-    wait_until(lambda: any(study.glob("trials/*/history.jsonl")), process)
-    (victim,) = (each for each in psutil.Process(process.pid).children(True) if each.name() == lost)
-    victim.kill()
-    output, errors = process.communicate(timeout=HANG)
-    assert process.returncode == 3
-    assert re.fullmatch(
-        rf"error: Ray's process {lost} on this machine has ended \(signal 9\); running trials go on from their last "
-        r"checkpoints; continue with: python -m trainables.search .*\n",
-        errors,
-    )
-    assert "(raylet)" not in output
-    wait_until_all_end(search.folder)
-    assert state_names(study) == ["RUNNING"]
+    study = results(search)
+    for start, lost in enumerate(("raylet", "gcs_server"), 1):
+        process = start_search(search.folder, *search.options, space=search.space)
+        begun = functools.partial(study.glob, f"trials/*/attempts/{start:04d}")
+        wait_until(lambda begun=begun: any(begun()), process)
+        (victim,) = (each for each in psutil.Process(process.pid).children(True) if each.name() == lost)
+        victim.kill()
+        output, errors = process.communicate(timeout=HANG)
+        assert process.returncode == 3
+        assert re.fullmatch(
+            rf"error: Ray's process {lost} on this machine has ended \(signal 9\); running trials go on from their last "
+            r"checkpoints; continue with: python -m trainables.search .*\n",
+            errors,
+        )
+        assert "(raylet)" not in output
+        wait_until_all_end(search.folder)
+        assert state_names(study) == ["RUNNING"]
     search.run()
     assert state_names(study) == ["COMPLETE"]
     trial, alone = folder_of(study, 0), repeat(folder_of(study, 0), tmp_path / "alone")
