@@ -226,7 +226,9 @@ class Study:
 
     def _check_config(self, number: int) -> None:
         file = self.config_file(number)
-        if file.is_file() and not ((content := file.read_bytes()) and is_unchanged(content)):
+        if number in self._ended and file.parent.is_dir() and not file.exists():
+            self.damaged[file] = "is gone"
+        elif file.is_file() and not ((content := file.read_bytes()) and is_unchanged(content)):
             self.damaged[file] = "is not what was written (its checksum differs)"
 
     def _ends_as_told(self, number: int, records: list[dict[str, Any]]) -> bool:

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from minbert.command_line import Parser, local_path, run, whole_number
 from minbert.errors import UserError
 from minbert.exported import open_exported
+from minbert.files.inside_study import refuse_search_folders
 from minbert.files.leftovers import beside
 from minbert.files.storage import is_of_storage
 from minbert.given_texts import STDIN, check_texts, read_lines
@@ -115,6 +116,7 @@ def _check(options: argparse.Namespace) -> None:
         return
     if out.suffix not in _KINDS:
         raise UserError(f"--out {out}: name a file that ends with {' or '.join(_KINDS)}")
+    refuse_search_folders(out, f"--out {out}")
     if out.exists():
         raise UserError(f"--out {out}: there is something already; name a new file")
     if not out.absolute().parent.is_dir():

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED, Parser, folder, run
 from minbert.errors import UserError
+from minbert.files.inside_study import refuse_search_folders
 from minbert.hub.catalogue import ENCODER_FOLDER, ENTRIES, PUBLIC_HUB, PUBLIC_PAGES, Entry, chosen
 from minbert.hub.record import condition, download_of, read_record
 
@@ -30,6 +31,7 @@ def main() -> int:
     if arguments.list:
         _print_list(entries, arguments.to)
         return 0
+    refuse_search_folders(arguments.to, f"--to {arguments.to}")
     _refuse_bad_endpoint(os.environ.get("HF_ENDPOINT", PUBLIC_HUB))
     try:
         return _fetch(entries, arguments.to)

@@ -18,6 +18,7 @@ from minbert.devices import pin
 from minbert.dotted import leaves
 from minbert.errors import Interrupted, TrainingFailure, UserError
 from minbert.files.durable import Held
+from minbert.files.inside_study import refuse_search_folders
 from minbert.files.storage import failure
 from minbert.files.strangers import refuse_strangers
 from minbert.history import Record, summarise
@@ -139,6 +140,7 @@ def _stored(out: Path) -> TrainConfig | None:
     """The configuration of the run that a folder holds."""
     if _is_a_trials(out):
         raise UserError(f"--out {out}: is the folder of a study's trial; choose another folder")
+    refuse_search_folders(out, f"--out {out}")
     _refuse_other_kinds(out)
     if (out / "config.yaml").is_file():
         refuse_strangers(out)

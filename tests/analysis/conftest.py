@@ -113,6 +113,7 @@ class StudyWriter:
         number = len(self.journal.get_trials(deepcopy=False))
         folder = self.path / "trials" / f"{number:05d}"
         (folder / "predictions").mkdir(parents=True)
+        (folder / "config.yaml").write_text("seed: 11\n")
         finished = state in (TrialState.COMPLETE, TrialState.PRUNED)
         metrics = self._predict(folder, HEAD_EFFECT[parameters["tasks.sts.head.kind"]]) if finished else {}
         score = metrics.get("select/score")
@@ -145,6 +146,7 @@ class StudyWriter:
         number = len(self.journal.get_trials(deepcopy=False))
         folder = self.path / "trials" / f"{number:05d}"
         folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("seed: 11\n")
         curve = [
             {half: dict.fromkeys((*TASKS, "score"), score) for half in ("select", "report", "dev")}
             for score in scores

@@ -390,6 +390,11 @@ GONE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "trials/00001/history.jsonl",
         "is gone",
     ),
+    "a configuration": (
+        lambda path: (path / "trials" / "00001" / "config.yaml").unlink(),
+        "trials/00001/config.yaml",
+        "is gone; bring it back from a copy",
+    ),
 }
 
 
