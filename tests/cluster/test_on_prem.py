@@ -23,8 +23,7 @@ import yaml
 
 from tests.cluster.hosts import PYTHON, Host, Network
 from tests.cluster.software import REPOSITORY, prepared
-from tests.trainables.studies import attempts, outcome, state_names
-from tests.trainables.test_chaos import folder_of
+from tests.trainables.studies import attempts, folder_of, outcome, state_names
 
 FILE = "cluster/on_prem.yaml"
 TRIALS = 4

@@ -22,6 +22,7 @@ from tests.trainables.commands import start_search
 from tests.trainables.studies import processes_in, wait_until_all_end
 
 ROOT = Path(__file__).parents[2]
+OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32")
 _CARRIERS = ("minbert/files/", "minbert/remote/object_store.py")
 _HANG = 600
 _TRIES = 3
@@ -109,6 +110,19 @@ class Mortal:
 
     def _start(self, failpoints: Path | None = None) -> subprocess.Popen[str]:
         return start_search(self.folder, *self.options, space=self.space, failpoints=failpoints)
+
+
+def mortal(folder: Path, content: str, *options: str) -> Mortal:
+    """A search of a space with this content."""
+    folder.mkdir(exist_ok=True)
+    space = folder / "space.yaml"
+    space.write_text("description: A study that is killed\n" + content)
+    return Mortal(folder, space, (*OPTIONS, *options))
+
+
+def results(search: Mortal) -> Path:
+    """The study's folder."""
+    return search.folder / "results" / "space"
 
 
 def wait_while(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 from optuna.trial import FrozenTrial
 from safetensors.torch import load_file
 
 from analysis.journal import read_trials
+from minbert import train
+from minbert.command_line import run
 from minbert.files.durable import read_json_lines
 from tests.trainables.commands import MARK
 
@@ -112,3 +118,16 @@ def outcome(study: Path) -> dict[tuple[str, int], Any]:
             "weights": weights(folder),
         }
     return found
+
+
+def folder_of(study: Path, number: int) -> Path:
+    """Of a trial."""
+    return study / "trials" / f"{number:05d}"
+
+
+def repeat(trial: Path, out: Path) -> Path:
+    """Train a trial once more from its config.yaml, without Ray and undisturbed."""
+    command = ["train", "--config", str(trial / "config.yaml"), "--out", str(out)]
+    with patch.object(sys, "argv", command), redirect_stdout(StringIO()):
+        assert run(train.main) == 0
+    return out

@@ -1,25 +1,19 @@
 """Studies whose driver is killed -9 over and over, at every failpoint and at random moments: nothing is lost.
 
-``test_a_search_killed_twice…`` is the fast part; the rest carries the marker ``chaos`` (``make test-chaos``).
+These carry the marker ``chaos`` (``make test-chaos``); ``test_search_command.py`` has the fast part.
 """
 
 from __future__ import annotations
 
 import random
-import sys
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from minbert import train
-from minbert.command_line import run
 from minbert.files.sealed import is_intact
-from tests.trainables.killing import Mortal
-from tests.trainables.studies import attempts, counted, history, outcome, predictions, weights
+from tests.trainables.killing import Mortal, mortal, results
+from tests.trainables.studies import counted, folder_of, history, outcome, predictions, repeat, weights
 from trainables.studies.kept_models import KEPT_MODELS
 
 # Every point is reached by one of the studies below; that none is missing is tested in test_failpoints. Each line is
@@ -53,15 +47,9 @@ IN_THE_DRIVER = (
 # Entries of these two are keyed by their content: only a damaged one is replaced, and made anew after a crash.
 ON_DAMAGE = ("corpus.retired", "stages.retired")
 
-OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32")
 ONE_SLOT = ("--max-concurrent", "1")
 STAGES = "stages: {simcse: {epochs: 1, epoch_examples: 64}, finetune: {epochs: 4, epoch_examples: 96}}\n"
 GRID = """\
-search: {design: grid}
-pooling: {choice: [mean, cls]}
-stages: {finetune: {epochs: 2, epoch_examples: 48}}
-"""
-LARGER_GRID = """\
 search: {design: grid}
 pooling: {choice: [mean, cls, pooler]}
 stages: {finetune: {epochs: 3, epoch_examples: 96}}
@@ -82,45 +70,6 @@ stages:
   simcse: {epochs: 1, epoch_examples: 64}
   finetune: {epochs: 3, epoch_examples: 96, learning_rate: {log_uniform: [1e-5, 1e-3]}}
 """
-
-
-def mortal(folder: Path, content: str, *options: str) -> Mortal:
-    folder.mkdir(exist_ok=True)
-    space = folder / "space.yaml"
-    space.write_text("description: A study that is killed\n" + content)
-    return Mortal(folder, space, (*OPTIONS, *options))
-
-
-def repeat(trial: Path, out: Path) -> Path:
-    """Train a trial once more from its config.yaml, without Ray and undisturbed."""
-    command = ["train", "--config", str(trial / "config.yaml"), "--out", str(out)]
-    with patch.object(sys, "argv", command), redirect_stdout(StringIO()):
-        assert run(train.main) == 0
-    return out
-
-
-def folder_of(study: Path, number: int) -> Path:
-    return study / "trials" / f"{number:05d}"
-
-
-def test_a_search_killed_twice_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    search = mortal(tmp_path, GRID)
-    search.die_at("checkpoint.placed")
-    search.die_at("ledger.before_tell")
-    search.run()
-    assert search.kills == 2
-    study = tmp_path / "results" / "space"
-    trials = counted(study)
-    assert sorted(trial.params["pooling"] for trial in trials) == ["cls", "mean"]
-    assert {trial.state.name for trial in trials} == {"COMPLETE"}
-    folders = [folder_of(study, trial.number) for trial in trials]
-    assert [len(attempts(folder)) for folder in folders] == [trial.user_attrs["attempts"] for trial in trials]
-    assert max(len(attempts(folder)) for folder in folders) == 3
-    (folder,) = [folder_of(study, trial.number) for trial in trials if trial.params["pooling"] == "mean"]
-    alone = repeat(folder, tmp_path / "alone")
-    assert history(folder) == history(alone)
-    assert weights(folder) == weights(alone) != {}
-    assert predictions(folder) == predictions(alone) != {}
 
 
 @pytest.mark.chaos
@@ -168,7 +117,7 @@ def scores(records: list[dict[str, Any]]) -> dict[int, float]:
 @pytest.mark.chaos
 @pytest.mark.parametrize(
     ("content", "starts", "options"),
-    [(ONE_FACTOR + STAGES, ON_IMPROVING, ()), (LARGER_GRID, ON_BEGINNING, ONE_SLOT)],
+    [(ONE_FACTOR + STAGES, ON_IMPROVING, ()), (GRID, ON_BEGINNING, ONE_SLOT)],
     ids=["one_factor", "grid"],
 )
 def test_a_planned_study_killed_again_and_again_ends_as_if_undisturbed(
@@ -222,8 +171,3 @@ def assert_ends_as_if_undisturbed(killed: Mortal, undisturbed: Mortal) -> None:
     assert {trial["state"] for trial in found.values()} == {"COMPLETE"}
     assert sum(bool(trial["weights"]) for trial in found.values()) >= min(len(found), KEPT_MODELS)
     assert not [*results(killed).glob("stages/.*"), *results(killed).glob("tune")]
-
-
-def results(search: Mortal) -> Path:
-    """The study's folder."""
-    return search.folder / "results" / "space"

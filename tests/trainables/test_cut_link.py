@@ -17,8 +17,7 @@ import pytest
 
 from tests.needing_root import cannot_run
 from tests.trainables.commands import start_search
-from tests.trainables.studies import attempts, wait_until
-from tests.trainables.test_chaos import folder_of
+from tests.trainables.studies import attempts, folder_of, wait_until
 from tests.trainables.test_lost_workers import OPTIONS, SPACE, assert_ends_as_if_undisturbed, two_epochs_done
 
 NOTICED_WITHIN_SECONDS = {

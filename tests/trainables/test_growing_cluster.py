@@ -8,8 +8,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.trainables.commands import start_search
-from tests.trainables.studies import attempts, state_names, wait_until
-from tests.trainables.test_chaos import folder_of
+from tests.trainables.studies import attempts, folder_of, state_names, wait_until
 
 SPACE = """\
 description: Two trials that share a GPU

@@ -14,15 +14,18 @@ import psutil
 import pytest
 
 from tests.trainables.commands import SPACE, start_search
+from tests.trainables.killing import mortal, results
 from tests.trainables.studies import (
+    folder_of,
     history,
     predictions,
+    repeat,
     state_names,
     wait_until,
     wait_until_all_end,
     weights,
 )
-from tests.trainables.test_chaos import ONE_RUN, ONE_SLOT, folder_of, mortal, repeat, results
+from tests.trainables.test_chaos import ONE_RUN, ONE_SLOT
 
 HANG = 30
 """Seconds after which an end counts as a hang: Ray gives up after a minute or more."""

@@ -11,8 +11,7 @@ import yaml
 
 from minbert.errors import UserError
 from tests.trainables.commands import SMALL, start_search
-from tests.trainables.studies import counted, history
-from tests.trainables.test_chaos import folder_of
+from tests.trainables.studies import counted, folder_of, history
 from trainables.studies.journal import JOURNAL
 from trainables.studies.study import StudyFolder, refuse_lost_journal
 

@@ -16,13 +16,14 @@ from tests.trainables.commands import start_search
 from tests.trainables.studies import (
     attempts,
     counted,
+    folder_of,
     history,
     predictions,
+    repeat,
     wait_until,
     wait_until_all_end,
     weights,
 )
-from tests.trainables.test_chaos import folder_of, repeat
 
 # Long enough for a loss in the middle, whatever else the machine does.
 SPACE = """\

@@ -32,10 +32,9 @@ from minbert.remote.object_store import open_store
 from minbert.remote.working_copy import working_copy
 from minbert.stages import StageState
 from minbert.time_limits import TIMEOUT
-from tests.trainables.killing import Step, dies_at_step, steps_of
+from tests.trainables.killing import Step, dies_at_step, mortal, results, steps_of
 from tests.trainables.object_stores import S3
 from tests.trainables.studies import outcome
-from tests.trainables.test_chaos import mortal, results
 from trainables.running.remote_trial import RemoteTrial, fetch_materials
 from trainables.studies.remote_study import RemoteStudy
 from trainables.studies.study import StudyFolder, make_folder

@@ -24,14 +24,15 @@ from tests.trainables.commands import CommandLine, start_search
 from tests.trainables.object_stores import BUCKET, S3
 from tests.trainables.studies import (
     attempts,
+    folder_of,
     history,
     predictions,
+    repeat,
     state_names,
     wait_until,
     wait_until_all_end,
     weights,
 )
-from tests.trainables.test_chaos import folder_of, repeat
 from trainables.running.remote_trial import RemoteTrial
 from trainables.studies import remote_lease
 from trainables.studies.kept_models import KeptModels

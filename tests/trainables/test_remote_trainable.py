@@ -21,8 +21,7 @@ from minbert.sources import resolve
 from minbert.time_limits import TIMEOUT, TimeLimits
 from minbert.yaml_reader import load_config
 from tests.trainables.object_stores import S3
-from tests.trainables.studies import attempts, history, predictions, weights
-from tests.trainables.test_chaos import folder_of, repeat
+from tests.trainables.studies import attempts, folder_of, history, predictions, repeat, weights
 from trainables.machines.jobs import Jobs, stage_place
 from trainables.running.trainable import STORAGE, TrialTrainable, _materials
 from trainables.studies.ledger import Issue

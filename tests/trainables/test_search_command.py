@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,9 @@ import pytest
 import yaml
 
 from minbert.yaml_reader import load_config
-from tests.trainables.commands import SMALL, start_search
-from tests.trainables.studies import counted, wait_until
+from tests.trainables.commands import SMALL, SPACE, start_search
+from tests.trainables.killing import Mortal
+from tests.trainables.studies import attempts, counted, folder_of, history, predictions, repeat, weights
 
 TRIALS = 5
 WHOLE = [*SMALL, "--set", "search.early_stopping=null", "--set", "stages.simcse.epochs=1"]
@@ -23,27 +22,13 @@ WHOLE = [*SMALL, "--set", "search.early_stopping=null", "--set", "stages.simcse.
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Any], str]:
-    """A study whose driver was killed in mid-search and started again: folder, trials finished before, output."""
+    """A study of which a worker and then the driver were killed, and started again: folder, trials finished before, output."""
     folder = tmp_path_factory.mktemp("killed")
     study = folder / "results" / "small_ablation"
-    arguments = [*WHOLE, "--trials", str(TRIALS)]
-
-    def one_finished_one_under_way() -> bool:
-        if not (study / "journal.log").is_file():
-            return False
-        states = [trial.state.name for trial in counted(study)]
-        return "COMPLETE" in states and "RUNNING" in states
-
-    process = start_search(folder, *arguments)
-    wait_until(one_finished_one_under_way, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    search = Mortal(folder, SPACE, [*WHOLE, "--trials", str(TRIALS)])
+    search.die_at("checkpoint.placed", "ledger.after_tell")
     before = {trial.number: trial for trial in counted(study) if trial.state.is_finished()}
-    again = start_search(folder, *arguments)
-    output, errors = again.communicate(timeout=240)
-    assert again.returncode == 0, errors
-    assert errors == ""
-    return study, before, output
+    return study, before, search.run()
 
 
 Killed = tuple[Path, dict[int, Any], str]
@@ -52,7 +37,7 @@ Killed = tuple[Path, dict[int, Any], str]
 def test_after_a_killed_driver_finished_trials_stay_and_none_is_doubled_or_left(killed: Killed) -> None:
     study, before, _ = killed
     after = {trial.number: trial for trial in counted(study)}
-    assert before
+    assert len(before) == 1
     assert all(after[number] == trial for number, trial in before.items())
     assert len(after) == TRIALS
     assert {trial.state.name for trial in after.values()} == {"COMPLETE"}
@@ -115,27 +100,18 @@ def test_the_same_command_again_runs_nothing_and_names_what_was_damaged_meanwhil
     assert "started" not in output
 
 
-def test_one_trial_repeats_outside_the_search(killed: Killed, tmp_path: Path) -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
+def test_a_trial_whose_worker_was_killed_repeats_outside_the_search(killed: Killed, tmp_path: Path) -> None:
     study, _, _ = killed
-    folder = study / "trials" / f"{counted(study)[1].number:05d}"
-    command = [
-        sys.executable,
-        "-m",
-        "minbert.train",
-        "--config",
-        str(folder / "config.yaml"),
-        "--out",
-        str(tmp_path),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-
-    def scores(path: Path) -> list[Any]:
-        return [json.loads(line).get("dev") for line in (path / "history.jsonl").read_text().splitlines()]
-
-    assert [s for s in scores(tmp_path) if s] == [s for s in scores(folder) if s]
+    folders = {trial.number: folder_of(study, trial.number) for trial in counted(study)}
+    assert {number: len(attempts(folder)) for number, folder in folders.items()} == {
+        trial.number: trial.user_attrs["attempts"] for trial in counted(study)
+    }
+    folder = max(folders.values(), key=lambda folder: len(attempts(folder)))
+    assert len(attempts(folder)) >= 2
+    alone = repeat(folder, tmp_path / "alone")
+    assert history(folder) == history(alone)
+    assert weights(folder) == weights(alone) != {}
+    assert predictions(folder) == predictions(alone) != {}
 
 
 def test_study_yaml_pins_what_was_resolved(killed: Killed) -> None:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.study_cost import costs
 from minbert.files.durable import read_json_lines
 from tests.trainables.commands import start_search
-from tests.trainables.studies import history, predictions, weights
-from tests.trainables.test_chaos import OPTIONS, folder_of, repeat
+from tests.trainables.killing import OPTIONS
+from tests.trainables.studies import folder_of, history, predictions, repeat, weights
 
 SPACE = """\
 description: Runs with a common beginning, two at a time.

@@ -21,14 +21,15 @@ from tests.trainables.disks import Disk, call, why_no_disks
 from tests.trainables.studies import (
     attempts,
     counted,
+    folder_of,
     history,
     predictions,
+    repeat,
     state_names,
     wait_until,
     wait_until_all_end,
     weights,
 )
-from tests.trainables.test_chaos import folder_of, repeat
 from trainables.spaces.runs import RUN
 
 ROOM_FOR_A_START, ROOM = "size=14m", "size=200m"
