@@ -9,13 +9,14 @@ import pytest
 
 from tests.cluster.hosts import Network, network, why_not
 from tests.cluster.software import install_extras
+from tests.needing_root import cannot_run
 
 
 @pytest.fixture(scope="session", autouse=True)
 def possible() -> None:
     """Skip where hosts cannot be made."""
     if reason := why_not():
-        pytest.skip(reason)
+        cannot_run(reason)
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def extras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages that machines of a cluster need beside those of this environment."""
     folder = tmp_path_factory.mktemp("extras")
     if reason := install_extras(folder):
-        pytest.skip(reason)
+        cannot_run(reason)
     return folder
 
 
