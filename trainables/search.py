@@ -24,7 +24,8 @@ from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
 from trainables.chosen_space import Chosen, Wish, choose
 from trainables.machines.address import refuse_no_address
-from trainables.machines.connection import quieten_ray, start_ray
+from trainables.machines.connection import launchers_file, quieten_ray, start_ray
+from trainables.machines.on_demand import ask_on_demand
 from trainables.machines.placement import Placement, trial_resources
 from trainables.remarks import say_what_is_searched
 from trainables.search_options import asked_for, gpus_per_trial, search_parser
@@ -220,6 +221,8 @@ def _connect(search: Search, gpus: float | str | None, console: Console, interru
     console.print("starting Ray …")
     room = start_ray(arguments.address)
     interrupts.take_signals()
+    if room.kinds and (launcher := launchers_file()):
+        ask_on_demand(launcher, functools.partial(console.print, highlight=False))
     if isinstance(gpus, str):
         from trainables.machines.gpu_auto import chosen_share  # noqa: PLC0415 - imports Ray
 

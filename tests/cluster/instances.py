@@ -32,6 +32,7 @@ ADDRESSES = "172.31.0.0/16"
 """Those of every account's first network, and so of moto's."""
 _METADATA = "169.254.169.254"
 _ROLES = ("minbert-head", "minbert-worker")
+_SERVER = Path(__file__).with_name("cloud_server.py")
 _CONTAINER = Path(__file__).with_name("container.py")
 _ON_ONE_MACHINE = {
     "RAY_health_check_period_ms": "1000",
@@ -58,7 +59,9 @@ class Cloud:
         subprocess.run(
             ["ip", "-n", network.switch, "addr", "add", f"{_METADATA}/32", "dev", "br0"], check=True
         )
-        command = [*network.within(), sys.executable, "-m", "moto.server", "-H", network.address, "-p", "80"]
+        self._sold_out = network.folder / "sold_out"
+        server = [sys.executable, str(_SERVER), str(self._sold_out), "-H", network.address, "-p", "80"]
+        command = [*network.within(), *server]
         with (network.folder / "moto.log").open("wb") as log:
             self._server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         self._threads = ThreadPoolExecutor(4, "cloud", _enter, (network.switch,))
@@ -83,6 +86,10 @@ class Cloud:
     def terminate(self, instance: str) -> None:
         """End an instance, as AWS does with one on spot that it wants back."""
         self.within(self.ec2.terminate_instances, InstanceIds=[instance])
+
+    def sell_out(self) -> None:
+        """Have no machine on spot any more."""
+        self._sold_out.touch()
 
     def names(self, prefix: str) -> list[str]:
         """Of the objects in the bucket that begin so, in order."""

@@ -1,10 +1,12 @@
-"""cluster.yaml from `ray up` to `ray down`: a study on a spot machine that comes when it is needed, is lost, and comes again.
+"""cluster.yaml from `ray up` to `ray down`: a study on a spot machine that comes when it is needed and is taken back, and on one
+on demand, as there is no other on spot.
 
 Real are Ray's launcher, its autoscaler on the head, SSH and rsync between hosts with file systems of their own, the head's
 and the worker's Ray with its token, the search, and the study in the bucket. moto answers for AWS; machines are hosts in
 namespaces (``hosts.py``), which a power switch boots when moto "starts" an instance, and turns off when it is terminated.
 
-The file is the committed one with a bucket's name in place of YOUR-BUCKET. What else is not as on AWS:
+The file is the committed one with a bucket's name in place of YOUR-BUCKET, and a minute for idle machines. What else is not as
+on AWS:
 
 - AWS_ENDPOINT_URL leads to moto, on the laptop and in the container. Machines have no keys, as on AWS: they ask the address of
   instance metadata, where head and worker get the same ones; moto looks at nobody's rights.
@@ -121,17 +123,22 @@ def account(tmp_path: Path) -> Iterator[Account]:
             cloud.end()
 
 
-def test_a_study_runs_on_a_spot_machine_that_comes_when_needed_and_again_after_it_was_taken_back(
+def test_a_study_runs_on_a_spot_machine_and_after_that_was_taken_back_on_one_on_demand_until_nobody_needs_it(
     account: Account,
 ) -> None:
     head = bring_the_head_up(account)
     search = start_the_search(account)
-    first = spot_machine(account, [head], search)
+    first = machine(account, [head], search)
+    assert account.cloud.instances()[first]["InstanceLifecycle"] == "spot"
     account.wait_until(lambda: bool(kept(account, "published.json")), "what the trial keeps", search)
+    account.cloud.sell_out()
     account.cloud.terminate(first)
-    second = spot_machine(account, [head, first], search)
+    second = machine(account, [head, first], search)
+    assert "InstanceLifecycle" not in account.cloud.instances()[second]
     account.finish(search)
+    assert "one on demand is asked for, at the full price" in search.said
     assert_it_went_on(account, first, second)
+    account.wait_until(lambda: not account.switch.hosts[second].alive, "the idle machine's end", search)
     bring_all_down(account, [head, first, second])
 
 
@@ -156,13 +163,12 @@ def start_the_search(account: Account) -> Command:
     return account.start(f"exec cluster.yaml '{SEARCH}'")
 
 
-def spot_machine(account: Account, others: list[str], search: Command) -> str:
-    """The id of the instance that the autoscaler asks for beside those that there were: one, on spot."""
+def machine(account: Account, others: list[str], search: Command) -> str:
+    """The id of the instance that the autoscaler asks for beside those that there were: one."""
     account.wait_until(lambda: len(account.cloud.instances()) > len(others), "a worker", search)
     instances = account.cloud.instances()
     (name,) = set(instances) - set(others)
     assert instances[name]["InstanceType"] == "g5.xlarge"
-    assert instances[name]["InstanceLifecycle"] == "spot"
     assert instances[name]["IamInstanceProfile"]["Arn"].endswith("/minbert-worker")
     return name
 
@@ -202,7 +208,8 @@ def _laptop(cloud: str) -> str:
     return f"""
 {clone} | rsync --archive --ignore-missing-args --from0 --files-from=- {REPOSITORY} {PROJECT}
 grep -q YOUR-BUCKET {PROJECT}/cluster.yaml
-sed -i s/YOUR-BUCKET/{BUCKET}/ {PROJECT}/cluster.yaml
+grep -q '^idle_timeout_minutes: 10$' {PROJECT}/cluster.yaml
+sed -i 's/YOUR-BUCKET/{BUCKET}/; s/^idle_timeout_minutes: 10$/idle_timeout_minutes: 1/' {PROJECT}/cluster.yaml
 mkdir $home/.aws
 printf '[default]\n%s\n' '{keys}' > $home/.aws/credentials
 cat > $home/.profile <<'END'

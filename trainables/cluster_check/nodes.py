@@ -11,6 +11,7 @@ from minbert.errors import did_you_mean
 from minbert.files.yaml_dialect import shorten
 from trainables.cluster_check.instance_types import INSTANCE_TYPES, InstanceType
 from trainables.machines.cluster_file import ClusterFile, Finding, as_mapping, whole
+from trainables.machines.on_demand import RESOURCE
 
 _MARKETS = ("spot", "capacity-block")
 _PINNED = re.compile(r"ami-([0-9a-f]{8}|[0-9a-f]{17})|resolve:ssm:/?[\w./-]+:[0-9]+")
@@ -34,6 +35,7 @@ def check_nodes(file: ClusterFile) -> Iterator[Finding]:
             text = "is missing: through this role a machine reaches the study's storage without keys in files"
             yield Finding(f"{path}.node_config.IamInstanceProfile", text)
     yield from _check_counts(file)
+    yield from _check_fallback(file)
 
 
 def most_per_hour(file: ClusterFile) -> float:
@@ -158,6 +160,23 @@ def _check_market(path: str, config: dict[str, Any], is_head: bool) -> Iterator[
     if limit is not None and not isinstance(limit, str):
         text = f"{shorten(limit)} is not allowed: AWS takes a price as quoted text, '{limit}'"
         yield Finding(f"{place}.SpotOptions.MaxPrice", text)
+
+
+def _check_fallback(file: ClusterFile) -> Iterator[Finding]:
+    """Ray does not turn from spot machines to others by itself while there are none."""
+    workers = {name: node for name, node in file.node_types.items() if name != file.head_type}
+    spot = {name for name, node in workers.items() if _is_spot(node)}
+    for name in sorted(workers.keys() - spot) if spot else ():
+        node = workers[name]
+        resources = as_mapping(node.get("resources"))
+        if not whole(node.get("min_workers", 0)) and file.most_of(node) > 0 and RESOURCE not in resources:
+            text = "is missing: with 1 a search asks for such a machine while there is none on spot; Ray by itself does not"
+            yield Finding(f"available_node_types.{name}.resources.{RESOURCE}", text)
+
+
+def _is_spot(node: dict[str, Any]) -> bool:
+    market = as_mapping(as_mapping(node.get("node_config")).get("InstanceMarketOptions"))
+    return market.get("MarketType") == "spot"
 
 
 def _check_counts(file: ClusterFile) -> Iterator[Finding]:

@@ -56,8 +56,13 @@ def start_ray(address: str | None) -> Room:
     except Exception as error:  # other versions of Ray or Python, a token that is missing or wrong, …
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{place} {cut(address)}: Ray does not let us in there: {cut(reason, 300)}") from None
-    launcher = BOOTSTRAP.expanduser()
-    return _room_of(ClusterFile(launcher) if launcher.is_file() else None)
+    return _room_of(launchers_file())
+
+
+def launchers_file() -> ClusterFile | None:
+    """What Ray's launcher started this machine from, if it is the head of such a cluster."""
+    path = BOOTSTRAP.expanduser()
+    return ClusterFile(path) if path.is_file() else None
 
 
 def _start() -> Room:
