@@ -50,10 +50,7 @@ def read_trials(path: Path) -> list[FrozenTrial]:
     try:
         snapshot = _Snapshot(path)
     except Damaged as damaged:
-        raise UserError(
-            f"{damaged}, and nothing after it can be relied on; bring the file back from a copy, or take over what "
-            "stands before it: python -m trainables.search --fork NEW"
-        ) from None
+        raise UserError(damaged.advice) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the journal storage is stable; its warnings are noise to a reader
         try:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from minbert.errors import UserError
-from minbert.files.sealed import unsealed_line
+from minbert.files.sealed import is_sealed, unsealed_line
 
+NUMBER = "number"
+"""Key of a sealed record's number: one more than the sealed record before it. Other programs' records have none."""
 _SHOWN = 60
 _LONGEST = 2**20
 """Bytes that no record comes near."""
@@ -47,7 +50,27 @@ _MAYBE_NONE = ("cause", "message", "best_epoch")
 
 
 class Damaged(Exception):
-    """More of a journal is damaged than its last record; which line, and how."""
+    """More of a journal is damaged than its last record.
+
+    Args:
+        path: the journal.
+        line: where.
+        how: what is wrong there.
+    """
+
+    def __init__(self, path: Path, line: int, how: str) -> None:
+        super().__init__(f"{path}:{line}: damaged ({how})")
+        self._path, self._line = path, line
+
+    @property
+    def advice(self) -> str:
+        """What is wrong, and what to do."""
+        way_out = "bring the file back from a copy, or start with another --study"
+        if self._line > 1:
+            study = shlex.quote(str(self._path.parent))
+            fork = f"python -m trainables.search --space SPACE --study {study} --fork NEW"
+            way_out = f"bring the file back from a copy, or take over what stands before it: {fork}"
+        return f"{self}, and nothing after it can be relied on; {way_out}"
 
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -57,22 +80,25 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Raises:
         UserError: the journal cannot be read.
-        Damaged: another record is damaged, what is damaged at the end may have been more than one, or nothing whole
-            is left beside trials.
+        Damaged: another record is damaged or missing, what is damaged at the end may have been more than one, or
+            nothing whole is left beside trials.
     """
-    longest, lines = 0, _lines(path)
+    longest, sealed, lines = 0, 0, _lines(path)
     for number, line in enumerate(lines, start=1):
         try:
             record = _record(line)
         except ValueError as error:
             if number < len(lines):
-                raise Damaged(f"{path}:{number}: damaged ({error})") from None
+                raise Damaged(path, number, str(error)) from None
             if _heads(line) > 1 or (not begins_a_record(line) and len(line) > longest):
-                raise Damaged(f"{path}:{number}: damaged (more than the last record)") from None
+                raise Damaged(path, number, "more than the last record") from None
             if number == 1 and any(path.parent.glob("trials/[0-9]*")):
-                raise Damaged(f"{path}:1: damaged (no whole record is left)") from None
+                raise Damaged(path, 1, "no whole record is left") from None
             return
         longest = max(longest, len(line))
+        sealed += is_sealed(line)
+        if (told := record.pop(NUMBER, sealed)) != sealed:
+            raise Damaged(path, number, f"it should be record {sealed} of the search, and is record {told}")
         yield len(line), record
 
 

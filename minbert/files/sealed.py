@@ -48,6 +48,11 @@ def unsealed_line(line: bytes) -> dict[str, Any]:
     return record
 
 
+def is_sealed(line: bytes) -> bool:
+    """Whether a line says that it carries a checksum."""
+    return _MARK in line
+
+
 def sealed_text(text: str) -> str:
     """A text below a line, a comment in YAML, with its checksum."""
     return f"{_first_line(text.encode()).decode()}\n{text}"

@@ -261,3 +261,54 @@ def test_a_whole_record_that_says_what_no_search_writes_is_refused_by_every_read
     for read in readers:
         with pytest.raises(UserError, match=re.escape("journal.log: damaged: of trial 3: " + said)):
             read()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda lines: lines[:4] + lines[5:], 5),
+        (lambda lines: lines[:2] + lines[5:], 3),
+        (lambda lines: lines[1:], 1),
+        (lambda lines: lines[:-2] + lines[-1:], -1),
+        (lambda lines: lines + lines[3:5], 0),
+        (lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]], 4),
+    ],
+    ids=[
+        "one missing",
+        "three missing",
+        "the first missing",
+        "the last but one missing",
+        "two twice",
+        "two swapped",
+    ],
+)
+def test_records_that_are_missing_or_stand_elsewhere_are_refused_by_every_reader(
+    folder: Path, change: Any, line: int
+) -> None:
+    path = folder / JOURNAL
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(changed := b"".join(change(whole)))
+    said = rf"{re.escape(str(path))}:{line if line > 0 else len(whole) + line + (line == 0)}: damaged \(it should be record"
+    for read in (open_journal, good_length, lambda folder: read_trials(folder / JOURNAL)):
+        with pytest.raises(UserError, match=said) as refused:
+            read(folder)
+        assert ("--fork NEW" in str(refused.value)) == (line != 1)
+    assert re.match(said, journal.read_trials(folder)[1])
+    assert path.read_bytes() == changed
+
+
+def test_records_of_other_programs_and_older_versions_have_no_number(folder: Path) -> None:
+    path = folder / JOURNAL
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["crc"], line["number"]
+    older = [sealed_line(line) + b"\n" for line in lines[:4]]
+    path.write_bytes(b"".join(older) + json.dumps(lines[4]).encode() + b"\n")
+    storage = open_journal(folder)
+    for value in (1, 2):
+        storage.set_study_user_attr(0, "mine", value)
+        with path.open("ab") as file:  # beside a search that is at work
+            file.write(json.dumps({**lines[4], "worker_id": "another"}).encode() + b"\n")
+    numbers = [json.loads(line).get("number") for line in path.read_text().splitlines()]
+    assert numbers == [None] * 5 + [5, None, 6, None]
+    assert open_journal(folder).get_study_user_attrs(0) == {"mine": 2}

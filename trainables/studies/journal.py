@@ -1,4 +1,4 @@
-"""The study's journal: Optuna's own file format, every record with a checksum of its own.
+"""The study's journal: Optuna's own file format, every record with a number and a checksum of its own.
 
 One writer, the driver, which holds the study's lock. Other programs read it as it is, optuna-dashboard too; what
 they add carries no checksum and is taken as it stands.
@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import UserError
 from minbert.files.failpoints import reach
-from minbert.files.journalled import Damaged, begins_a_record, impossible, records
-from minbert.files.sealed import sealed_line
+from minbert.files.journalled import NUMBER, Damaged, begins_a_record, impossible, records
+from minbert.files.sealed import is_sealed, sealed_line
 
 JOURNAL = "journal.log"
 CUT = "journal.log.cut"
@@ -83,11 +83,12 @@ class _Storage(JournalStorage):
 
 
 class _SealedBackend(JournalFileBackend):
-    """Optuna's backend, whose records carry their checksum; reading passes over it."""
+    """Optuna's backend, whose records carry their number and checksum; reading passes over them."""
 
     def __init__(self, path: str, appended: Appended) -> None:
         super().__init__(path, lock_obj=_NoLock())
         self._appended = appended
+        self._count = sum(map(is_sealed, Path(path).read_bytes().splitlines()))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records, durably and all at once."""
@@ -98,12 +99,14 @@ class _SealedBackend(JournalFileBackend):
         size = path.stat().st_size
         try:
             with path.open("ab") as file:
-                file.write(b"".join(sealed_line(log) + b"\n" for log in logs))
+                for number, log in enumerate(logs, start=self._count + 1):
+                    file.write(sealed_line({**log, NUMBER: number}) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
             os.truncate(path, size)  # what follows must not stand behind half a record
             raise
+        self._count += len(logs)
         reach("journal.after")
         self._appended(path, logs)
 
@@ -131,10 +134,7 @@ def good_length(folder: Path) -> int:
     try:
         return sum(length for length, _ in records(path))
     except Damaged as damaged:
-        raise UserError(
-            f"{damaged}, and nothing after it can be relied on; bring the file back from a copy, take over what "
-            "stands before it with --fork NEW, or start with another --study"
-        ) from None
+        raise UserError(damaged.advice) from None
 
 
 def _cut(folder: Path) -> None:
