@@ -117,8 +117,9 @@ def empty_encoder(config: EncoderConfig) -> BertEncoder:
 
 def load_encoder(config: EncoderConfig, weights: dict[str, Tensor]) -> BertEncoder:
     """An encoder with a copy of these weights."""
-    encoder = empty_encoder(config).to_empty(device="cpu")
-    encoder.load_state_dict(weights)
+    encoder = empty_encoder(config)
+    # Filling an empty copy instead would import torch's compiler, for half a second.
+    encoder.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
     return encoder
 
 

@@ -1,4 +1,4 @@
-"""Word embeddings whose gradient costs what a batch's words cost, not the vocabulary's."""
+"""Embeddings that are quick to make, and word embeddings whose gradient costs what a batch's words cost, not the vocabulary's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class WordEmbeddings(nn.Embedding):
+class Embeddings(nn.Embedding):
+    """Embeddings that draw no first values where they hold none: for torch's ``meta`` device that imports its compiler, for seconds."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+class WordEmbeddings(Embeddings):
     """Word embeddings whose gradient is kept between steps and cleared row by row."""
 
     def __init__(self, rows: int, width: int) -> None:

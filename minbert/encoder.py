@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from minbert.attention import AttentionBackend, Chunk, attend, plan_chunks
 from minbert.dropout import DropoutStream, kept_scale
-from minbert.embeddings import WordEmbeddings
+from minbert.embeddings import Embeddings, WordEmbeddings
 from minbert.fused import dropped_sum_norm, linear
 
 
@@ -116,8 +116,8 @@ class _Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.word_embeddings = WordEmbeddings(config.vocab_size, config.hidden_size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.position_embeddings = Embeddings(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = Embeddings(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, batch: Packed, dtype: torch.dtype, offset: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from minbert.config import Schedule, StageConfig
+
+_STEP = inspect.unwrap(torch.optim.AdamW.step)
+"""AdamW's step without what is said to torch's compiler around it: that alone would import the compiler."""
 
 
 class StageOptimiser:
@@ -30,6 +34,7 @@ class StageOptimiser:
             {"params": decayed, "weight_decay": stage.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
+        _leave_the_compiler_out()
         self._adamw = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=stage.learning_rate, fused=True
         )
@@ -54,7 +59,8 @@ class StageOptimiser:
             self._adamw.grad_scale = ((norm + 1e-6) / self._stage.max_grad_norm).clamp_(min=1.0)  # type: ignore[attr-defined]
         for group in self._adamw.param_groups:
             group["lr"] = self.learning_rate()
-        self._adamw.step()
+        with torch.no_grad():
+            _STEP(self._adamw)
         self.step_number += 1
         return norm
 
@@ -98,3 +104,13 @@ def _decays(name: str) -> bool:
     return (
         not name.endswith("bias") and "LayerNorm" not in name and not name.startswith("auxiliary.weighting.")
     )
+
+
+def _leave_the_compiler_out() -> None:
+    """Tell methods of torch's optimisers that they need not be kept from torch's compiler, which is not used.
+
+    The first call of each would import it to say so, which takes seconds of every worker's start.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        if original := getattr(method, "__wrapped__", None):
+            setattr(original, "__dynamo_disable", original)
