@@ -23,6 +23,7 @@ def possible() -> None:
 def extras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages that machines of a cluster need beside those of this environment."""
     folder = tmp_path_factory.mktemp("extras")
+    folder.chmod(0o755)  # the hosts' users read it
     if reason := install_extras(folder):
         cannot_run(reason)
     return folder

@@ -41,7 +41,7 @@ SPACE = """\
 description: A trial on a machine that is taken back
 search: {design: listed}
 runs: {mean: {}}
-stages: {finetune: {epochs: 10, epoch_examples: 200}}
+stages: {finetune: {epochs: 20, epoch_examples: 200}}
 """
 SEARCH = (
     "python -m trainables.search --space ~/taken_back.yaml --set device=cpu --set precision=fp32 "
@@ -130,7 +130,7 @@ def test_a_study_runs_on_a_spot_machine_and_after_that_was_taken_back_on_one_on_
     search = start_the_search(account)
     first = machine(account, [head], search)
     assert account.cloud.instances()[first]["InstanceLifecycle"] == "spot"
-    account.wait_until(lambda: bool(kept(account, "published.json")), "what the trial keeps", search)
+    account.wait_until(lambda: bool(kept(account, "published")), "what the trial keeps", search)
     account.cloud.sell_out()
     account.cloud.terminate(first)
     second = machine(account, [head, first], search)
