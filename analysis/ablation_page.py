@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console
 
 from analysis.listed import is_listed
 from analysis.one_factor import DELTA, SCORE, VERDICTS, ablation_table, is_one_factor
@@ -31,6 +30,7 @@ from analysis.tables import (
 from analysis.terminal import print_table
 from minbert.command_line import Parser
 from minbert.errors import UserError
+from minbert.terminal import PlainConsole
 
 _LEFT_OUT_SHOWN = 10
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("study", metavar="STUDY", help="the study folder, such as results/essentials")
     study = load(parser.parse_args(arguments).study)
     refuse_lost_journal(study)
-    console = Console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     for title, note, table in show_ablation(study) if is_one_factor(study) else [_main_effects(study)]:
         print_table(console, title, table)
         console.print(f"\n{note}", highlight=False, markup=False)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from analysis.description import TaskInfo
 from analysis.ensemble import best_trials, candidates_left_out, greedy
@@ -42,6 +41,7 @@ from analysis.wording import Vocabulary, polarity_words, read_vocabulary
 from minbert.command_line import Parser, local_path, run, whole_number
 from minbert.corpora.reader import Corpus
 from minbert.errors import UserError
+from minbert.terminal import PlainConsole
 
 __all__ = [
     "Feature",
@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     by_task, missing = readable_examples(study, number, corpus)
     if not by_task:
         raise UserError(next(iter(missing.values())))
-    console = Console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     console.print(f"trial {number} of {study.path}, on all of dev", highlight=False, markup=False)
     for title, frame in error_tables(study, number, corpus, by_task).items():
         print_table(console, title, frame)

@@ -22,9 +22,10 @@ from minbert.errors import UserError
 from minbert.interrupts import Interrupts
 from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
+from minbert.terminal import outlast_readers
 from trainables.chosen_space import Chosen, Wish, choose
 from trainables.machines.address import refuse_no_address
-from trainables.machines.connection import launchers_file, quieten_ray, start_ray
+from trainables.machines.connection import RayFailed, launchers_file, quieten_ray, start_ray
 from trainables.machines.on_demand import ask_on_demand
 from trainables.machines.placement import Placement, trial_resources
 from trainables.remarks import say_what_is_searched
@@ -84,6 +85,7 @@ def main() -> int:
     """Parse the command line, run or continue the study, print its tables."""
     arguments = search_parser(__doc__).parse_args()
     events = take_stdout() if arguments.json else None
+    outlast_readers()
     if arguments.cluster and not arguments.dry_run:
         raise UserError("--cluster: only --dry-run looks at it: add that, or leave this out")
     refuse_no_address(arguments.address)
@@ -170,7 +172,7 @@ def _run(search: Search, console: Console, events: EventStream | None) -> int:
         connect = functools.cache(functools.partial(_connect, search, gpus, console, interrupts))
         try:
             ending = run_study(_plan(search, note, events), connect, console, interrupts)
-        except StudyStopped as stopped:
+        except (StudyStopped, RayFailed) as stopped:
             print(f"error: {stopped}", file=sys.stderr)
             say_finished(events, study, "failed", EXIT_FAILED, search.command)
             return EXIT_FAILED

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from minbert.command_line import EXIT_USER, Parser, not_a_url, run
 from minbert.errors import UserError
+from minbert.terminal import PlainConsole
 from trainables.space_pages.parts import read_parts
 from trainables.spaces.files import available_spaces
 
@@ -136,7 +137,7 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 def _print(shown: RenderableType) -> None:
     """Print for a terminal in its width, and for programs and files without breaking a line."""
-    console = Console(width=None if sys.stdout.isatty() else _WHOLE_LINES, highlight=False)
+    console = PlainConsole(width=None if sys.stdout.isatty() else _WHOLE_LINES, highlight=False)
     with console.capture() as capture:
         console.print(shown)
     print(capture.get().rstrip())

@@ -24,6 +24,7 @@ from rich.text import Text
 from minbert.command_line import Parser, nameable, number, run
 from minbert.remote.object_store import open_store
 from minbert.remote.urls import is_url
+from minbert.terminal import PlainConsole
 from trainables.studies.driver_sign import Driver
 from trainables.watching import overview_table
 from trainables.watching.events import EventStream, as_plain
@@ -41,7 +42,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     look = _look_at(arguments.study)
     stream = EventStream(sys.stdout) if arguments.json else None
-    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    console = PlainConsole() if sys.stdout.isatty() else PlainConsole(width=_WIDTH)
     if arguments.watch is None:
         _show(look(), console, stream)
         return 0
