@@ -103,7 +103,7 @@ class TrainConfig(Frozen):
     """Names of the stages that run, in order."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

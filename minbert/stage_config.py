@@ -31,7 +31,9 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Epochs = Annotated[int | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_whole), Field(ge=0)]
+Epochs = Annotated[
+    int | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_whole), Field(ge=0, le=10_000)
+]
 
 
 class SamplerConfig(Frozen):
@@ -69,7 +71,7 @@ class SmartConfig(Frozen):
 
     weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """λ of the adversarial term; 0: none."""
-    steps: int = Field(default=1, ge=1)
+    steps: int = Field(default=1, ge=1, le=100)
     """Ascent steps of the perturbation."""
     step_size: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     """η of an ascent step."""
@@ -106,11 +108,11 @@ class StageConfig(Frozen):
 
     epochs: Epochs = 1
     """Epochs; 3.5 ends in the middle of the fourth; 0 leaves the stage out."""
-    epoch_examples: int | None = Field(default=None, ge=1)
+    epoch_examples: int | None = Field(default=None, ge=1, le=10**8)
     """Training examples per epoch, the same for every sampler; unset: all there are."""
-    epoch_steps: int | None = Field(default=None, ge=1)
+    epoch_steps: int | None = Field(default=None, ge=1, le=10**7)
     """Optimiser steps per epoch, instead of ``epoch_examples``."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=2**16)
     learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     max_grad_norm: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -119,7 +121,7 @@ class StageConfig(Frozen):
     """Learning rate after the warm-up: linear or cosine decay to zero, or constant."""
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of the stage's steps that warm up linearly; not used when ``warmup_steps`` is set."""
-    warmup_steps: int | None = Field(default=None, ge=0)
+    warmup_steps: int | None = Field(default=None, ge=0, le=10**9)
     """Steps that warm up linearly."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the pooled sentence vectors."""
@@ -156,9 +158,9 @@ class MultitaskStage(StageConfig):
     the scores after every epoch, so that one epoch of it is one of fixed."""
     pcgrad: bool = False
     """Project conflicting task gradients (Yu et al. 2020); needs the concurrent sampler."""
-    micro_batch_size: int | None = Field(default=None, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1, le=2**16)
     """Examples of a task in one pass, so that memory does not grow with the batch; unset: the whole batch."""
-    conflict_batches: int = Field(default=0, ge=0)
+    conflict_batches: int = Field(default=0, ge=0, le=10_000)
     """Batches of every task whose gradients are compared, and not used, at the beginning of every epoch."""
     smart: SmartConfig = SmartConfig()
     mnr: MnrConfig = MnrConfig()
@@ -228,7 +230,7 @@ class ContrastiveStage(StageConfig):
     """What the contrastive stages have in common: they train the encoder alone."""
 
     epochs: Epochs = 0
-    batch_size: int = Field(default=64, ge=2)
+    batch_size: int = Field(default=64, ge=2, le=2**16)
     learning_rate: float = Field(default=3e-5, gt=0, allow_inf_nan=False)
     schedule: Schedule = "constant"
     warmup_share: float = Field(default=0.0, ge=0, lt=1)

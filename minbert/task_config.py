@@ -87,7 +87,7 @@ class TaskConfig(Frozen):
     """Names of the text columns: one for sentence tasks, two for pair tasks."""
     label: str
     """Name of the label column."""
-    classes: int = Field(default=2, ge=2)
+    classes: int = Field(default=2, ge=2, le=10**5)
     """Number of classes (classification only)."""
     labels: tuple[LabelText, ...] | None = None
     """What the label column says for class 0, 1 and so on (binary: for no and yes); unset: their numbers."""
@@ -103,9 +103,9 @@ class TaskConfig(Frozen):
     """File names inside the data folder by split; empty: recognised by content."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Fixed weight of the task's loss."""
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1, le=2**16)
     """Batch size of this task; unset: the stage's."""
-    dev_examples: int | None = Field(default=None, ge=2)
+    dev_examples: int | None = Field(default=None, ge=2, le=10**9)
     """Between epochs only so many first examples of dev are scored, which then choose the best epoch;
     unset: all. The best epoch's predictions cover all of dev."""
 

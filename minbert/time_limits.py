@@ -7,10 +7,11 @@ into the trial's folder and ends the process. Between steps the loop looks at th
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -168,6 +169,8 @@ class Watchdog:
             writer.start()
         for writer in writers:
             writer.join(max(0.0, until - time.monotonic()))
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
         os.write(2, f"failed (timeout): {message}\n".encode())
         os._exit(_EXIT_CODE)
 

@@ -43,11 +43,11 @@ def main() -> int:
     arguments = _parser().parse_args()
     config = load_config(arguments.config)
     refuse_idle_leaves(arguments.config, config)
+    stored = _stored(arguments.out)
     data = arguments.data or config.data.path
     encoder = arguments.encoder or config.encoder.path
     default_data = os.environ.get("MINBERT_DATA")
     sources = resolve(data, encoder, config.tasks, default_data, texts_needed(config))
-    stored = _stored(arguments.out)
     config = pin(with_sources(_pinned_as(config, stored), sources), sources.encoder.config)
     if sources.data_bundled and data == "auto":
         print(sources.notice())
@@ -141,6 +141,8 @@ def _stored(out: Path) -> TrainConfig | None:
     if _is_a_trials(out):
         raise UserError(f"--out {out}: is the folder of a study's trial; choose another folder")
     refuse_search_folders(out, f"--out {out}")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: not a folder")
     _refuse_other_kinds(out)
     if (out / "config.yaml").is_file():
         refuse_strangers(out)

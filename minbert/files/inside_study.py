@@ -1,4 +1,4 @@
-"""Paths that lie in the folder of a study, where a search may remove or replace what others put."""
+"""Paths that lie in the folder of a study or run, where that may remove or replace what others put."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ from pathlib import Path
 
 from minbert.errors import UserError
 
+_OF_A_RUN = ("stages", "corpus", "checkpoint", "best", "predictions")
+"""Folders of a run that training writes."""
 _OF_THE_SEARCH = ("trials", "stages", "corpus", "tune", "set_aside", "encoder", "tensorboard")
 """Folders of a study that the search writes."""
 
 
 def refuse_search_folders(place: Path, said: str) -> None:
-    """Refuse a place for results in a folder that a search writes.
+    """Refuse a place for results in a folder that a search, or a run outside one, writes.
 
     Args:
         place: a file or a folder, which need not exist yet.
         said: how to call it.
 
     Raises:
-        UserError: it is, or lies in, such a folder of a study.
+        UserError: it is, or lies in, such a folder.
     """
     whole = place.resolve()
     for folder in (whole, *whole.parents):
         if folder.name in _OF_THE_SEARCH and (folder.parent / "study.yaml").is_file():
             raise UserError(f"{said}: {folder} holds what the search writes; name another folder")
+        if folder.name in _OF_A_RUN and (folder.parent / "history.jsonl").is_file():
+            raise UserError(f"{said}: {folder} holds what a run writes; name another folder")
 
 
 def refuse_nested(study: Path, option: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,7 +85,31 @@ def gone(path: Path) -> OSError:
 def told(error: OSError) -> str:
     """A failure of storage in words, without its number."""
     reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+    if error.filename:
+        return f"{error.filename}: {reason}"
+    full = ", ".join(map(str, full_places())) if error.errno in _FULL else ""
+    return f"{reason} (full: {full})" if full else reason
+
+
+def full_places() -> list[Path]:
+    """Folders outside a study in which programs and libraries write unasked, and whose disk is full."""
+    named = (
+        os.environ.get("RAY_TMPDIR"),
+        tempfile.gettempdir(),
+        "/dev/shm",
+        os.environ.get("HOME"),
+        os.curdir,
+    )
+    places = dict.fromkeys(Path(place).absolute() for place in named if place)
+    return [place for place in places if has_no_room(place)]
+
+
+def has_no_room(place: Path, needed: float = 2**20) -> bool:
+    """Whether a folder's disk is known to have less than so many bytes left."""
+    try:
+        return shutil.disk_usage(place).free < needed
+    except OSError:
+        return False
 
 
 def _origins(error: BaseException) -> Iterator[BaseException]:

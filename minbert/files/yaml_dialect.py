@@ -230,7 +230,10 @@ class _Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _TAG + "str":
-                raise self._error(line, f"a key must be a string, not {shorten(key_node.value)}")
+                other = (
+                    shorten(key_node.value) if isinstance(key_node, yaml.ScalarNode) else f"a {key_node.id}"
+                )
+                raise self._error(line, f"a key must be a string, not {other}")
             key = self._build(key_node, "", depth)
             if len(key) > MAX_KEY:
                 raise self._error(line, f"a key of {len(key)} characters")

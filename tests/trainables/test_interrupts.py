@@ -28,6 +28,7 @@ from tests.trainables.studies import (
 from tests.trainables.test_chaos import ONE_RUN, ONE_SLOT
 
 HANG = 30
+SEARCH = 300
 """Seconds after which an end counts as a hang: Ray gives up after a minute or more."""
 
 # Trials of a minute, so that a signal comes in the middle of one.
@@ -139,6 +140,27 @@ def test_a_signal_before_any_trial_runs_ends_with_the_same_code(tmp_path: Path) 
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("lost", ["raylet", "gcs_server"])
+def test_ray_killed_while_it_starts_is_told_in_one_line_and_nothing_is_left(
+    tmp_path: Path, lost: str
+) -> None:
+    search = mortal(tmp_path, ONE_RUN)
+    process = start_search(search.folder, *search.options, space=search.space)
+    children = psutil.Process(process.pid).children
+
+    def begun() -> list[psutil.Process]:
+        return [each for each in children(recursive=True) if each.name() == lost]
+
+    wait_until(begun, process)
+    begun()[0].kill()
+    output, errors = process.communicate(timeout=SEARCH)
+    assert process.returncode == 3, output
+    assert re.fullmatch(r"error: Ray[^\n]+; nothing was lost, the same command tries again\n", errors)
+    wait_until_all_end(search.folder)
+    assert not results(search).exists()
+
+
+@pytest.mark.chaos
 def test_a_search_whose_ray_is_killed_says_so_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
     search = mortal(tmp_path, ONE_RUN + LONG_EPOCHS, *ONE_SLOT)
     study = results(search)
@@ -163,3 +185,17 @@ def test_a_search_whose_ray_is_killed_says_so_and_goes_on_to_the_same_end(tmp_pa
     trial, alone = folder_of(study, 0), repeat(folder_of(study, 0), tmp_path / "alone")
     assert history(trial) == history(alone)
     assert weights(trial) == weights(alone) != {}
+
+
+def test_a_search_whose_reader_goes_away_goes_on(tmp_path: Path) -> None:
+    search = mortal(tmp_path, ONE_RUN)
+    process = start_search(search.folder, *search.options, space=search.space)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(SEARCH) == 0
+    assert (
+        process.stderr.read() == "its output cannot be written any more (Broken pipe); the search goes on\n"
+    )
+    assert state_names(results(search)) == ["COMPLETE"]
+    assert (results(search) / "report.html").is_file()

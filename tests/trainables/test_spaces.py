@@ -283,6 +283,12 @@ def test_a_chain_of_conditions_is_followed(tmp_path: Path) -> None:
     assert space.config(drawn | {"pooling": "pooler"}).shared_layer == "none"
 
 
+def test_more_levels_than_anybody_means_are_refused_at_once(tmp_path: Path) -> None:
+    levels = ", ".join(map(str, range(1, 60_001)))
+    with pytest.raises(UserError, match=r"stages\.finetune\.epochs: 60000 levels are more than 1000; for a range"):
+        load(tmp_path, f"stages: {{finetune: {{epochs: {{choice: [{levels}]}}}}}}\n")
+
+
 def test_levels_can_be_whole_mappings_and_lists(tmp_path: Path) -> None:
     space = load(
         tmp_path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -235,3 +236,29 @@ def test_on_a_read_only_disk_every_command_says_so_and_ends(
         assert str(disk.folder) in errors and ": Read-only file system" in errors, f"{name}: {errors}"
     assert run(tmp_path, "analysis.report", study, "--out", tmp_path / "elsewhere") == (0, "")
     assert sorted(disk.folder.rglob("*")) == there
+
+
+@pytest.fixture
+def full_scratch() -> Iterator[Path]:
+    """A full disk for Ray's files, by a name that is short enough for its sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="mb"))
+    if why_no_disks() or not call("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder):
+        cannot_run(why_no_disks() or "no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
+
+
+def test_a_full_scratch_disk_of_rays_is_named(full_scratch: Path, space: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    process = start_search(
+        tmp_path,
+        *(*OPTIONS, "--study", str(study)),
+        space=space,
+        within=("env", f"RAY_TMPDIR={full_scratch}"),
+    )
+    output, errors = process.communicate(timeout=_HANG)
+    assert process.returncode == 3, output
+    named = f"error: RAY_TMPDIR {full_scratch}: its disk is full: make room there, or set RAY_TMPDIR to a folder with more"
+    assert errors == f"{named}; nothing was lost, the same command tries again\n"
+    assert not study.exists()

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,13 @@ from types import ModuleType
 from typing import Any
 
 from minbert.errors import UserError, cut
-from minbert.files.storage import is_of_storage
+from minbert.files.storage import has_no_room, is_of_storage
 from trainables.machines.cluster_file import ClusterFile
 from trainables.machines.placement import Room
+
+
+class RayFailed(Exception):
+    """Ray could not be started for now; the message says why, and what to do."""
 
 
 def quieten_ray() -> None:
@@ -38,6 +43,7 @@ def start_ray(address: str | None) -> Room:
 
     Raises:
         UserError: no cluster answers at the address, or Ray cannot write where it has to.
+        RayFailed: a private one cannot be started for now.
     """
     place, address = ("--address", address) if address else ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))
     if not address:
@@ -79,14 +85,23 @@ def _start() -> Room:
     except OSError as error:
         _refuse_scratch(error)
         raise
-    except Exception as error:  # of no other class, where Ray's processes took too long
-        if "timed out during startup" not in str(error):
-            raise
-        raise UserError(
-            "Ray's processes did not start in time: the machine is very busy, or short of memory; nothing was lost, "
-            "the same command tries again"
-        ) from None
+    except Exception as error:  # of no other class, where Ray's processes took too long or ended
+        raise RayFailed(f"{_why_not(error)}; nothing was lost, the same command tries again") from None
     return _room_of(None)
+
+
+def _why_not(error: Exception) -> str:
+    """Why Ray did not start, as far as it can be told."""
+    scratch = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    if has_no_room(scratch, _SCRATCH_BYTES):
+        named = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "Ray's files go to"
+        return (
+            f"{named} {scratch}: its disk is full: make room there, or set RAY_TMPDIR to a folder with more"
+        )
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if "timed out" in reason.lower():
+        return "Ray's processes did not start in time: the machine is very busy, or short of memory"
+    return f"Ray did not start ({cut(reason, 200)})"
 
 
 def _knock(address: str) -> None:
@@ -223,6 +238,8 @@ def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """Where ``ray up`` leaves its file on the head."""
 _ANSWER_SECONDS = 5
+_SCRATCH_BYTES = 2**24
+"""Ray's own files before the first trial take a few megabytes."""
 _NO_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # length, type, flags, stream
 _JOINING_SECONDS = 90
 """How long machines that are there anyway take to join, at most: about 25 s after ``ray up``."""

@@ -20,6 +20,8 @@ from trainables.spaces.distributions import (
     steps_between,
 )
 
+_MOST_LEVELS = 1000
+"""Of one factor: each is built and checked."""
 KINDS = (Choice.kind, Int.kind, Uniform.kind, LogUniform.kind)
 
 
@@ -73,11 +75,18 @@ def _choice(options: Any) -> Choice:
         raise DistributionError(
             f"choice needs a list of at least one level, not {shorten(options)}", "choice"
         )
+    if len(options) > _MOST_LEVELS:
+        raise DistributionError(
+            f"{len(options)} levels are more than {_MOST_LEVELS}; for a range there are int, uniform and log_uniform",
+            "choice",
+        )
+    seen: set[str] = set()
     for index, option in enumerate(options):
         if isinstance(option, float) and not math.isfinite(option):
             raise DistributionError(f"the level {option} is not a finite number", f"choice.{index}")
-        if label(option) in [label(earlier) for earlier in options[:index]]:
+        if label(option) in seen:
             raise DistributionError(f"the level {label(option)} stands twice in choice", f"choice.{index}")
+        seen.add(label(option))
     return Choice(tuple(options))
 
 

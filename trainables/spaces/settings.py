@@ -24,9 +24,9 @@ _OF_DESIGN: dict[str, dict[str, Any]] = {
 class EarlyStopping(Frozen):
     """Successive halving (ASHA) on the score, in epochs of the last all-task stage."""
 
-    grace_epochs: int = Field(default=1, ge=1)
+    grace_epochs: int = Field(default=1, ge=1, le=10_000)
     """Epochs that every trial runs before it can be stopped."""
-    reduction: int = Field(default=3, ge=2)
+    reduction: int = Field(default=3, ge=2, le=10_000)
     """At each rung one in so many trials goes on."""
 
 
@@ -36,11 +36,11 @@ class SearchSettings(Frozen):
     design: DesignName = "optuna"
     """Where configurations come from (see :mod:`trainables.designs.design`)."""
     sampler: Literal["tpe", "random"] = "tpe"
-    startup_trials: int = Field(default=10, ge=0)
+    startup_trials: int = Field(default=10, ge=0, le=10**9)
     """Random trials before TPE begins to learn."""
-    trials: int | None = Field(default=None, ge=1)
+    trials: int | None = Field(default=None, ge=1, le=10**9)
     """Runs in all, replicates counted; unset: 24 of optuna, or all that the design has."""
-    replicates: int = Field(default=1, ge=1)
+    replicates: int = Field(default=1, ge=1, le=10**9)
     """Runs of each configuration, with other seeds; unset: 1, of one_factor 5."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """Unset: every trial runs to its end, as those of the other designs than optuna always do."""
