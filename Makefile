@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test test-long test-browser test-chaos test-cluster notebooks lint check format clean
+.PHONY: search test test-long test-browser test-chaos test-cluster test-slow notebooks lint check format clean
 
 search: .venv/installed
 	$(BIN)/python -m trainables.search --space full_ablation
@@ -25,6 +25,10 @@ test-chaos: .venv/installed
 # Starts clusters by Ray's launcher, on hosts that are namespaces of this machine; says so and passes where it may not.
 test-cluster: .venv/installed
 	$(BIN)/python -m pytest -m cluster -rs
+
+# test-long, test-chaos and test-cluster, side by side: they wait more than they compute.
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -n 4 --maxschedchunk 1 -m "long or chaos or cluster" -rs
 
 # Runs the notebooks on their example study and keeps what they show.
 notebooks: .venv/installed
