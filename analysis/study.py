@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.description import Factor, TaskInfo, read_description
 from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
-from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
+from analysis.trial_files import Damaged, last_scored, missing_epoch, read_epochs, read_outputs
 from minbert.errors import UserError
 from minbert.files.sealed import is_unchanged
 from minbert.remote.urls import is_url
@@ -222,6 +222,8 @@ class Study:
             self._ends_otherwise.add(number)
             self.damaged[file] = f"does not end as the journal says (epoch {self._ends[number][0]})"
             return
+        elif gap := missing_epoch(records):
+            self.damaged[file] = f"{gap} is missing"
         yield from ({"number": number, **record} for record in records)
 
     def _check_config(self, number: int) -> None:

@@ -108,6 +108,21 @@ def test_a_trial_whose_files_are_damaged_again_and_again_fails(begun: tuple[Tria
     assert caught.value.cause == "damaged"
 
 
+def test_a_trial_whose_history_lacks_an_epoch_starts_over(
+    configure: MakeConfig, materials: MakeMaterials, finish: Callable[..., Path], tmp_path: Path
+) -> None:
+    config, folder = configure(stages__finetune__epochs=3), tmp_path / "gap"
+    run = Trial(config, materials(tmp_path / "store"), folder).run()
+    next(run), next(run)
+    run.close()  # type: ignore[attr-defined]
+    history = folder / "history.jsonl"
+    history.write_bytes(history.read_bytes().splitlines(keepends=True)[1])
+    trial = Trial(config, materials(tmp_path / "store"), folder)
+    assert [record["epoch"] for record in trial.run()] == [1, 2, 3]
+    assert trial.found == 0
+    assert_same_outcome(finish(config, "whole"), folder)
+
+
 @pytest.mark.parametrize("damage", [b"\xff\xfe\x00bad", b"\x00", b""])
 def test_a_damaged_configuration_is_written_anew_and_no_epoch_is_trained_again(
     damage: bytes, begun: tuple[Trial, Path]

@@ -285,7 +285,9 @@ def test_a_chain_of_conditions_is_followed(tmp_path: Path) -> None:
 
 def test_more_levels_than_anybody_means_are_refused_at_once(tmp_path: Path) -> None:
     levels = ", ".join(map(str, range(1, 60_001)))
-    with pytest.raises(UserError, match=r"stages\.finetune\.epochs: 60000 levels are more than 1000; for a range"):
+    with pytest.raises(
+        UserError, match=r"stages\.finetune\.epochs: 60000 levels are more than 1000; for a range"
+    ):
         load(tmp_path, f"stages: {{finetune: {{epochs: {{choice: [{levels}]}}}}}}\n")
 
 
