@@ -20,15 +20,15 @@ test-browser: .venv/installed
 
 # Kills searches over and over, at every failpoint: minutes. Says which tests it passes over for want of root.
 test-chaos: .venv/installed
-	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 -m chaos -rs
+	$(BIN)/python -m pytest -n 3 --maxschedchunk 1 -m chaos -rs
 
 # Starts clusters by Ray's launcher, on hosts that are namespaces of this machine; says so and passes where it may not.
 test-cluster: .venv/installed
 	$(BIN)/python -m pytest -m cluster -rs
 
-# test-long, test-chaos and test-cluster, side by side: they wait more than they compute.
+# test-long and test-cluster side by side: one of them computes, the other one waits.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -n 4 --maxschedchunk 1 -m "long or chaos or cluster" -rs
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 -m "long or cluster" -rs
 
 # Runs the notebooks on their example study and keeps what they show.
 notebooks: .venv/installed
