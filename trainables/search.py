@@ -22,7 +22,7 @@ from minbert.errors import UserError
 from minbert.interrupts import Interrupts
 from minbert.run_options import time_limits
 from minbert.sources import Sources, resolve
-from minbert.terminal import outlast_readers
+from minbert.terminal import PlainConsole, outlast_readers
 from trainables.chosen_space import Chosen, Wish, choose
 from trainables.machines.address import refuse_no_address
 from trainables.machines.connection import RayFailed, launchers_file, quieten_ray, start_ray
@@ -85,12 +85,13 @@ def main() -> int:
     """Parse the command line, run or continue the study, print its tables."""
     arguments = search_parser(__doc__).parse_args()
     events = take_stdout() if arguments.json else None
-    outlast_readers()
+    if not arguments.dry_run:
+        outlast_readers()
     if arguments.cluster and not arguments.dry_run:
         raise UserError("--cluster: only --dry-run looks at it: add that, or leave this out")
     refuse_no_address(arguments.address)
     search = _look(arguments)
-    console = Console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     say_what_is_searched(console, search.chosen, search.sources, arguments.data)
     if arguments.dry_run:
         _show(search, console)
