@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
 from analysis.coding import INACTIVE, level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
-from analysis.description import Factor
+from analysis.description import Factor, as_level
 from analysis.ensemble import best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
 from analysis.one_factor import ablation_table, is_one_factor
@@ -288,7 +288,7 @@ def telling_settings(
     or their first one."""
     names = short_names(factors)
     first = {factor.path: factor.levels[0] for factor in factors if factor.levels}
-    usual = {**first, **(base or {})}
+    usual = {**first, **{path: as_level(level) for path, level in (base or {}).items()}}
     plain = {path for path in names if path in usual and level_text(row[path]) == level_text(usual[path])}
     differing = _settings(row, {path: name for path, name in names.items() if path not in plain})
     same = _settings(row, {path: name for path, name in names.items() if path in plain})
