@@ -22,6 +22,8 @@ from analysis.study import Study
 from analysis.task_ensemble import TaskEnsemble
 
 TOP = 10
+SCALE = 1.0
+"""From the worst score to the best."""
 MEMBERS_SHOWN = 6
 SETTINGS_SHOWN = 8
 FACTORS_SHOWN = 10
@@ -252,6 +254,7 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 def score(value: float) -> str:
+    """A metric to three decimals; a dash for NaN, as in all of these."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
@@ -261,14 +264,17 @@ def points(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
+    """Both ends of a difference in points."""
     return "–" if math.isnan(low) or math.isnan(high) else f"{points(low)} to {points(high)}"
 
 
 def probability(value: float) -> str:
+    """A p-value to three decimals; the smallest only as below 0.001."""
     return "–" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best: s, min or h."""
     if math.isnan(seconds):
         return "–"
     if seconds < 120:
@@ -324,9 +330,18 @@ def _visible_note(effects: pd.DataFrame) -> str:
         return ""
     return (
         " Smallest true effect that this table would have shown (80% power after the correction): "
-        f"{100 * visible.min():.1f} points for the best-covered level, {100 * visible.median():.1f} for the "
-        "middle one; read 'unsure' with that in mind."
+        f"{_smallest_visible(visible.min(), visible.median())}; read 'unsure' with that in mind."
     )
+
+
+def _smallest_visible(best: float, middle: float) -> str:
+    """Of the best-covered level and the middle one; an effect beyond the whole scale is none that can be."""
+    if best > SCALE:
+        return f"none, it would take more than the {100 * SCALE:.0f} points of the scale for every level"
+    told = f"{100 * best:.1f} points for the best-covered level"
+    if middle > SCALE:
+        return f"{told}, none for the middle one, where it would take more than the {100 * SCALE:.0f} points of the scale"
+    return f"{told}, {100 * middle:.1f} for the middle one"
 
 
 def _short(path: str) -> str:
