@@ -1,7 +1,7 @@
 """How factors become columns of a linear model: dummies for levels, slopes for ranges.
 
-A factor that was not active in a configuration (its `when:` did not hold) is at the level
-"inactive"; a slope is then taken over the active configurations only.
+A factor that was not active in a configuration (its `when:` did not hold) has no value there and is at the
+level "inactive"; the level null is a value like any other, ``description.NULL``. A slope is then taken over the active configurations only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def code(factor: Factor, values: pd.Series[Any]) -> list[Row]:
 
 
 def level_text(value: object) -> str:
-    """How a level is written in tables, as YAML would (true, 0.1, concat)."""
+    """How a value of ``Study.trials`` is written in tables: a level as YAML would (true, 0.1, null, concat)."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return INACTIVE
     if isinstance(value, (bool, np.bool_)):

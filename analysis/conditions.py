@@ -10,7 +10,7 @@ import pydantic
 import yaml
 
 from analysis.coding import INACTIVE, level_text
-from analysis.description import Factor
+from analysis.description import NULL, Factor, as_level
 from analysis.study import Study
 from minbert.canonical import config_id
 from minbert.config import build_config
@@ -23,20 +23,9 @@ Levels = Mapping[str, Any]
 """Path of a factor that applies → the level that it is set to."""
 
 
-def is_active(study: Study, factor: Factor, row: Mapping[str, Any]) -> bool:
-    """Whether a factor applied in a configuration: ``row`` has its level by path, nothing where it did not.
-
-    A level may be null, which looks like nothing; then its condition decides.
-    """
-    if level_text(row[factor.path]) != INACTIVE:
-        return True
-    if factor.levels is None or None not in factor.levels:
-        return False
-    by_path = {each.path: each for each in study.factors}
-    return all(
-        path not in by_path or any(_same(row[path], value) for value in values)
-        for path, values in conditions(study, factor).items()
-    )
+def is_active(factor: Factor, row: Mapping[str, Any]) -> bool:
+    """Whether a factor applied in a configuration: ``row`` has its level by path, nothing where it did not."""
+    return level_text(row[factor.path]) != INACTIVE
 
 
 def reachable_levels(study: Study, row: Mapping[str, Any], varied: Collection[str]) -> dict[str, Any]:
@@ -51,12 +40,12 @@ def reachable_levels(study: Study, row: Mapping[str, Any], varied: Collection[st
     for factor in study.factors:  # a factor comes after those that its condition names
         needs = conditions(study, factor)
         reach = [
-            (possible.get(path, [_leaf(defaults, path)]), list(values)) for path, values in needs.items()
+            (possible.get(path, [_default(defaults, path)]), list(values)) for path, values in needs.items()
         ]
         known = [(held, allowed) for held, allowed in reach if _ABSENT not in held]
-        active = is_active(study, factor, row)
+        active = is_active(factor, row)
         if not active and not (known and all(_meet(held, allowed) for held, allowed in known)):
-            possible[factor.path] = [_leaf(defaults, factor.path)]
+            possible[factor.path] = [_default(defaults, factor.path)]
             continue
         if factor.path in varied:
             own = list(factor.levels or ())
@@ -65,7 +54,7 @@ def reachable_levels(study: Study, row: Mapping[str, Any], varied: Collection[st
             own = [row[factor.path] if active else first]
             found[factor.path] = own[0]
         always = all(_within(held, allowed) for held, allowed in known)
-        possible[factor.path] = own if always else [*own, _leaf(defaults, factor.path)]
+        possible[factor.path] = own if always else [*own, _default(defaults, factor.path)]
     return found
 
 
@@ -95,7 +84,8 @@ def conditions(study: Study, factor: Factor) -> dict[str, Sequence[Any]]:
     if not isinstance(when, Mapping):
         return {}
     return {
-        str(path): values if isinstance(values, (list, tuple)) else [values] for path, values in when.items()
+        str(path): [as_level(value) for value in (values if isinstance(values, (list, tuple)) else [values])]
+        for path, values in when.items()
     }
 
 
@@ -123,7 +113,7 @@ def _identity(study: Study, defaults: Mapping[str, Any], levels: Levels) -> str 
     for factor in study.factors:  # a factor comes after those that its condition names
         needs = conditions(study, factor).items()
         met = all(
-            any(_same(applied.get(name, _leaf(defaults, name)), value) for value in values)
+            any(_same(applied.get(name, _default(defaults, name)), value) for value in values)
             for name, values in needs
         )
         if factor.path in levels and met:
@@ -141,8 +131,8 @@ def _ends(factor: Factor) -> Sequence[Any]:
 
 
 def _value(level: Any) -> Any:
-    """What a level sets its leaf to: a list or mapping is stored as it is written, and null as nothing."""
-    if level_text(level) == INACTIVE:
+    """What a level sets its leaf to: a list or mapping is stored as it is written, and null as ``NULL``."""
+    if level == NULL:
         return None
     return yaml.safe_load(level) if isinstance(level, str) and level[:1] in ("[", "{") else level
 
@@ -152,6 +142,11 @@ def _without(tree: Mapping[str, Any], path: str) -> dict[str, Any]:
     if not rest or not isinstance(tree.get(key), Mapping):
         return {name: value for name, value in tree.items() if name != key or rest}
     return {**tree, key: _without(tree[key], rest)}
+
+
+def _default(defaults: Mapping[str, Any], path: str) -> Any:
+    """What a leaf that is not drawn is set to, as a level; ``_ABSENT`` where that is not known."""
+    return as_level(_leaf(defaults, path))
 
 
 def _leaf(tree: Any, path: str) -> Any:

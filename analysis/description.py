@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from minbert.errors import UserError
 from minbert.files.strangers import refuse_irregular, refuse_irregular_below
@@ -14,6 +14,8 @@ from minbert.files.yaml_dialect import read_record
 from minbert.task_config import LabelText, default_tasks
 
 SCHEMA_VERSION = 1
+NULL = "null"
+"""The level null, as YAML writes it: in a frame, None says that a factor was not active."""
 
 
 class Factor(BaseModel):
@@ -24,9 +26,15 @@ class Factor(BaseModel):
     path: str
     """Dotted path of the leaf, also the name of its column in ``Study.trials``."""
     levels: tuple[Any, ...] | None = None
+    """As ``Study.trials`` has them: null is ``NULL``."""
     low: float | None = None
     high: float | None = None
     log: bool = False
+
+    @field_validator("levels")
+    @classmethod
+    def _null_is_a_level(cls, levels: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        return None if levels is None else tuple(as_level(level) for level in levels)
 
 
 class TaskInfo(BaseModel):
@@ -62,6 +70,11 @@ class TaskInfo(BaseModel):
         if self.labels is not None and len(self.labels) != self.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.classes} classes")
         return self
+
+
+def as_level(value: Any) -> Any:
+    """A level as ``Study.trials`` has it, for one as study.yaml or a trial's parameters have it: null is ``NULL``."""
+    return NULL if value is None else value
 
 
 class _Data(BaseModel):

@@ -15,11 +15,14 @@ TEXT_SHOWN = 120
 
 
 def show_confusion(counts: pd.DataFrame) -> pd.DataFrame:
+    """Counts (labels, answers) as text, with the share of each label that was answered right."""
     right = np.diag(counts) / counts.sum(axis=1).clip(lower=1)
     return counts.astype(str).assign(right=[f"{share:.0%}" for share in right]).reset_index()
 
 
 def show_most_wrong(examples: pd.DataFrame, info: TaskInfo) -> pd.DataFrame:
+    """One row an example: label, answer, of classes the probability of the label, and the text, cut to ``TEXT_SHOWN``
+    characters a sentence."""
     texts = [name for name in examples if str(name).startswith("text_")]
     lines = [" ⟷ ".join(_cut(text) for text in row) for row in examples[texts].itertuples(index=False)]
     labels, given = examples["label"], examples["predicted"]
@@ -39,6 +42,8 @@ def show_most_wrong(examples: pd.DataFrame, info: TaskInfo) -> pd.DataFrame:
 
 
 def show_groups(groups: pd.DataFrame) -> pd.DataFrame:
+    """One row a group of examples on a scale: mean label and signed error with its interval, in the label's unit, the
+    share that is too high, and mistakes."""
     return pd.DataFrame(
         {
             "feature": groups["feature"],
@@ -57,6 +62,7 @@ def show_groups(groups: pd.DataFrame) -> pd.DataFrame:
 
 
 def show_mistakes(groups: pd.DataFrame) -> pd.DataFrame:
+    """One row a group of examples of unordered classes: the share of mistakes with its interval, 0 to 1."""
     return pd.DataFrame(
         {
             "feature": groups["feature"],
@@ -71,6 +77,7 @@ def show_mistakes(groups: pd.DataFrame) -> pd.DataFrame:
 
 
 def show_trends(trends: pd.DataFrame) -> pd.DataFrame:
+    """One row a feature: its rank correlation with the error, among all examples and at equal labels."""
     return pd.DataFrame(
         {
             "feature": trends["feature"],
@@ -86,6 +93,8 @@ def show_trends(trends: pd.DataFrame) -> pd.DataFrame:
 
 
 def show_forgetting(stages: pd.DataFrame) -> pd.DataFrame:
+    """One row a stage, one column a task: its metric at the stage's end, the change in points, * where it was trained."""
+
     def cell(row: Mapping[Hashable, Any]) -> str:
         change = "" if math.isnan(row["change"]) else f" ({100 * row['change']:+.1f})"
         return f"{row['value']:.3f}{change}{'*' if row['trained'] else ''}"
@@ -97,6 +106,7 @@ def show_forgetting(stages: pd.DataFrame) -> pd.DataFrame:
 
 
 def show_agreement(pairs: pd.DataFrame) -> pd.DataFrame:
+    """One row a task and pair of trials: the share of equal answers, and how far their mistakes go together."""
     if pairs.empty:
         return pairs
     return pd.DataFrame(

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.ablation import OBSERVATIONAL, leaderboard, per_configuration
-from analysis.coding import INACTIVE, Row, code, level_text
+from analysis.coding import Row, code, level_text
 from analysis.conditions import conditions, has_effect, is_active, reachable_levels
 from analysis.description import Factor
 from analysis.estimation import MIN_DF
@@ -207,7 +207,7 @@ def _best_with(study: Study, factors: Sequence[Factor]) -> tuple[int, dict[str, 
         raise UserError(f"{study.path}: no trial is complete yet, so there is no best configuration")
     paths = [factor.path for factor in factors]
     rows = [{str(name): value for name, value in row.items()} for row in leaders.to_dict("records")]
-    active = [row for row in rows if all(is_active(study, factor, row) for factor in factors)]
+    active = [row for row in rows if all(is_active(factor, row) for factor in factors)]
     for row in active[:TRIED]:
         if all(has_effect(study, row, path, paths) for path in paths):
             return int(row["rank"]), row
@@ -224,7 +224,4 @@ def _best_with(study: Study, factors: Sequence[Factor]) -> tuple[int, dict[str, 
 
 def _yaml(value: object) -> str:
     """A level in full precision as YAML 1.2 reads it."""
-    text = level_text(value)
-    if text == INACTIVE:  # of an active factor: the level null
-        return "null"
-    return repr(float(value)) if isinstance(value, (float, np.floating)) else text
+    return repr(float(value)) if isinstance(value, (float, np.floating)) else level_text(value)

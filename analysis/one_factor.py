@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.coding import level_text
+from analysis.description import as_level
 from analysis.intervals import Difference, interval, p_difference, p_equivalent, paired_difference, visible
 from analysis.quoted import NOT_STORED, Quoted, read_quoted
 from analysis.relative_cost import COLUMNS as COST_COLUMNS
@@ -85,8 +86,10 @@ def planned_levels(study: Study) -> pd.DataFrame:
         ) from None
     rows: list[tuple[str, str, bool, str]] = []
     for factor in dict.fromkeys(factor for factor, *_ in others):
-        rows.append((factor, level_text(base.get(factor)), True, baseline))
-        rows += [(factor, level_text(level), False, name) for own, level, name in others if own == factor]
+        rows.append((factor, level_text(as_level(base.get(factor))), True, baseline))
+        rows += [
+            (factor, level_text(as_level(level)), False, name) for own, level, name in others if own == factor
+        ]
     return pd.DataFrame(rows, columns=["factor", "level", "base", "config_id"])
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.description import Factor, TaskInfo, read_description
+from analysis.description import Factor, TaskInfo, as_level, read_description
 from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, missing_epoch, read_epochs, read_outputs
@@ -53,6 +53,7 @@ class Study:
 
     @property
     def name(self) -> str:
+        """The name that study.yaml gives, as a rule that of the space."""
         return str(self.meta["name"])
 
     @property
@@ -64,7 +65,8 @@ class Study:
     def trials(self) -> pd.DataFrame:
         """One row a trial: number, state, config_id, replicate, seed, score, best_epoch, epochs,
         {select,report,dev}/{task,score}, cost_alone, cost_paid and seconds (in seconds), cause,
-        started, finished, and one column a factor (None or NaN where it was not active).
+        started, finished, and one column a factor (None or NaN where it was not active; the level
+        null is ``description.NULL``).
 
         ``score`` is the select score at the best epoch; of a trial that did not end, so far.
 
@@ -75,9 +77,9 @@ class Study:
         try:
             rows = [self._trial_row(trial) for trial in self._told]
             frame = pd.DataFrame(rows, columns=list(self._trial_row(None)))
-            frame["seed"] = pd.Series(
-                [row["seed"] for row in rows], dtype=object
-            )  # 63 bits, and some have none yet
+            # Whole numbers beside a None would become floats, of 53 bits.
+            for name in ("seed", *self._listed):
+                frame[name] = pd.Series([row[name] for row in rows], dtype=object)
             return frame.astype(self._column_types())
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{journal}: damaged: what it says of a trial is no number ({error})") from None
@@ -151,15 +153,19 @@ class Study:
         return lines
 
     def trial_folder(self, number: int) -> Path:
+        """Folder of a trial's files, whether or not it is there."""
         return self.path / "trials" / f"{number:05d}"
 
     def config_file(self, number: int) -> Path:
+        """The configuration that a trial trains, whether or not it is there."""
         return self.trial_folder(number) / _CONFIG
 
     def history_file(self, number: int) -> Path:
+        """A trial's epochs, one a line, whether or not the file is there."""
         return self.trial_folder(number) / "history.jsonl"
 
     def predictions_file(self, number: int, task: str) -> Path:
+        """A trial's outputs for the examples of a task, whether or not they are stored."""
         return self.trial_folder(number) / "predictions" / f"{task}.parquet"
 
     def _read_predictions(self, task: str, number: int) -> pa.Table | None:
@@ -267,16 +273,20 @@ class Study:
             "started": started,
             "finished": finished,
             "seconds": _seconds(started, finished),
-            **{factor.path: trial.params.get(factor.path) if trial else None for factor in self.factors},
+            **{factor.path: _level(trial, factor.path) for factor in self.factors},
         }
+
+    @property
+    def _listed(self) -> list[str]:
+        """Paths of the factors that have levels and no range."""
+        return [factor.path for factor in self.factors if factor.levels is not None]
 
     def _column_types(self) -> dict[str, str]:
         numbers = ("score", "best_epoch", "epochs", "cost_alone", "cost_paid", "seconds")
         continuous = [factor.path for factor in self.factors if factor.levels is None]
-        listed = [factor.path for factor in self.factors if factor.levels is not None]
         return {
             **dict.fromkeys((*numbers, *self.metric_columns, *continuous), "float64"),
-            **dict.fromkeys(("config_id", "cause", "seed", *listed), "object"),
+            **dict.fromkeys(("config_id", "cause", "seed", *self._listed), "object"),
             **dict.fromkeys(("started", "finished"), "datetime64[us]"),
             "number": "int64",
             "replicate": "int64",
@@ -302,6 +312,11 @@ def _score(trial: FrozenTrial, metrics: Mapping[str, Any]) -> float | None:
     if metrics.get("select/score") is not None:
         return float(metrics["select/score"])
     return max(trial.intermediate_values.values(), default=None)
+
+
+def _level(trial: FrozenTrial | None, path: str) -> Any:
+    """The level of a factor; None where it was not active."""
+    return as_level(trial.params[path]) if trial and path in trial.params else None
 
 
 def _seconds(started: datetime | None, finished: datetime | None) -> float | None:

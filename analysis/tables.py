@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
 from analysis.coding import INACTIVE, level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
-from analysis.description import Factor
+from analysis.description import Factor, as_level
 from analysis.ensemble import best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
 from analysis.one_factor import ablation_table, is_one_factor
@@ -22,6 +22,8 @@ from analysis.study import Study
 from analysis.task_ensemble import TaskEnsemble
 
 TOP = 10
+SCALE = 1.0
+"""From the worst score to the best."""
 MEMBERS_SHOWN = 6
 SETTINGS_SHOWN = 8
 FACTORS_SHOWN = 10
@@ -252,6 +254,7 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 def score(value: float) -> str:
+    """A metric to three decimals; a dash for NaN, as in all of these."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
@@ -261,14 +264,17 @@ def points(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
+    """Both ends of a difference in points."""
     return "–" if math.isnan(low) or math.isnan(high) else f"{points(low)} to {points(high)}"
 
 
 def probability(value: float) -> str:
+    """A p-value to three decimals; the smallest only as below 0.001."""
     return "–" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best: s, min or h."""
     if math.isnan(seconds):
         return "–"
     if seconds < 120:
@@ -288,7 +294,7 @@ def telling_settings(
     or their first one."""
     names = short_names(factors)
     first = {factor.path: factor.levels[0] for factor in factors if factor.levels}
-    usual = {**first, **(base or {})}
+    usual = {**first, **{path: as_level(level) for path, level in (base or {}).items()}}
     plain = {path for path in names if path in usual and level_text(row[path]) == level_text(usual[path])}
     differing = _settings(row, {path: name for path, name in names.items() if path not in plain})
     same = _settings(row, {path: name for path, name in names.items() if path in plain})
@@ -324,9 +330,18 @@ def _visible_note(effects: pd.DataFrame) -> str:
         return ""
     return (
         " Smallest true effect that this table would have shown (80% power after the correction): "
-        f"{100 * visible.min():.1f} points for the best-covered level, {100 * visible.median():.1f} for the "
-        "middle one; read 'unsure' with that in mind."
+        f"{_smallest_visible(visible.min(), visible.median())}; read 'unsure' with that in mind."
     )
+
+
+def _smallest_visible(best: float, middle: float) -> str:
+    """Of the best-covered level and the middle one; an effect beyond the whole scale is none that can be."""
+    if best > SCALE:
+        return f"none, it would take more than the {100 * SCALE:.0f} points of the scale for every level"
+    told = f"{100 * best:.1f} points for the best-covered level"
+    if middle > SCALE:
+        return f"{told}, none for the middle one, where it would take more than the {100 * SCALE:.0f} points of the scale"
+    return f"{told}, {100 * middle:.1f} for the middle one"
 
 
 def _short(path: str) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.ablation import per_configuration
-from analysis.coding import level_text
+from analysis.coding import INACTIVE, level_text
 from analysis.description import Factor
 from analysis.plots.canvas import MARKERS, SERIES, entitle, legend_below, metric_name, panel, shortened
 
@@ -58,7 +58,7 @@ def _levels(factor: Factor, values: pd.Series) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce")
     middle = float(np.nanmedian(numbers)) if numbers.notna().any() else np.nan
     halves = np.where(numbers <= middle, f"up to {middle:.3g}", f"above {middle:.3g}")
-    return pd.Series(np.where(numbers.isna(), level_text(None), halves), index=values.index)
+    return pd.Series(np.where(numbers.isna(), INACTIVE, halves), index=values.index)
 
 
 def _ordered(factor: Factor, seen: pd.Series) -> list[str]:

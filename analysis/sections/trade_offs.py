@@ -34,13 +34,14 @@ def pareto_sections(study: Study) -> list[Section]:
     )
     shown = f" The {FRONT_SHOWN} with the best scores are listed." if len(front) > FRONT_SHOWN else ""
     honest = halves_differ(study)
+    beaten = "is beaten" if len(front) == 1 else "are beaten"
     which = (
         "on the select metrics, which chose them and which the pictures show; only report metrics may be quoted."
         if honest
         else "on the metrics that chose them and are quoted too, from the same examples: optimistic."
     )
     note = (
-        f"{len(front)} of {complete} complete trials are beaten by no other trial in all tasks at once, {which}{shown}{volume} Single trials: "
+        f"{len(front)} of {complete} complete trials {beaten} by no other trial in all tasks at once, {which}{shown}{volume} Single trials: "
         "replicates are not averaged here, so luck has its part in who is on the front."
     )
     caption = f"{'Select metrics' if honest else 'Metrics'} of every pair of tasks, one dot a complete trial"

@@ -113,10 +113,9 @@ def _triplets(sources: Sequence[Path], targets: Sequence[Path]) -> list[str]:
     rows = [row for row in read if all(row)]
     with targets[0].open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([names, *rows])
-    left_out = (
-        [f"{len(read) - len(rows)} rows with an empty text are left out"] if len(read) > len(rows) else []
-    )
-    return [_counted(targets[0], rows), *left_out]
+    empty = len(read) - len(rows)
+    told = "1 row with an empty text is" if empty == 1 else f"{empty} rows with an empty text are"
+    return [_counted(targets[0], rows), *([f"{told} left out"] if empty else [])]
 
 
 def _as_is(sources: Sequence[Path], targets: Sequence[Path]) -> list[str]:

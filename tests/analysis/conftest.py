@@ -90,6 +90,7 @@ class StudyWriter:
             "versions": {"torch": "2.13.0"},
             **meta,
         }
+        self.known = {factor["path"]: factor for factor in (*FACTORS, *self.meta["factors"])}
         (path / "study.yaml").write_text(yaml.safe_dump(self.meta, sort_keys=False))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -118,12 +119,11 @@ class StudyWriter:
         metrics = self._predict(folder, HEAD_EFFECT[parameters["tasks.sts.head.kind"]]) if finished else {}
         score = metrics.get("select/score")
         epochs = 1 if state == TrialState.PRUNED else 3
-        known = {factor["path"]: factor for factor in (*FACTORS, *self.meta["factors"])}
         self._write_history(folder, metrics, epochs if finished else 1)
         trial = create_trial(
             state=state,
             params=parameters,
-            distributions={path: distribution(known[path]) for path in parameters},
+            distributions={path: distribution(self.known[path]) for path in parameters},
             value=score if state == TrialState.COMPLETE else None,
             intermediate_values={epoch: score for epoch in range(1, epochs + 1)} if score is not None else {},
             user_attrs={
@@ -161,7 +161,7 @@ class StudyWriter:
         trial = create_trial(
             state=state,
             params=parameters,
-            distributions={f["path"]: distribution(f) for f in FACTORS if f["path"] in parameters},
+            distributions={path: distribution(self.known[path]) for path in parameters},
             value=max(scores) if state == TrialState.COMPLETE else None,
             intermediate_values=dict(enumerate(scores, 1)),
             user_attrs={"config_id": f"c{number}", "replicate": 0, "metrics": metrics, **attributes},

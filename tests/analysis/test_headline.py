@@ -18,8 +18,9 @@ from analysis.intervals import interval
 from analysis.provenance import encoder_name
 from analysis.report import write_report
 from analysis.sections import report_sections
+from analysis.sections.trade_offs import pareto_sections
 from analysis.study import Study, load
-from analysis.tables import compute_tables, summary_tables, telling_settings
+from analysis.tables import compute_tables, effects_note, summary_tables, telling_settings
 
 EXAMPLE = Path(__file__).parents[2] / "analysis" / "notebooks" / "example_study"
 PLAIN = {"stages.finetune.sampler.kind": "sequential"}
@@ -324,6 +325,41 @@ def test_one_trial_has_nothing_to_combine(new_study: Callable[..., Any]) -> None
     section = next(one for one in report_sections(study, tables) if one.title == "Ensemble")
     assert "nothing to combine" in section.note
     assert section.table is None
+
+
+@pytest.mark.parametrize(
+    ("best", "middle", "said"),
+    [
+        (0.05, 0.9, "5.0 points for the best-covered level, 90.0 for the middle one; read"),
+        (
+            *(0.273, 2.493),
+            "27.3 points for the best-covered level, none for the middle one, where it would take more than the 100 points of the scale; read",
+        ),
+        (1.2, 2.493, "none, it would take more than the 100 points of the scale for every level; read"),
+    ],
+)
+def test_an_effect_larger_than_the_scale_is_none_that_can_be_seen(
+    new_study: Callable[..., Any], best: float, middle: float, said: str
+) -> None:
+    tables = compute_tables(two_configurations(new_study, 1))
+    effects = tables.effects.assign(visible=np.nan, slope=False)
+    effects.loc[effects.index[:3], "visible"] = [best, middle, 9.0]
+    note = effects_note(dataclasses.replace(tables, effects=effects))
+    assert f"(80% power after the correction): {said}" in note
+    assert "249.3" not in note
+
+
+@pytest.mark.parametrize(
+    ("last", "said"), [(0.7, "1 of 3 complete trials is beaten"), (0.6, "2 of 3 complete trials are beaten")]
+)
+def test_a_front_of_one_is_told_in_the_singular(
+    new_study: Callable[..., Any], last: float, said: str
+) -> None:
+    writer = new_study()
+    for score in (0.5, 0.6, last):
+        writer.add_curve(TrialState.COMPLETE, {}, [score])
+    (section,) = pareto_sections(load(writer.path))
+    assert section.note.startswith(said)
 
 
 def test_of_many_settings_those_are_told_that_differ_from_the_first_levels() -> None:

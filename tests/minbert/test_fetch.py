@@ -33,6 +33,7 @@ from minbert.files.durable import exclusive
 from minbert.hub import client
 from minbert.hub.catalogue import Entry, chosen
 from minbert.hub.client import Unreachable
+from minbert.hub.layouts import LAYOUTS
 from minbert.hub.obtaining import obtain
 from minbert.hub.progress import Watch
 from minbert.sources import resolve
@@ -147,6 +148,20 @@ def test_texts_and_labels_are_those_of_the_hub(hub: FakeHub, tmp_path: Path) -> 
     assert len(set(keys)) == 100 and text_keys(splits["qqp"]["dev"]) == keys[:10]
     ids = dict(zip(splits["qqp"]["train"].ids, _labels(splits["qqp"]["train"]), strict=True))
     assert all(label == (int(name.rsplit("-", 1)[1]) % 2 == ("train" in name)) for name, label in ids.items())
+
+
+@pytest.mark.parametrize(
+    ("empty", "said"),
+    [
+        (0, []),
+        (1, ["1 row with an empty text is left out"]),
+        (2, ["2 rows with an empty text are left out"]),
+    ],
+)
+def test_triplets_with_an_empty_text_are_counted(tmp_path: Path, empty: int, said: list[str]) -> None:
+    source, target = tmp_path / "source.csv", tmp_path / "nli.csv"
+    source.write_text("sent0,sent1,hard_neg\nba,be,bo\n" + "bi,,bu\n" * empty)
+    assert LAYOUTS["triplets"]([source], [target])[1:] == said
 
 
 def test_a_second_run_checks_what_is_there_and_asks_nobody(

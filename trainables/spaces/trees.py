@@ -26,6 +26,11 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leaf(config: Any, path: str) -> Any:
+    """What a configuration, a model or nested mappings, has at a dotted path.
+
+    Raises:
+        KeyError, AttributeError: it has no such path.
+    """
     for key in path.split("."):
         config = config[key] if isinstance(config, Mapping) else getattr(config, key)
     return config
@@ -70,9 +75,11 @@ class Layers:
     layers: tuple[Located, ...]
 
     def knows(self, dotted: str) -> bool:
+        """Whether any layer has this path."""
         return any(layer.knows(dotted) for layer in self.layers)
 
     def where(self, dotted: str) -> str:
+        """The place of the path, or of the nearest above it, in the nearest layer that has it."""
         for path in upwards(dotted):
             for layer in self.layers:
                 if layer.knows(path):
@@ -80,6 +87,7 @@ class Layers:
         return self.layers[0].where(dotted)
 
     def settings_named(self, section: str, text: str) -> str:
+        """The settings that a text names, those of the lowest layer first, each once."""
         named = [each.settings_named(section, text) for each in reversed(self.layers)]
         return ", ".join(dict.fromkeys(filter(None, named)))
 
@@ -92,14 +100,17 @@ class Set:
     path: str
 
     def knows(self, dotted: str) -> bool:
+        """Whether the setting is this path or stands above it, also within what a run sets."""
         if dotted.startswith("runs."):
             dotted = dotted.partition(".set.")[2]
         return bool(self.path) and (dotted == self.path or dotted.startswith(self.path + "."))
 
     def where(self, dotted: str) -> str:
+        """The setting itself."""
         return self.origin
 
     def settings_named(self, section: str, text: str) -> str:
+        """The setting, where a text about a section names its path as a whole; or empty."""
         within = f"{section}." if section else ""
         name = re.escape(self.path.removeprefix(within))
         named = self.path.startswith(within) and re.search(rf"(?<![\w.]){name}(?![\w.]\w)", text)
@@ -115,13 +126,16 @@ class At:
     level: str
 
     def knows(self, dotted: str) -> bool:
+        """Whether exactly this path stands in the document."""
         return self.written.knows(dotted)
 
     def where(self, dotted: str) -> str:
+        """The place of the path; of the leaf and what is inside it, that of the level."""
         inside = dotted == self.path or dotted.startswith(self.path + ".")
         return self.written.where(self.level if inside else dotted)
 
     def settings_named(self, section: str, text: str) -> str:
+        """The settings that the document names."""
         return self.written.settings_named(section, text)
 
 
@@ -134,15 +148,18 @@ class InRun:
     """The run, the one that it is like, the one that this is like, and so on."""
 
     def knows(self, dotted: str) -> bool:
+        """Whether the document has this path, or one of the runs sets it."""
         return any(self.written.knows(place) for place in self._places(dotted))
 
     def where(self, dotted: str) -> str:
+        """The place of the path, or of the nearest above it that is written, and the run; else that of the run itself."""
         places = (place for path in upwards(dotted) for place in self._places(path))
         own = f"runs.{self.chain[0]}"
         place = next((place for place in places if self.written.knows(place)), own)
         return f"{self.written.where(place)}: run {self.chain[0]!r}"
 
     def settings_named(self, section: str, text: str) -> str:
+        """The settings that the document names, and the run; or empty."""
         named = self.written.settings_named(section, text)
         return f"{named}: run {self.chain[0]!r}" if named else ""
 
@@ -151,6 +168,7 @@ class InRun:
 
 
 def upwards(dotted: str) -> Iterator[str]:
+    """The path and those above it, the innermost first."""
     while dotted:
         yield dotted
         dotted = dotted.rpartition(".")[0]
