@@ -44,7 +44,9 @@ def read_arguments(texts: Sequence[str], task: TaskConfig) -> Given:
     size = len(task.text)
     check_texts(texts)
     if len(texts) % size:
-        given = "1 sentence is no whole pair" if len(texts) == 1 else f"{len(texts)} sentences are no whole pairs"
+        given = (
+            "1 sentence is no whole pair" if len(texts) == 1 else f"{len(texts)} sentences are no whole pairs"
+        )
         raise UserError(f"{given}: give two for each example, in quotes")
     return Given([tuple(texts[at : at + size]) for at in range(0, len(texts), size)])
 
@@ -178,7 +180,11 @@ def _whole_lines(path: Path, name: str) -> list[str]:
     """A sentence a line, unless csv quotes of a file of that name go on over lines."""
     lines = _lines(path, f", or a table whose header has {name!r}")
     table = one_column(path, read_utf8(path)) if path.suffix.lower() == ".csv" else None
-    broken = [] if table is None else [row for row in zip(table.lines, table.rows, strict=True) if "\n" in row[1][0]]
+    broken = (
+        []
+        if table is None
+        else [row for row in zip(table.lines, table.rows, strict=True) if "\n" in row[1][0]]
+    )
     if broken:
         raise UserError(
             f"{path}, line {broken[0][0]}: quotes go on over lines, as in a table of one column, but no header has "

@@ -14,7 +14,9 @@ _NUMBER = re.compile(r"(?<=\w)[\W_]*\d+$|(?<=\w)[\W_]+[abAB]$|(?<=[a-z])[AB]$")
 _ALIKE, _NEARLY_ALL = 0.8, 0.9
 
 
-def names_columns(line: str, cells: Sequence[str], rows: Sequence[Sequence[str]] | None, of_a_pair: bool) -> bool:
+def names_columns(
+    line: str, cells: Sequence[str], rows: Sequence[Sequence[str]] | None, of_a_pair: bool
+) -> bool:
     """Whether cells of a first line are names of columns and no texts.
 
     Args:

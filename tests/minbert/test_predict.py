@@ -147,7 +147,9 @@ def test_a_first_line_that_is_a_text_is_answered(predict: Run, task: str, lines:
 
 def test_a_csv_whose_quotes_go_on_over_lines_needs_its_header(predict: Run, tmp_path: Path) -> None:
     file = written(tmp_path, "rows.csv", 'ba\n"c\nd"\n')
-    with pytest.raises(UserError, match=r"rows\.csv, line 2: quotes go on over lines.* no header has 'sentence'"):
+    with pytest.raises(
+        UserError, match=r"rows\.csv, line 2: quotes go on over lines.* no header has 'sentence'"
+    ):
         predict("--task", "sst", "--file", file)
 
 

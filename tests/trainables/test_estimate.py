@@ -129,12 +129,15 @@ def test_this_machine_and_a_cluster_of_cpus_get_hours_and_a_price(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("stages: {finetune: {learning_rate: {choice: [1e-5, 2e-5]}}}\nrecipe: [finetune]\n", ""),
-        ("stages: {finetune: {learning_rate: {choice: [1e-5, 2e-5]}}}\n", "; shared stages make it less"),
-        ("stages: {simcse: {learning_rate: {choice: [1e-5, 2e-5]}}}\nrecipe: [simcse, finetune]\n", ""),
+        ("stages: {finetune: {batch_size: {choice: [8, 16]}}}\n", ""),
+        (
+            "stages: {simcse: {epochs: 1}, finetune: {batch_size: {choice: [8, 16]}}}\n",
+            "; shared stages make it less",
+        ),
+        ("stages: {simcse: {epochs: 1, batch_size: {choice: [8, 16]}}}\n", ""),
         (
             "search: {design: optuna, trials: 4, early_stopping: {grace_epochs: 1, reduction: 3}}\n"
-            "stages: {finetune: {learning_rate: {choice: [1e-5, 2e-5]}}}\nrecipe: [finetune]\n",
+            "stages: {finetune: {epochs: 3, batch_size: {choice: [8, 16]}}}\n",
             "; early stopping makes it less",
         ),
     ],
