@@ -14,8 +14,13 @@ class UserError(Exception):
 
 
 def did_you_mean(value: object, allowed: Iterable[object]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest allowed value, or an empty string."""
-    matches = difflib.get_close_matches(str(value), [str(name) for name in allowed], n=1, cutoff=0.5)
+    """Return ``; did you mean 'x'?`` for the nearest allowed value, or an empty string; capitals make no difference."""
+    names = [str(name) for name in allowed]
+    matches = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    if not matches:
+        folded = {name.casefold(): name for name in names}
+        near = difflib.get_close_matches(str(value).casefold(), folded, n=1, cutoff=0.5)
+        matches = [folded[name] for name in near]
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

@@ -20,7 +20,7 @@ from minbert.files.inside_study import refuse_search_folders
 from minbert.hub.catalogue import ENCODER_FOLDER, ENTRIES, PUBLIC_HUB, PUBLIC_PAGES, Entry, chosen
 from minbert.hub.record import condition, download_of, read_record
 
-_DATA = Path("data")
+_DATA, _STUDY = Path("data"), Path("results/real")
 _TASKS = ("sst", "qqp", "sts")
 
 
@@ -113,6 +113,7 @@ def _print_next(to: Path) -> None:
         command += ["--data", str(to)]
     if ENCODER_FOLDER in record:
         command += ["--encoder", str(to / ENCODER_FOLDER)]
+    command += ["--study", str(_STUDY)]  # a search on the bundled data may lie in the space's own folder
     print(f"search on it with: {shlex.join(command)}")
 
 

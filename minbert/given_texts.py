@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from minbert.config import TaskConfig
-from minbert.corpora.tables import Table, peek_columns, read_table, read_utf8, shown_columns
+from minbert.corpora.headers import meant, names_columns
+from minbert.corpora.tables import Table, one_column, peek_columns, read_table, read_utf8, shown_columns
 from minbert.errors import UserError, did_you_mean
 from minbert.files.strangers import refuse_irregular
 
@@ -42,7 +44,10 @@ def read_arguments(texts: Sequence[str], task: TaskConfig) -> Given:
     size = len(task.text)
     check_texts(texts)
     if len(texts) % size:
-        raise UserError(f"{len(texts)} sentences are no whole pairs: give two for each example, in quotes")
+        given = (
+            "1 sentence is no whole pair" if len(texts) == 1 else f"{len(texts)} sentences are no whole pairs"
+        )
+        raise UserError(f"{given}: give two for each example, in quotes")
     return Given([tuple(texts[at : at + size]) for at in range(0, len(texts), size)])
 
 
@@ -50,7 +55,8 @@ def read_file(file: Path | None, task: TaskConfig) -> Given:
     """Examples of a tab- or comma-separated file, or of standard input where ``file`` is None or :data:`STDIN`.
 
     Columns are found by a header line that names the task's text columns, in any order and among others. Without
-    such a line a pair task takes the only two columns, and a sentence task a sentence a line.
+    such a line a pair task takes the only two columns, and a sentence task a sentence a line. A first line that
+    looks like a header of other names is refused.
 
     Raises:
         UserError: the file can't be read, its columns don't tell, or a text is empty.
@@ -111,18 +117,50 @@ def _read(path: Path, task: TaskConfig) -> Given:
         ids = [row[columns.index("id")].strip() for row in table.rows] if "id" in columns else None
         return Given(examples, ids)
     if len(task.text) == 1:
-        return Given([(line,) for line in _lines(path, f", or a table whose header has {task.text[0]!r}")])
+        if any(columns):
+            _refuse_other_names(path, columns, task)
+        return Given([(line,) for line in _whole_lines(path, task.text[0])])
     if not any(columns):
         raise UserError(f"{path}: empty; a pair a line is read")
     if len(columns) != len(task.text):
-        missing = next(name for name in task.text if name not in columns)
         raise UserError(
-            f"{path}, line 1: {missing!r} is not among the columns {shown_columns(columns)}"
-            f"{did_you_mean(missing, columns)}; without a header, just the two columns of a pair are read"
+            f"{_other_names(path, columns, task)}; without a header, just the two columns of a pair are read"
         )
+    _refuse_other_names(path, columns, task)
     table = read_table(path)
     whole = Table(path, task.text, [list(table.columns), *table.rows], [1, *table.lines], ())
     return Given(_checked(whole, range(len(task.text)), task.text))
+
+
+def _refuse_other_names(path: Path, columns: tuple[str, ...], task: TaskConfig) -> None:
+    """Refuse a header that does not name the task's columns: it is no example."""
+    line = read_utf8(path).partition("\n")[0]
+    pair = len(task.text) > 1
+    cells = columns if pair else tuple(cell.strip(' "') for cell in re.split(r"[\t,;|]", line))
+    spelled = any(meant(name, cells) for name in task.text)
+    if not spelled and not names_columns(line, columns, _rows(path, len(columns)), pair):
+        return
+    needed = " and ".join(map(repr, task.text))
+    raise UserError(
+        f"{_other_names(path, columns, task)}; rename {'them' if pair else 'it'}, or, where line 1 is "
+        f"{'a pair' if pair else 'a sentence'}, put a header of just {needed} above it"
+    )
+
+
+def _other_names(path: Path, columns: tuple[str, ...], task: TaskConfig) -> str:
+    missing = next(name for name in task.text if name not in columns)
+    return (
+        f"{path}, line 1: {missing!r} is not among the columns {shown_columns(columns)}"
+        f"{did_you_mean(missing, columns)}"
+    )
+
+
+def _rows(path: Path, width: int) -> list[list[str]] | None:
+    """The rows below the first line, where each has as many cells as that."""
+    try:
+        return read_table(path).rows if width > 1 else None
+    except UserError:
+        return None
 
 
 def _checked(table: Table, places: Sequence[int], names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -136,6 +174,23 @@ def _checked(table: Table, places: Sequence[int], names: Sequence[str]) -> list[
     if not found:
         raise UserError(f"{table.path}: no row after the header")
     return found
+
+
+def _whole_lines(path: Path, name: str) -> list[str]:
+    """A sentence a line, unless csv quotes of a file of that name go on over lines."""
+    lines = _lines(path, f", or a table whose header has {name!r}")
+    table = one_column(path, read_utf8(path)) if path.suffix.lower() == ".csv" else None
+    broken = (
+        []
+        if table is None
+        else [row for row in zip(table.lines, table.rows, strict=True) if "\n" in row[1][0]]
+    )
+    if broken:
+        raise UserError(
+            f"{path}, line {broken[0][0]}: quotes go on over lines, as in a table of one column, but no header has "
+            f"{name!r}: put that above, or take the line break out"
+        )
+    return lines
 
 
 def _lines(path: Path, otherwise: str = "") -> list[str]:

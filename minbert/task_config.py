@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -88,7 +89,7 @@ class TaskConfig(Frozen):
     label: str
     """Name of the label column."""
     classes: int = Field(default=2, ge=2, le=10**5)
-    """Number of classes (classification only)."""
+    """Number of classes (classification only); left out: as many as labels, or 2."""
     labels: tuple[LabelText, ...] | None = None
     """What the label column says for class 0, 1 and so on (binary: for no and yes); unset: their numbers."""
     ordered: bool = False
@@ -120,6 +121,16 @@ class TaskConfig(Frozen):
         low, high = self.label_range if self.kind == "regression" else (0.0, 1.0)
         return low + 0.8 * (high - low)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_classes_as_labels(cls, data: Any) -> Any:
+        """Count the labels where a classification task does not say how many classes it has."""
+        if isinstance(data, Mapping) and data.get("kind") == "classification" and "classes" not in data:
+            labels = data.get("labels")
+            if isinstance(labels, list | tuple) and len(labels) > 1:
+                return {**data, "classes": len(labels)}
+        return data
+
     @model_validator(mode="after")
     def _head_fits(self) -> Self:
         if (self.head.kind == "linear") != (len(self.text) == 1):
@@ -137,14 +148,21 @@ class TaskConfig(Frozen):
         refuse_unless(self.kind == "regression", self, regression, "a regression task")
         refuse_unless(self.kind == "classification", self, {"classes": 2}, "a classification task")
         refuse_unless(self.kind != "regression", self, {"labels": None}, "a classification or binary task")
-        if self.labels is not None and not len(self.labels) == len(set(self.labels)) == self.class_count:
-            raise ValueError(
-                f"labels {', '.join(self.labels)} are not {self.class_count} different ones: a {self.kind} task has "
-                f"{self.class_count} classes"
-            )
+        if self.labels is not None:
+            self._check_labels(self.labels)
         if self.label_range[0] >= self.label_range[1]:
             raise ValueError(f"label_range {self.label_range} is empty")
         return self
+
+    def _check_labels(self, labels: tuple[str, ...]) -> None:
+        if len(labels) == len(set(labels)) == self.class_count:
+            return
+        what = f"labels {', '.join(labels)} are not {self.class_count} different ones"
+        if self.kind == "classification" and len(labels) == len(set(labels)) > 1:
+            raise ValueError(
+                f"{what}, as classes says: write classes: {len(labels)}, or name {self.class_count} labels"
+            )
+        raise ValueError(f"{what}: a {self.kind} task has {self.class_count} classes")
 
 
 def default_tasks() -> dict[str, TaskConfig]:

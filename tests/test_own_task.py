@@ -183,12 +183,32 @@ def test_a_label_or_a_header_that_does_not_fit_is_told(
         ({"labels": ["a", "b", "c"]}, "labels a, b, c are not 2 different ones"),
         ({"labels": ["a", "a"]}, "labels a, a are not 2 different ones"),
         ({"labels": ["a", "b", "a"]}, "labels a, b, a are not 2 different ones"),
+        ({"kind": "classification", "labels": ["a", "b", "a"]}, "labels a, b, a are not 3 different ones"),
+        ({"kind": "classification", "labels": ["a"]}, "labels a are not 2 different ones"),
+        (
+            {"kind": "classification", "classes": 2, "labels": ["a", "b", "c"]},
+            "labels a, b, c are not 2 different ones, as classes says: write classes: 3, or name 2 labels",
+        ),
+        (
+            {"kind": "classification", "classes": 4, "labels": ["a", "b", "c"]},
+            "labels a, b, c are not 4 different ones, as classes says: write classes: 3, or name 4 labels",
+        ),
         ({"kind": "regression", "labels": ["a", "b"]}, "it needs a classification or binary task"),
     ],
 )
 def test_labels_that_do_not_fit_the_task_are_refused(leaves: dict[str, Any], wanted: str) -> None:
     with pytest.raises(ValueError, match=wanted):
         build_config({"tasks": {"mine": {**REVIEWS, **leaves}}})
+
+
+def test_there_are_as_many_classes_as_labels_where_none_are_counted() -> None:
+    labels = ["sport", "politics", "science"]
+    named, counted = (
+        build_config({"tasks": {"mine": {**REVIEWS, "kind": "classification", "labels": labels, **more}}})
+        for more in ({}, {"classes": 3})
+    )
+    assert named == counted and named.tasks["mine"].class_count == 3
+    assert TrainConfig.model_validate(named.model_dump(mode="json")) == named
 
 
 @pytest.mark.parametrize("more", [{"labels": ["n", "y"]}, {"ordered": True}])

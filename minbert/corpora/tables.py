@@ -2,7 +2,8 @@
 
 The header line decides: commas separate where it has a comma and no tab, but not in a ``.txt``, whose lines may
 be sentences. The course's tab-separated files hold stray quotes, which are read as they stand;
-in a comma-separated file quotes must pair up, as nothing else tells a text's comma from a cell's end.
+in a comma-separated file quotes must pair up, as nothing else tells a text's comma from a cell's end. A file of one
+column whose quotes all pair up is read as csv reads it, line breaks included.
 """
 
 from __future__ import annotations
@@ -58,7 +59,27 @@ def read_table(path: Path) -> Table:
     header, *rest = text.split("\n", 1)
     if not header.strip("\t ,"):
         raise UserError(f"{path}: no header line; the file is {'blank at line 1' if rest else 'empty'}")
-    return _comma_separated(path, text) if _has_commas(path, header) else _tab_separated(path, text)
+    if _has_commas(path, header):
+        return _comma_separated(path, text)
+    alone = None if "\t" in header else one_column(path, text)
+    return _tab_separated(path, text) if alone is None else alone
+
+
+def one_column(path: Path, text: str) -> Table | None:
+    """A file's text as a table of one column in csv quotes; None where it has several or its quotes do not pair up."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+    lines, rows, starts, start = text.split("\n"), list[list[str]](), list[int](), 1
+    try:
+        for cells in reader:
+            if len(cells) > 1:
+                return None
+            if lines[start - 1].strip():
+                rows.append(cells)
+                starts.append(start)
+            start = reader.line_num + 1
+    except csv.Error:
+        return None
+    return Table(path, (rows[0][0].strip(),), rows[1:], starts[1:], ()) if rows else None
 
 
 def peek_columns(path: Path) -> tuple[str, ...]:

@@ -82,7 +82,9 @@ def test_everything_comes_through_a_proxy_and_is_ready_for_a_search(hub: FakeHub
     )
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert "--encoder data/bert-base-uncased" in run.stdout and "not the course's rows" in run.stderr
+    (line,) = re.findall(r"^search on it with: (.+)$", run.stdout, re.MULTILINE)
+    assert line in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "--encoder data/bert-base-uncased" in line and "not the course's rows" in run.stderr
 
     config = build_config({"max_length": 24, "stages": {"simcse": {"epochs": 1, "text": "sentences"}}})
     sources = resolve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import json
 import re
@@ -114,6 +115,44 @@ def test_sentences_are_read_a_line_each_commas_and_quotes_included(predict: Run,
     assert all(re.fullmatch(r"[0-4]\t[01]\.\d{4}", line) for line in expected)
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.txt"])
+def test_a_column_in_csv_quotes_is_read_with_its_line_breaks(predict: Run, tmp_path: Path, name: str) -> None:
+    sentences = ["ba, be", "bi\nbo", 'co "da"', "fa", '"ga ha"']
+    expected = predict("--task", "sst", *sentences)
+    path = tmp_path / name
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["sentence"], *([one] for one in sentences)])
+    assert predict("--task", "sst", "--file", str(path)) == expected
+    assert predict("--task", "sst", stdin=path.read_bytes()) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "lines"),
+    [
+        ("sst", ["Superb", "a bad film", "good"]),
+        ("sst", ["Good, bad and ugly", "ba, be"]),
+        ("sst", ["ba, be", "bi, bo"]),
+        ("sst", ["good , bad", "bi , bo"]),
+        ("sst", ["Well, this sentence is it.", "ba, be"]),
+        ("sst", ['"Ba be,', 'bi bo."']),
+        ("sts", ["cat,dog", "car,bus"]),
+        ("sts", ["cat\tdog", "a car\ta bus", "car\tbus"]),
+        ("sts", ["ba,bb", "ba be,bi"]),
+        ("sts", ["Hello.,Hi!", "who is he,who is she"]),
+    ],
+)
+def test_a_first_line_that_is_a_text_is_answered(predict: Run, task: str, lines: list[str]) -> None:
+    assert len(predict("--task", task, stdin="\n".join(lines))) == len(lines)
+
+
+def test_a_csv_whose_quotes_go_on_over_lines_needs_its_header(predict: Run, tmp_path: Path) -> None:
+    file = written(tmp_path, "rows.csv", 'ba\n"c\nd"\n')
+    with pytest.raises(
+        UserError, match=r"rows\.csv, line 2: quotes go on over lines.* no header has 'sentence'"
+    ):
+        predict("--task", "sst", "--file", file)
+
+
 def test_a_line_holds_the_answer_and_json_all_there_is_to_it(predict: Run, folder: Path) -> None:
     model = open_exported(folder)
     texts = [text for pair in PAIRS for text in pair]
@@ -216,6 +255,7 @@ WRONG: list[tuple[tuple[str, ...], str, str]] = [
     (("a", "b"), "", "--task is missing: the tasks of .* are sst, qqp, sts"),
     (("--task", "stss", "a", "b"), "", "no task 'stss'; its tasks are sst, qqp, sts; did you mean 'sts'?"),
     (("--task", "sts", "a", "b", "c"), "", "3 sentences are no whole pairs"),
+    (("--task", "sts", "a"), "", "error: 1 sentence is no whole pair: give two for each"),
     (("--task", "sts", "a", "  "), "", "sentence 2 is empty"),
     (("--task", "sst", "caf\udce9"), "", "sentence 1 is not UTF-8 text"),
     (("--task", "sts", "--file", "nowhere.csv"), "", "nowhere.csv: No such file"),
@@ -229,6 +269,21 @@ WRONG: list[tuple[tuple[str, ...], str, str]] = [
     (("--task", "sts"), "sentence1\tsentence2\n", "no row after the header"),
     (("--task", "sst"), "a\nb\n\nc\n", "standard input, line 3: empty; a sentence a line is read"),
     (("--task", "sst"), "a\nb\tc\n", "line 2: has a tab, as tables have; .* or a table whose header has 'sentence'"),
+    (("--task", "sst"), 'id,review,stars\n1,"good, bad",3\n', "line 1: 'sentence' is not among the columns 'id', 'review', 'stars'; rename it"),
+    (("--task", "sst"), "id,review,stars\n1,good, bad,3\n", "line 1: 'sentence' is not among the columns 'id'"),
+    (("--task", "sst"), ",Review text,Stars\n0,good,3\n", "'Review text', 'Stars'; rename it, or, where line 1 is a sentence"),
+    (("--task", "sst"), "Id, Review, Stars\n1, good, 3\n", "'Id', 'Review', 'Stars'"),
+    (("--task", "sst"), "id\treview\n1\tgood\n", "line 1: 'sentence' is not among the columns 'id', 'review'"),
+    (("--task", "sst"), "id;sentence;stars\n1;good;3\n", "not among the columns 'id;sentence;stars'"),
+    (("--task", "sst"), "Sentence\nfoo bar\n", "not among the columns 'Sentence'; did you mean 'Sentence'.; rename it"),
+    (("--task", "sst"), "SENTENCE\nfoo bar\n", "did you mean 'SENTENCE'"),
+    (("--task", "sst"), "sentense\nfoo bar\n", "did you mean 'sentense'"),
+    (("--task", "sts"), "question1,question2\nwho is he,who is she\n", "line 1: 'sentence1' is not among the columns 'question1', 'question2'.*; rename them, or, where line 1 is a pair, put a header of just 'sentence1' and 'sentence2' above"),
+    (("--task", "sts"), "text_a\ttext_b\ncat\tdog\n", "not among the columns 'text_a', 'text_b'"),
+    (("--task", "sts"), "Question 1,Question 2\ncat,dog\n", "not among the columns 'Question 1', 'Question 2'"),
+    (("--task", "sts"), "premise,hypothesis\nhe is old,he is not young\n", "not among the columns 'premise', 'hypothesis'"),
+    (("--task", "sts"), "Sentence1\tSentence2\na\tb\n", "did you mean 'Sentence1'"),
+    (("--task", "sts"), "id\tSENTENCE1\tSENTENCE2\n1\ta\tb\n", "did you mean 'SENTENCE1'"),
     (("--task", "sts", "--fil", "x"), "", "unrecognized arguments: --fil"),
 ]  # fmt: skip
 

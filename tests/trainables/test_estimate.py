@@ -18,9 +18,10 @@ from minbert.corpora.reader import Corpus, read_corpus
 from minbert.errors import UserError
 from minbert.sources import resolve
 from tests.trainables.commands import CommandLine
-from trainables.dry_run import estimate
+from trainables.dry_run import cost, estimate
 from trainables.dry_run.cost import show_cost
 from trainables.dry_run.estimate import StepTimer, Timing, TrialTime
+from trainables.dry_run.plan import show_plan
 from trainables.dry_run.timing_corpus import timing_corpus
 from trainables.machines.placement import Asked
 from trainables.spaces.space import load_space
@@ -116,13 +117,68 @@ def test_this_machine_and_a_cluster_of_cpus_get_hours_and_a_price(
 ) -> None:
     (tmp_path / "cluster.yaml").write_text(CLUSTER)  # beside, not named
     text = told(Asked(most=1))
-    assert re.search(r"time: about \S+ min a trial on this machine \(cpu, fp32, 1 thread\)", text)
+    assert re.search(r"time: about \S+ s a trial on this machine \(cpu, fp32, 1 thread\)", text)
     assert "12 steps, 192 examples a trial" in text
-    assert re.search(r"study: about \d+ min for 7 trials, 1 at a time, on this machine", text)
-    assert "cluster.yaml: 1 trials at a time, each with 1 CPU; at most 0.40 dollars an hour" in text
+    assert re.search(r"study: about \d+ min for 7 trials, 1 at a time, on this machine$", text, re.MULTILINE)
+    assert "cluster.yaml: 1 trial at a time, each with 1 CPU; at most 0.40 dollars an hour" in text
     assert re.search(
         r"cluster.yaml: about \d+ min and at most 0\.\d\d dollars, if its cores are as fast", text
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stages: {finetune: {batch_size: {choice: [8, 16]}}}\n", ""),
+        (
+            "stages: {simcse: {epochs: 1}, finetune: {batch_size: {choice: [8, 16]}}}\n",
+            "; shared stages make it less",
+        ),
+        ("stages: {simcse: {epochs: 1, batch_size: {choice: [8, 16]}}}\n", ""),
+        (
+            "search: {design: optuna, trials: 4, early_stopping: {grace_epochs: 1, reduction: 3}}\n"
+            "stages: {finetune: {epochs: 3, batch_size: {choice: [8, 16]}}}\n",
+            "; early stopping makes it less",
+        ),
+    ],
+)
+def test_what_makes_a_study_shorter_is_named_where_the_space_has_it(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "space.yaml").write_text(text if "search" in text else "search: {design: grid}\n" + text)
+    assert cost._less(load_space(str(tmp_path / "space.yaml"))) == said
+
+
+def test_trials_of_minutes_are_told_in_minutes_and_one_step_is_one() -> None:
+    def told(seconds: float) -> str:
+        timing = Timing((TrialTime(seconds, 1, 1),), "cpu", "fp32", 1)
+        return next(iter(cost._here(timing, 1, Asked(), less="")))
+
+    assert "about 2 s a trial" in told(2) and "1 step, 1 example a trial" in told(2)
+    assert "about 2 min a trial" in told(120)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("{log_uniform: [1.0e-5, 1.0e-4]}", "1e-05 to 0.0001, logarithmic"),
+        ("{uniform: [1.0e-5, 3.0e-5], step: 1.0e-5}", "1e-05 to 3e-05 by 1e-05"),
+        ("{choice: [1.0e-5, 1.0e-4]}", "1e-05, 0.0001"),
+    ],
+)
+def test_a_range_is_shown_as_one_and_conditions_as_levels_are(
+    tmp_path: Path, written: str, shown: str
+) -> None:
+    (tmp_path / "space.yaml").write_text(
+        "search: {design: optuna, trials: 3}\nstages: {finetune: {pcgrad: {choice: [false, true]}, "
+        f"learning_rate: {written[:-1]}, when: {{stages.finetune.pcgrad: false}}}}}}}}\n"
+    )
+    console = Console(file=io.StringIO(), width=200)
+    show_plan(console, load_space(str(tmp_path / "space.yaml")))
+    assert isinstance(console.file, io.StringIO)
+    (line,) = [each for each in console.file.getvalue().splitlines() if "learning_rate" in each]
+    assert line.split(maxsplit=1)[1].startswith(f"{shown} ")
+    assert line.rstrip().endswith("stages.finetune.pcgrad is false")
 
 
 def test_hours_on_gpus_are_not_made_up(told: Callable[[Asked], str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a study would take, for ``--dry-run``: minutes a trial, hours here, and hours and dollars on a cluster."""
+"""What a study would take, for ``--dry-run``: seconds or minutes a trial, hours here, and hours and dollars on a cluster."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from minbert.canonical import config_id
+from minbert.config import TrainConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.sources import Sources
+from minbert.stage_chain import stage_ends
 from trainables.cluster_check.checks import findings
 from trainables.cluster_check.instance_types import PRICES_NOTED
 from trainables.cluster_check.nodes import most_per_hour
@@ -21,6 +24,8 @@ from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile
 from trainables.machines.placement import Asked, Node, Room, TrialResources
 from trainables.spaces.space import Space
 
+_FEW_SECONDS = 90
+"""Trials that all take less are told in seconds."""
 BESIDE = Path("cluster.yaml")
 """Looked at where no cluster is named."""
 
@@ -69,15 +74,19 @@ def show_cost(console: Console, space: Space, sources: Sources, trials: int, ask
         console.print(f"time: not known: {failure}", markup=False, highlight=False)
         return
     there = [offer] if isinstance(offer, str) else _there(offer, timing, trials) if offer else ()
-    for line in [*_here(timing, trials, asked), *there]:
+    for line in [*_here(timing, trials, asked, less=_less(space)), *there]:
         console.print(line, markup=False, highlight=False)
 
 
-def _here(timing: Timing, trials: int, asked: Asked) -> Iterator[str]:
+def _here(timing: Timing, trials: int, asked: Asked, less: str) -> Iterator[str]:
     seconds = [trial.seconds for trial in timing.trials]
+    if max(seconds) < _FEW_SECONDS:
+        took = f"{_range(seconds)} s"
+    else:
+        took = f"{_range([each / 60 for each in seconds])} min"
     how = f"{timing.device}, {timing.precision}, {timing.threads} thread{'s' * (timing.threads > 1)}"
     yield (
-        f"time: about {_range([each / 60 for each in seconds])} min a trial on this machine ({how}), from a few "
+        f"time: about {took} a trial on this machine ({how}), from a few "
         f"steps of {len(seconds)} configuration{'s' * (len(seconds) > 1)}; {_read(timing)}"
     )
     try:
@@ -86,16 +95,37 @@ def _here(timing: Timing, trials: int, asked: Asked) -> Iterator[str]:
         yield f"study: not on this machine: {error}"
         return
     yield (
-        f"study: about {_duration(timing.hours(trials, slots))} for {trials} trials, {slots} at a time, on this machine; "
-        "early stopping and shared stages make it less"
+        f"study: about {_duration(timing.hours(trials, slots))} for {_counted(trials)}, {slots} at a time, on this machine{less}"
     )
+
+
+def _less(space: Space) -> str:
+    """What of the space makes its study shorter than its trials one by one."""
+    stopping = ["early stopping"] if space.settings.early_stopping else []
+    reasons = [*stopping, *(["shared stages"] if _may_share(space.representatives) else [])]
+    return f"; {' and '.join(reasons)} make{'s' * (reasons == stopping)} it less" if reasons else ""
+
+
+def _may_share(configs: Sequence[TrainConfig]) -> bool:
+    """Whether two configurations have the beginning of their training in common."""
+    known = set[str]()
+    for config in {config_id(each): each for each in configs}.values():
+        keys = {end.key for end in stage_ends(config)}
+        if keys & known:
+            return True
+        known |= keys
+    return False
+
+
+def _counted(trials: int) -> str:
+    return f"{trials} trial{'s' * (trials != 1)}"
 
 
 def _there(offer: Offer, timing: Timing, trials: int) -> Iterator[str]:
     gets = f"{offer.trial.cpus} CPU{'s' * (offer.trial.cpus > 1)}"
     gets += f" and {offer.trial.gpus:g} GPU" if offer.trial.gpus else ""
     price = f"at most {offer.usd:.2f} dollars an hour (list prices on demand, {PRICES_NOTED})"
-    yield f"{offer.path}: {offer.slots} trials at a time, each with {gets}; {price}"
+    yield f"{offer.path}: {_counted(offer.slots)} at a time, each with {gets}; {price}"
     if offer.trial.gpus and timing.device != "cuda":
         yield (
             f"{offer.path}: hours and cost are not known, as this machine has no GPU to time: --trials 1 there tells; "
@@ -148,7 +178,7 @@ def _duration(hours: float) -> str:
 
 def _read(timing: Timing) -> str:
     steps, examples = zip(*((trial.steps, trial.examples) for trial in timing.trials), strict=True)
-    return f"{_range(steps)} steps, {_range(examples)} examples a trial"
+    return f"{_range(steps)} step{'s' * (max(steps) != 1)}, {_range(examples)} example{'s' * (max(examples) != 1)} a trial"
 
 
 def _range(values: Sequence[float]) -> str:

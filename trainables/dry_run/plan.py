@@ -56,8 +56,10 @@ def show_plan(console: Console, space: Space, around: Around | None = None) -> i
 def _factors_table(space: Space) -> Table:
     table = empty_table("factor", "levels", "only where")
     for factor in space.factors:
-        when = "; ".join(f"{path} is {' or '.join(map(str, values))}" for path, values in factor.when.items())
-        add_row(table, factor.path, ", ".join(factor.levels()), when)
+        when = "; ".join(
+            f"{path} is {' or '.join(map(label, values))}" for path, values in factor.when.items()
+        )
+        add_row(table, factor.path, factor.shown(", "), when)
     return table
 
 

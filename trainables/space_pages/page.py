@@ -16,16 +16,7 @@ from minbert.yaml_reader import Document
 from trainables.space_pages.parts import Parts
 from trainables.space_pages.runs import runs_of
 from trainables.spaces.counting import count, shown
-from trainables.spaces.distributions import (
-    Choice,
-    Distribution,
-    Factor,
-    Int,
-    LogUniform,
-    Uniform,
-    label,
-    same,
-)
+from trainables.spaces.distributions import Factor, label, same
 from trainables.spaces.runs import Run
 from trainables.spaces.space import Space
 from trainables.spaces.trees import Layers
@@ -113,23 +104,10 @@ def _entries(space: Space, documents: list[Document]) -> Iterator[tuple[str, Tex
 
 
 def _drawn(factor: Factor) -> Text:
-    text = Text(f"{_name(factor.path)}: ").append(_levels(factor.distribution), "bold")
+    text = Text(f"{_name(factor.path)}: ").append(factor.shown(" | "), "bold")
     conditions = (f"{path} is {' or '.join(map(label, values))}" for path, values in factor.when.items())
     when = " and ".join(conditions)
     return text.append(f"  when {when}", "italic") if when else text
-
-
-def _levels(distribution: Distribution) -> str:
-    if isinstance(distribution, Choice):
-        return " | ".join(label(level) for level in distribution.options)
-    assert isinstance(distribution, Int | Uniform | LogUniform)
-    text = f"{label(distribution.low)} to {label(distribution.high)}"
-    if isinstance(distribution, LogUniform):
-        return f"{text}, logarithmic"
-    step = distribution.step
-    return (
-        text if step is None or (isinstance(distribution, Int) and step == 1) else f"{text} by {label(step)}"
-    )
 
 
 def _default(space: Space, path: str) -> Any:

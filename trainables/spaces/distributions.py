@@ -218,6 +218,18 @@ class Factor:
         """Labels of the levels, for tables; of a long or continuous range, its ends."""
         return [label(level) for level in self.distribution.levels()]
 
+    def shown(self, between: str) -> str:
+        """The levels with this text between them; of a range, from where to where: ``1 to 3``."""
+        drawn = self.distribution
+        if isinstance(drawn, Choice):
+            return between.join(self.levels())
+        assert isinstance(drawn, Int | Uniform | LogUniform)
+        text = f"{label(drawn.low)} to {label(drawn.high)}"
+        if isinstance(drawn, LogUniform):
+            return f"{text}, logarithmic"
+        step = drawn.step
+        return text if step is None or (isinstance(drawn, Int) and step == 1) else f"{text} by {label(step)}"
+
     def level(self, value: Any) -> Any:
         """The value that goes into the configuration for a value as Optuna stores it."""
         return self.distribution.level(value) if isinstance(self.distribution, Choice) else value
