@@ -13,6 +13,7 @@ from minbert.errors import TrainingFailure
 from minbert.evaluation import Evaluator
 from minbert.memory_splits import MemorySplits, Split, is_out_of_memory, release_memory
 from minbert.model import MultitaskModel
+from minbert.now import Scoring
 from minbert.time_limits import Clock
 
 Result = TypeVar("Result")
@@ -29,14 +30,20 @@ class _Sizes:
 
 
 class GuardedBatcher(Batcher):
-    """A batcher that keeps to what fits into memory and tells a clock of every batch; arguments as there."""
+    """A batcher that keeps to what fits into memory and tells of every batch; arguments as there.
 
-    def __init__(self, *arguments: Any, clock: Clock) -> None:
+    Args:
+        clock: is told that it begins.
+        scoring: is told of its size.
+    """
+
+    def __init__(self, *arguments: Any, clock: Clock, scoring: Scoring) -> None:
         super().__init__(*arguments)
-        self.clock, self.sizes = clock, _Sizes()
+        self.clock, self.scoring, self.sizes = clock, scoring, _Sizes()
 
     def batch(self, split: str, requests: Sequence[tuple[str, np.ndarray]]) -> Batch:
         self.sizes.made += 1
+        self.scoring.batch(sum(self.tokens(task, split, rows) for task, rows in requests))
         self.clock.begin("scoring batch", self.sizes.made)
         batch = super().batch(split, requests)
         self.sizes.tokens = batch.packed.tokens
@@ -47,6 +54,12 @@ class GuardedBatcher(Batcher):
         self, task: str, split: str, rows: np.ndarray, budget: int
     ) -> Iterator[np.ndarray]:
         return super().in_order_of_length(task, split, rows, min(budget, self.sizes.most or budget))
+
+    def tokens(self, task: str, split: str, rows: np.ndarray) -> int:
+        """About so many tokens there are to score."""
+        tables = self._corpus.splits[task][split].columns
+        once = sum(int((np.minimum(table.lengths[rows], self._max_length) + 2).sum()) for table in tables)
+        return 2 * once if self._inputs[task] == "both_orders" else once
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,29 @@ class GuardedEvaluator(Evaluator):
     stage: str
     splits: MemorySplits
 
+    def expect(self, choosing: bool, ends: bool) -> None:
+        """Say how much there is to score of an epoch.
+
+        Args:
+            choosing: whether it may become the one that counts, and is scored as such.
+            ends: whether its stage ends with it.
+        """
+        tokens = 0
+        for task, config in self.tasks.items():
+            chosen_by, rows = self._choosing(task)
+            tokens += self._tokens(task, "dev")
+            if chosen_by != "dev":
+                tokens += self._tokens(task, chosen_by, rows)
+            if choosing and self.partial:  # scored first; the rest only where that is better
+                tokens += self._tokens(task, chosen_by, rows[: config.dev_examples])
+            if choosing and ends and "test" in self.corpus.splits[task]:
+                tokens += self._tokens(task, "test")
+        self.batcher.scoring.expect(tokens)
+
+    def _tokens(self, task: str, split: str, rows: np.ndarray | None = None) -> int:
+        every = np.arange(len(self.corpus.splits[task][split]))
+        return self.batcher.tokens(task, split, every if rows is None else rows)
+
     def predict(
         self, model: MultitaskModel, task: str, split: str, rows: np.ndarray | None = None
     ) -> np.ndarray:
@@ -75,7 +111,8 @@ class GuardedEvaluator(Evaluator):
         Raises:
             TrainingFailure: memory runs out at one example a batch (cause ``oom``).
         """
-        clock, sizes = self.batcher.clock, self.batcher.sizes
+        clock, sizes, scoring = self.batcher.clock, self.batcher.sizes, self.batcher.scoring
+        done = scoring.done
         while True:
             sizes.most = self.splits.size("evaluation_tokens", self.stage, clock.epoch)
             try:
@@ -83,7 +120,9 @@ class GuardedEvaluator(Evaluator):
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
+                scoring.go_back(done)
             finally:
+                scoring.batch(0)
                 clock.rest()
             release_memory(model)
             if sizes.examples <= 1:

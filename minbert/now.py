@@ -40,6 +40,8 @@ class Now:
         step_seconds: what one took since this start went on with the epoch; None before that is known.
         at: when that was so, in seconds since 1970.
         attempt: number of the trial's start.
+        scored: how much of the epoch's scoring is done, from 0 to 1; None where that is not known.
+        scoring_seconds: what that took.
     """
 
     stage: str
@@ -50,16 +52,64 @@ class Now:
     step_seconds: float | None
     at: float
     attempt: int
+    scored: float | None = None
+    scoring_seconds: float | None = None
 
     @property
-    def share(self) -> float:
-        """How much of the epoch's training is done, from 0 to 1."""
+    def share(self) -> float | None:
+        """How much of the epoch's training is done, or of its scoring, from 0 to 1; None where that is not known."""
+        if self.doing == SCORING:
+            return self.scored
         return self.step / self.steps if self.steps else 1.0
 
     @property
     def epoch_seconds(self) -> float | None:
         """What the epoch's training takes at this pace; None before that is known."""
         return self.steps * self.step_seconds if self.steps and self.step_seconds is not None else None
+
+    @property
+    def all_scoring_seconds(self) -> float | None:
+        """What the epoch's scoring takes at the pace so far; None before that is known."""
+        return (
+            self.scoring_seconds / self.scored if self.scored and self.scoring_seconds is not None else None
+        )
+
+
+class Scoring:
+    """How much of an epoch's scoring is done, in tokens: a trial counts, a :class:`NowFile` reads.
+
+    Attributes:
+        trained: seconds that the epoch's training took; None where it was not trained here.
+        done: tokens of the batches that are done.
+    """
+
+    def __init__(self) -> None:
+        self.begin(None)
+
+    def begin(self, trained: float | None) -> None:
+        """Begin to score an epoch; how much there is to score is not known yet."""
+        self.trained, self.done = trained, 0
+        self._tokens = self._batch = 0
+        self._since = time.monotonic()
+
+    def expect(self, tokens: int) -> None:
+        """From here on there is so much to score."""
+        self.begin(self.trained)
+        self._tokens = tokens
+
+    def batch(self, tokens: int) -> None:
+        """Begin a batch, the last one being done; 0: only the latter."""
+        self.done, self._batch = self.done + self._batch, tokens
+
+    def go_back(self, done: int) -> None:
+        """Score again what was done since then."""
+        self.done, self._batch = done, 0
+
+    def so_far(self) -> tuple[float, float] | tuple[None, None]:
+        """Share that is done, and the seconds that it took; None where it is not known of what."""
+        if not self._tokens:
+            return None, None
+        return min(self.done / self._tokens, 1.0), time.monotonic() - self._since
 
 
 class NowFile:
@@ -69,10 +119,12 @@ class NowFile:
         clock: knows what the trial does.
         folder: the trial's.
         attempt: number of this start.
+        scoring: knows how much of an epoch's scoring is done.
     """
 
-    def __init__(self, clock: Clock, folder: Path, attempt: int = 0) -> None:
+    def __init__(self, clock: Clock, folder: Path, attempt: int = 0, scoring: Scoring | None = None) -> None:
         self._clock, self._folder, self._attempt = clock, folder, attempt
+        self._scoring = scoring or Scoring()
         self._first: tuple[tuple[str, int], int, float] = ("", 0), 0, 0.0
         self._pace: float | None = None
         self._over = threading.Event()
@@ -107,8 +159,12 @@ class NowFile:
         _, first, since = self._first
         if step > first and not scoring:
             self._pace = (moment - since) / (step - first)
-        doing = SCORING if scoring else TRAINING
-        return Now(*place, doing, step, steps, self._pace, time.time(), self._attempt)
+        if not scoring:
+            return Now(*place, TRAINING, step, steps, self._pace, time.time(), self._attempt)
+        if self._scoring.trained is not None and steps:
+            self._pace = self._scoring.trained / steps  # all of them, also those between two looks
+        scored = self._scoring.so_far()
+        return Now(*place, SCORING, step, steps, self._pace, time.time(), self._attempt, *scored)
 
     def _forget(self) -> None:
         with suppress(OSError):
@@ -153,13 +209,15 @@ def _content(path: Path) -> bytes:
 def _is_possible(now: Now) -> bool:
     """Whoever edited it may have left anything."""
     counts = (now.epoch, now.step, now.steps, now.attempt)
-    times = (now.at, 0.0 if now.step_seconds is None else now.step_seconds)
+    told = (now.step_seconds, now.scored, now.scoring_seconds)
+    times = (now.at, *(each for each in told if each is not None))
     return (
         type(now.stage) is str
         and now.doing in (TRAINING, SCORING)
         and all(type(each) is int and 0 <= each < _MOST for each in counts)
         and all(_is_time(each) for each in times)
         and now.step <= now.steps
+        and (now.scored or 0.0) <= 1.0
     )
 
 

@@ -31,7 +31,7 @@ from minbert.history import Record
 from minbert.memory import peak_bytes, reset_peak
 from minbert.memory_splits import MemorySplits, first_line, is_out_of_memory
 from minbert.model import MultitaskModel, build_model
-from minbert.now import NowFile
+from minbert.now import NowFile, Scoring
 from minbert.shared_stages import SharedStages
 from minbert.stages import StageStore
 from minbert.time_limits import Clock, TimeLimits, Watchdog, forget_timeout
@@ -86,7 +86,7 @@ class Trial:
         self._choice = Choice(config, folder, materials.encoder)
         self._run = run_name(config)
         self._log = TrialLog(folder, self._run, self._choice)
-        self._clock = Clock(limits or TimeLimits())
+        self._clock, self._scoring = Clock(limits or TimeLimits()), Scoring()
         self._splits = MemorySplits()
         self._shared = SharedStages(config, materials.store)
         self._checkpoint_every, self._last_checkpoint = checkpoint_every, time.monotonic()
@@ -131,7 +131,7 @@ class Trial:
         self._splits = MemorySplits(self._folder, self._run, self.before_writing)
         forget_timeout(self._folder)
         watchdog = Watchdog(self._clock, self._folder, self._run, self.attempt, self.timed_out)
-        self._now = NowFile(self._clock, self._folder, self.attempt)
+        self._now = NowFile(self._clock, self._folder, self.attempt, self._scoring)
         try:
             yield
         except Exception as error:
@@ -203,7 +203,12 @@ class Trial:
             yield record
 
     def _epoch(
-        self, model: MultitaskModel, trainer: StageTrainer, evaluator: Evaluator, scored: Scored, last: bool
+        self,
+        model: MultitaskModel,
+        trainer: StageTrainer,
+        evaluator: GuardedEvaluator,
+        scored: Scored,
+        last: bool,
     ) -> Record:
         name = self._clock.stage
         reset_peak(self._compute.device)
@@ -216,14 +221,17 @@ class Trial:
             raise
         record = {"of": self._run, **epoch_record(name, trainer, result)}
         record["peak_memory_bytes"] = peak_bytes(self._compute.device)
+        self._scoring.begin(result.seconds)
         self.before_writing()
         begin = time.perf_counter()
         ends = trainer.epoch == trainer.last_epoch
         with _at_epoch(name, trainer.epoch):
             if last:
                 record["train"] = evaluator.on_train(model)
+                evaluator.expect(choosing=True, ends=ends)
                 self._choose(model, evaluator, record)
             elif scored == "always" or (scored == "at the end" and ends):
+                evaluator.expect(choosing=False, ends=ends)
                 record |= evaluator.evaluate(model).record()
             if ends:
                 # From here on the model may hold what was chosen, which must not be kept as this epoch's state.
@@ -250,12 +258,14 @@ class Trial:
         if tokens is not None:
             record["evaluation_tokens"] = tokens
 
-    def _evaluator(self, model: MultitaskModel, name: str) -> Evaluator:
+    def _evaluator(self, model: MultitaskModel, name: str) -> GuardedEvaluator:
         inputs = {task: model.head(task).inputs for task in self.config.tasks}
         corpus = self._materials.corpus
         multiple = model.token_multiple
         device, length = self._compute.device, self.config.max_length
-        batcher = GuardedBatcher(corpus, inputs, length, device, multiple, clock=self._clock)
+        batcher = GuardedBatcher(
+            corpus, inputs, length, device, multiple, clock=self._clock, scoring=self._scoring
+        )
         return GuardedEvaluator(corpus, batcher, self.config.tasks, self.config.selection, name, self._splits)
 
     def _choose(self, model: MultitaskModel, evaluator: Evaluator, record: Record) -> None:
@@ -279,8 +289,10 @@ class Trial:
         """Whoever stored a longer stage, or one before other heads, did not score this end of it."""
         begin = time.perf_counter()
         evaluator = self._evaluator(model, name)
+        self._scoring.begin(None)
         with self._clock.during(name, record["epoch"]), _at_epoch(name, record["epoch"]):
             if "select" not in record and when_scored(self.config, name) != "never":
+                evaluator.expect(choosing=False, ends=True)
                 record |= evaluator.evaluate(model).record()
             if "geometry" not in record:
                 record["geometry"] = evaluator.geometry(model)

@@ -28,7 +28,7 @@ from minbert.terminal import PlainConsole
 from trainables.studies.driver_sign import Driver
 from trainables.watching import overview_table
 from trainables.watching.events import EventStream, as_plain
-from trainables.watching.study_state import StudyState, read_remote, read_state
+from trainables.watching.study_state import NotYetBegun, StudyState, read_remote, read_state
 
 _WIDTH = 120
 """Columns where no terminal says how many there are."""
@@ -77,15 +77,12 @@ def _parser() -> argparse.ArgumentParser:
 def _watch(
     look: Callable[[], StudyState], console: Console, stream: EventStream | None, seconds: float
 ) -> None:
-    """Show a study again and again until nobody works on it."""
+    """Show a study again and again until nobody works on it; one that is about to begin is waited for."""
     in_place = stream is None and console.is_terminal
+    began = time.monotonic()
+    state = _awaited(look, seconds)
     with Live(console=console, auto_refresh=False) if in_place else nullcontext() as live:
         while True:
-            began = time.monotonic()
-            with (
-                redirect_stderr(io.StringIO()) if live else nullcontext()
-            ):  # a display in a display is a mess
-                state = look()
             if live:
                 live.update(draw(state, (console.width, console.height - 1)), refresh=True)
             else:
@@ -93,6 +90,24 @@ def _watch(
             if not state.may_change:
                 return
             time.sleep(max(seconds, (time.monotonic() - began) / _SHARE))
+            began = time.monotonic()
+            with (
+                redirect_stderr(io.StringIO()) if live else nullcontext()
+            ):  # a display in a display is a mess
+                state = look()
+
+
+def _awaited(look: Callable[[], StudyState], seconds: float) -> StudyState:
+    """A study, once the search that is about to begin it has done so."""
+    told = False
+    while True:
+        try:
+            return look()
+        except NotYetBegun as early:
+            if not told:
+                print(f"{early.happening}; waiting for it", file=sys.stderr)
+            told = True
+        time.sleep(seconds)
 
 
 def _show(state: StudyState, console: Console, stream: EventStream | None) -> None:

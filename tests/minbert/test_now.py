@@ -75,7 +75,10 @@ def test_a_trial_tells_every_epoch_from_its_first_step_to_its_scores_and_nothing
         training = [each.step for each in here if each.doing == "training"]
         assert training == sorted(training) and training[0] == 0
         assert max(training) == here[0].steps - 1
-        assert all(each.share == 1.0 for each in here if each.doing == "scoring")
+        shares = [each.share for each in here if each.doing == "scoring" and each.share is not None]
+        assert shares == sorted(shares) and all(0 <= share <= 1 for share in shares)
+        assert place[0] == "simcse" or len(set(shares)) > 1
+        assert all(each.epoch_seconds for each in here if each.doing == "scoring")
     assert {each.doing for each in said if each.stage == "finetune"} == {"training", "scoring"}
     assert all(each.step_seconds >= 0.03 for each in said if each.step_seconds)
     assert any(each.step_seconds for each in said if each.doing == "scoring")
@@ -163,6 +166,10 @@ def no_room(path: Path, data: bytes) -> int:
                 {"step_seconds": float("nan")},
                 {"step_seconds": "1"},
                 {"at": None},
+                {"scored": 1.5},
+                {"scored": -0.5},
+                {"scored": True},
+                {"scoring_seconds": float("nan")},
                 {"at": float("inf")},
                 {"stage": "a" * 5000},
             )

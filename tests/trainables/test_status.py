@@ -143,11 +143,15 @@ def test_inside_an_epoch_it_shows_which_one_and_how_much_of_it_is_done(show: Sta
         out = show(begun)[1]
         write_now(folder, replace(INSIDE, doing="scoring", step=8))
         scoring = show(begun)[1]
+        write_now(folder, replace(INSIDE, doing="scoring", step=8, scored=0.4, scoring_seconds=2.0))
+        scored, (told,) = show(begun)[1], data(show, begun)["running"]
     said = [running[name] for name in ("stage", "epoch", "epochs", "doing", "share")]
     assert said == ["finetune", 2, 3, "training", 0.375]
     assert running["scores"]["score"] == pytest.approx(0.45)
     assert re.search(r"^ +4  finetune +2/3 +37% +0\.350 +0\.450\* +0\.550 +0\.450 +\d+ s$", out, re.MULTILINE)
     assert re.search(r"^ +4  finetune +2/3  scoring +0\.350 ", scoring, re.MULTILINE)
+    assert re.search(r"^ +4  finetune +2/3  scoring 40% +0\.350 ", scored, re.MULTILINE)
+    assert (told["doing"], told["share"]) == ("scoring", 0.4)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +220,17 @@ def test_when_the_search_is_gone_it_says_so_and_how_to_continue(show: Status, be
     assert out.endswith(f"continue with: {COMMAND}\n")
     assert "1 begun" in out
     assert "time left once it is continued: about " in out
+
+
+def test_of_a_trial_that_has_done_no_epoch_a_dead_study_says_the_same_in_both_places(
+    show: Status, tmp_path: Path
+) -> None:
+    watched = Watched(tmp_path / "study", trials=24)
+    watched.start()
+    out = show(watched.folder)[1]
+    assert out.startswith("small: 0 of 24 trials done: 1 begun\n")
+    assert re.search(r"^ +0  begun, no epoch done *$", out, re.MULTILINE)
+    assert "not begun" not in out
 
 
 def test_of_a_search_on_another_host_it_says_which_and_when_it_wrote_last(show: Status, begun: Path) -> None:
@@ -441,6 +456,41 @@ def test_watching_goes_on_until_the_search_ends(begun: Path) -> None:
     assert first["driver"]["at_work"] is True
     assert lines[-1]["driver"]["at_work"] is False
     assert process.returncode == 0
+
+
+def test_watching_waits_for_a_study_that_is_about_to_begin(show: Status, begun: Path, tmp_path: Path) -> None:
+    soon = tmp_path / "soon"
+    soon.mkdir()
+    command = [sys.executable, "-m", "trainables.status", str(soon), "--watch", "0.1", "--json"]
+    with locked(soon):
+        code, out, err = show(soon)
+        assert (code, out) == (2, "")
+        happening = f"{soon}: process {os.getpid()} is about to begin a study there; "
+        assert err == f"error: {happening}look again soon\n"
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None and process.stdout is not None
+        assert process.stderr.readline() == f"{happening}waiting for it\n"
+        time.sleep(0.5)  # several looks
+        assert process.poll() is None
+        shutil.copytree(begun, soon, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
+        first = json.loads(process.stdout.readline())
+    out, err = process.communicate(timeout=60)
+    assert (first["study"], first["driver"]["at_work"]) == ("small", True)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_watching_a_study_that_does_not_begin_after_all_ends(show: Status, tmp_path: Path) -> None:
+    soon = tmp_path / "soon"
+    soon.mkdir()
+    with locked(soon):
+        command = [sys.executable, "-m", "trainables.status", str(soon), "--watch", "0.1"]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert process.stderr.readline().endswith("waiting for it\n")
+    assert process.communicate(timeout=60)[1].endswith("not a study folder (it has no study.yaml)\n")
+    assert process.returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from trainables.studies.time_share import TimeShare
 from trainables.studies.watcher import Watcher
 from trainables.watching.epochs import read_epochs, read_underway
 from trainables.watching.overview import Overview
-from trainables.watching.running_trials import Running, running_trial
+from trainables.watching.running_trials import Running, running_trial, telling
 from trainables.watching.study_state import tallied, trial_folder
 
 if TYPE_CHECKING:  # slow to import: optuna
@@ -50,11 +50,12 @@ class _Followed:
             if len(written) > len(self.records):
                 self.records, self.noted = written, max(changed, self.began)
 
-    def running(self) -> Running:
-        now = time.time()
-        records, config = self.records, self.issue.config
+    def running(self, others: Sequence[Record]) -> Running:
+        """It as it stands; ``others``: epochs of other trials that tell how long those of its last stage take."""
+        issue, now = self.issue, time.time()
+        elapsed, since = now - self.began, now - self.noted
         return running_trial(
-            self.issue.number, self.issue.run, config, records, now - self.began, now - self.noted, self.now
+            issue.number, issue.run, issue.config, self.records, elapsed, since, self.now, others
         )
 
 
@@ -83,15 +84,21 @@ class Follower(Watcher):
             with self._looking.taken():
                 for number, followed in self._running.items():
                     followed.look(trial_folder(self._study, number))
-                    self._shown[number] = followed.running()
+                self._shown.clear()
         return self._tally.overview(self._ledger.target, self._now(), self._waiting, self._since)
 
     def _now(self) -> Iterator[Running]:
         """The running trials, as they were when last looked at or told of."""
+        others = self._telling() if self._running.keys() - self._shown.keys() else []
         for number, followed in self._running.items():
             if number not in self._shown:
-                self._shown[number] = followed.running()
+                self._shown[number] = followed.running(others)
             yield self._shown[number]
+
+    def _telling(self) -> list[Record]:
+        """The newest epoch of every running trial that tells how long those of the others take."""
+        found = (telling(followed.records[-1:]) for followed in self._running.values())
+        return [record for records in found for record in records]
 
     def at(self, number: int, record: Record) -> Running:
         """A trial as it stood after one of its epochs."""

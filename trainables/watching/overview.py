@@ -142,7 +142,7 @@ class Tally:
         done = self._states.total()
         spans = [span for span in self._spans if since is None or span[0] >= since]
         slots = max(len(runs) if since is not None else 0, _at_once(spans[-_AT_ONCE_OF:])) or len(runs)
-        underway = [Underway(trial.elapsed, trial.left, trial.rough) for trial in runs]
+        underway = [Underway(trial.elapsed, trial.left, trial.guessed) for trial in runs]
         durations = [end - begin for begin, end in self._spans]
         to_start = max(target - done - len(runs), 0)
         return Overview(

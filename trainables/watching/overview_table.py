@@ -15,6 +15,8 @@ from trainables.watching.time_left import TimeLeft
 
 _SHOWN_OF_FRONT = 8
 _MESSAGE = 160
+_BEGUN = "begun"
+"""What a trial is that has not ended where no driver is at work any more."""
 
 
 def draw(overview: Overview, room: tuple[int, int] | None = None, at_work: bool = True) -> Group:
@@ -72,7 +74,7 @@ def counts(overview: Overview, at_work: bool = True) -> str:
         "complete": overview.complete,
         "stopped early": overview.pruned,
         "failed": overview.failed,
-        "running" if at_work else "begun": len(overview.running),
+        "running" if at_work else _BEGUN: len(overview.running),
     }
     parts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
     return f"{overview.done} of {overview.target} trials done" + (f": {parts}" if parts else "")
@@ -162,7 +164,7 @@ def _table(overview: Overview, shown: tuple[Running, ...], at_work: bool) -> Tab
         cells = [_cell(trial, name) for name in (*overview.tasks, "score")]
         table.add_row(
             Text(printable(f"{trial.number} {trial.run}".strip())),
-            Text(printable(trial.stage) or ("starting" if at_work else "not begun")),
+            Text(printable(trial.stage) or ("starting" if at_work else f"{_BEGUN}, no epoch done")),
             _epoch(trial),
             _done(trial),
             *cells,
@@ -185,10 +187,9 @@ def _epoch(trial: Running) -> str:
 
 
 def _done(trial: Running) -> str:
-    """How far it is in its epoch; only what is wholly done is 100%."""
-    if trial.share is None:
-        return ""
-    return SCORING if trial.doing == SCORING else f"{math.floor(100 * trial.share)}%"
+    """How far it is in its epoch's training or scoring; only what is wholly done is 100%."""
+    share = "" if trial.share is None else f"{math.floor(100 * trial.share)}%"
+    return f"{SCORING} {share}".strip() if trial.doing == SCORING else share
 
 
 def _best(found: Best) -> str:

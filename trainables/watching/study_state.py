@@ -17,6 +17,7 @@ from minbert.config import TrainConfig
 from minbert.errors import UserError
 from minbert.files.strangers import refuse_irregular
 from minbert.files.yaml_dialect import read_record, shorten
+from minbert.history import Record
 from minbert.remote.journal_segments import FOLDER as SEGMENTS
 from minbert.remote.object_store import ObjectStore, Stored, check_reachable
 from minbert.yaml_reader import load_config
@@ -29,7 +30,7 @@ from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
 from trainables.watching.epochs import read_epochs, read_underway
 from trainables.watching.overview import Overview, Span, Tally
-from trainables.watching.running_trials import Running, running_trial
+from trainables.watching.running_trials import Running, running_trial, telling
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 _MOST_TRIALS = 10**9
 _TIMED = 200
 """So many of the newest trials are asked how long they ran; each costs a look into its folder."""
+
+
+class NotYetBegun(UserError):
+    """A driver holds the folder of a study that has no description yet."""
+
+    def __init__(self, study: Path, driver: Driver) -> None:
+        self.happening = f"{study}: process {driver.process} is about to begin a study there"
+        super().__init__(f"{self.happening}; look again soon")
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ def read_state(study: Path) -> StudyState:
     """Look at a study.
 
     Raises:
+        NotYetBegun: a driver is about to begin one there.
         UserError: no study is there, or its description or journal cannot be read at all.
     """
     return _read(study, find_driver(study))
@@ -117,7 +127,12 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
     waiting = [trial.number for trial, began in begun if began is None] if since is not None else []
     if len(waiting) == len(begun):
         waiting = waiting[1:]  # none runs that could make a stage for the first one: it is about to start
-    running = [_running(study, trial, began, now) for trial, began in begun if trial.number not in waiting]
+    at_hand = [(trial, began) for trial, began in begun if trial.number not in waiting]
+    epochs = {
+        trial.number: read_epochs(trial_folder(study, trial.number) / "history.jsonl") for trial, _ in at_hand
+    }
+    others = [record for records in epochs.values() for record in telling(records[-1:])]
+    running = [_running(study, trial, began, now, epochs[trial.number], others) for trial, began in at_hand]
     return StudyState(
         str(study),
         # What was interrupted is finished also where fewer are asked for by now.
@@ -199,9 +214,7 @@ def _spec(study: Path, driver: Driver | None) -> dict[str, Any]:
     refuse_irregular(file)
     if not file.is_file():
         if driver is not None and driver.at_work:
-            raise UserError(
-                f"{study}: process {driver.process} is about to begin a study there; look again soon"
-            )
+            raise NotYetBegun(study, driver)
         raise UserError(f"{study}: not a study folder (it has no study.yaml)")
     spec = read_record(file)
     kinds: Mapping[str, type] = {"name": str, "tasks": dict, "trials": int}
@@ -226,16 +239,22 @@ def _begun(study: Path, trial: FrozenTrial, since: float | None) -> float | None
     return began if began is not None and since is not None and began >= since else None
 
 
-def _running(study: Path, trial: FrozenTrial, began: float | None, now: float) -> Running:
+def _running(
+    study: Path,
+    trial: FrozenTrial,
+    began: float | None,
+    now: float,
+    records: list[Record],
+    others: list[Record],
+) -> Running:
     folder = trial_folder(study, trial.number)
     underway = read_underway(folder, began) if began is not None else None
-    records = read_epochs(folder / "history.jsonl")
     noted = _changed(folder / "history.jsonl") or now
     elapsed = max(now - began, 0.0) if began is not None else 0.0
     since = min(max(now - noted, 0.0), elapsed)  # of a trial that goes on, no longer than it does so
     name = str(trial.params.get(RUN, ""))
     config = _config(folder / "config.yaml")
-    return running_trial(trial.number, name, config, records, elapsed, since, underway)
+    return running_trial(trial.number, name, config, records, elapsed, since, underway, others)
 
 
 def _config(file: Path) -> TrainConfig | None:

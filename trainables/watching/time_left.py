@@ -18,8 +18,9 @@ _ONE_BY_ONE = 100
 """Trials at the end that are put into slots one by one; what comes before them fills all slots evenly."""
 _UNSURE = 0.4
 """Standard deviation, on the log scale, of a mean duration that is known from one trial, or from epochs alone."""
-_UNSURE_INSIDE = 0.8
-"""The same, of one that the steps of a first epoch alone tell: later stages may take a multiple of it, or a part."""
+_UNSURE_GUESS = 0.75
+"""The same, of what is guessed from the steps of a first epoch, from another stage or from another trial: it may take a
+multiple of that, or a part."""
 
 Floats = NDArray[np.float64]
 
@@ -31,12 +32,17 @@ class Underway:
     Attributes:
         elapsed: seconds since it started.
         left: seconds that its remaining epochs take; None where nothing tells.
-        rough: whether the steps of its first epoch alone tell that.
+        guessed: how many of them are not known from epochs of the same stage.
     """
 
     elapsed: float
     left: float | None = None
-    rough: bool = False
+    guessed: float = 0.0
+
+    @property
+    def rough(self) -> bool:
+        """Whether most of what is left is guessed."""
+        return self.left is not None and self.guessed > self.left / 2
 
 
 @dataclass(frozen=True)
@@ -67,18 +73,18 @@ def time_left(
         return TimeLeft(0.0, 0.0, 0.0)
     known = [seconds for seconds in durations if seconds > 0]
     telling = [] if known else [trial for trial in running if trial.left is not None]
-    sample = known or [trial.elapsed + (trial.left or 0.0) for trial in telling]
-    if not sample:
+    if not known and not telling:
         return None
-    unsure = _UNSURE_INSIDE if telling and all(trial.rough for trial in telling) else _UNSURE
     random = np.random.default_rng(0)
     rows = np.arange(_DRAWS)
-    pool = random.choice(np.array(sample), (_DRAWS, len(sample)))
-    pool *= np.exp(random.normal(0.0, unsure / max(1, len(known)) ** 0.5, (_DRAWS, 1)))
+    guess = np.exp(random.normal(0.0, _UNSURE_GUESS, (_DRAWS, 1)))  # one for all: they are wrong together
+    sample = np.array(known)[None, :].repeat(_DRAWS, 0) if known else _whole(telling, guess)
+    pool = np.take_along_axis(sample, random.integers(sample.shape[1], size=sample.shape), axis=1)
+    pool *= np.exp(random.normal(0.0, _UNSURE / max(1, len(known)) ** 0.5, (_DRAWS, 1)))
     ends = np.zeros((_DRAWS, max(slots, len(running), 1)))
     for column, trial in enumerate(running):
         told = trial.left is not None and not (trial.rough and known)
-        ends[:, column] = _told(trial, random) if told else _residual(trial, pool, random)
+        ends[:, column] = _told(trial, guess[:, 0], random) if told else _residual(trial, pool, random)
     ends += _bulk(pool, to_start - _ONE_BY_ONE, random) / ends.shape[1]
     for _ in range(min(to_start, _ONE_BY_ONE)):
         drawn = pool[rows, random.integers(pool.shape[1], size=_DRAWS)]
@@ -87,10 +93,16 @@ def time_left(
     return TimeLeft(float(about), float(low), float(high), rough=not known)
 
 
-def _told(trial: Underway, random: np.random.Generator) -> Floats:
-    """Draws of the seconds that a running trial still takes, from its own epochs."""
-    spread: Floats = np.exp(random.normal(0.0, _UNSURE_INSIDE if trial.rough else _UNSURE / 2, _DRAWS))
-    return (trial.left or 0.0) * spread
+def _whole(telling: Sequence[Underway], guess: Floats) -> Floats:
+    """Draws of the durations of running trials, (draws, trials)."""
+    known = np.array([trial.elapsed + (trial.left or 0.0) - trial.guessed for trial in telling])
+    return known + np.array([trial.guessed for trial in telling]) * guess
+
+
+def _told(trial: Underway, guess: Floats, random: np.random.Generator) -> Floats:
+    """Draws of the seconds that a running trial still takes, from its own epochs and what is guessed of the others."""
+    spread: Floats = np.exp(random.normal(0.0, _UNSURE / 2, _DRAWS))
+    return ((trial.left or 0.0) - trial.guessed) * spread + trial.guessed * guess
 
 
 def _residual(trial: Underway, pool: Floats, random: np.random.Generator) -> Floats:
