@@ -103,6 +103,7 @@ def write_study(
     for number, (run, replicate, skill) in enumerate(every):
         trial = folder / "trials" / f"{number:05d}"
         trial.mkdir(parents=True)
+        (trial / "config.yaml").write_text("seed: 11\n")
         if skill is not None:
             _write_trial(trial, skill, predictions, train)
         journal.add_trial(_trial(run, list(skills), replicate, skill))

@@ -148,9 +148,8 @@ sys.exit(run(main))
 
 
 def test_no_warning_of_optunas_reaches_the_terminal(tmp_path: Path) -> None:
-    """Of a range as wide as this one, each integer's share is no number any more: any is as good as any other."""
     space = tmp_path / "space.yaml"
-    wide = "stages: {finetune: {epochs: 1, batch_size: {int: [1, 9223372036854775807]}}}"
+    wide = "stages: {finetune: {epochs: 1, warmup_steps: {int: [1, 1000000000]}}}"
     space.write_text("description: wide\nsearch: {design: optuna, startup_trials: 1}\n" + wide + "\n")
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", NOISY, str(space)], capture_output=True, text=True, check=False
