@@ -24,7 +24,7 @@ from analysis.task_ensemble import TaskEnsemble, choose_one, score_row
 from analysis.terminal import print_table
 from minbert.command_line import Parser, local_path, run
 from minbert.errors import UserError
-from minbert.terminal import PlainConsole
+from minbert.terminal import PlainConsole, outlast_readers
 
 POOL = 100
 """An ensemble is chosen from this many of the best complete trials; more would overfit the select half."""
@@ -122,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     refuse_used(options.out)
     study = load(options.study)
     refuse_lost_journal(study)
+    outlast_readers("the files are written")
     console = PlainConsole(soft_wrap=True)
     predictions = _usable_predictions(study, console)
     table = methods_table(predictions, study.tasks)

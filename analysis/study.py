@@ -19,9 +19,10 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.description import Factor, TaskInfo, as_level, read_description
 from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
-from analysis.trial_files import Damaged, last_scored, missing_epoch, read_epochs, read_outputs
+from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
 from minbert.errors import UserError
 from minbert.files.sealed import is_unchanged
+from minbert.history import missing_epoch
 from minbert.remote.urls import is_url
 
 STATES = {

@@ -72,22 +72,6 @@ def last_scored(records: Sequence[Mapping[str, Any]]) -> tuple[int, float] | Non
     return max(scores.items(), default=None)
 
 
-def missing_epoch(records: Sequence[Mapping[str, Any]]) -> str:
-    """The first epoch of a stage that is not there though a later one is; empty where there is none.
-
-    What a trial took from the stage store is one epoch, the stage's last; its own last stage begins with the first.
-    """
-    epochs: dict[str, set[int]] = {}
-    for record in records:
-        start = {0} if record.get("final_stage") else set()
-        epochs.setdefault(record["stage"], start).add(record["epoch"])
-    for stage, there in epochs.items():
-        for epoch in range(min(there), max(there)):
-            if epoch not in there:
-                return f"{stage} epoch {epoch}"
-    return ""
-
-
 def read_outputs(file: Path, kind: str, classes: int, run: str, sealed: bool) -> pa.Table | None:
     """The stored predictions of one task; None when there is no such file.
 

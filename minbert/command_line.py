@@ -38,7 +38,8 @@ def run(main: Callable[[], int]) -> int:
     _print_whatever_comes()
     try:
         code = main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # whoever started it may have closed it
+            sys.stdout.flush()
         return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,11 +22,11 @@ class LastingOutput:
 
     Args:
         stream: of a file or terminal.
-        name: how to call it in the line on stderr that tells of it; empty: nothing tells.
+        then: what happens all the same, for the line on stderr that tells of it; empty: nothing tells.
     """
 
-    def __init__(self, stream: TextIO, name: str = "") -> None:
-        self._stream, self._name = stream, name
+    def __init__(self, stream: TextIO, then: str = "") -> None:
+        self._stream, self._then = stream, then
 
     def write(self, text: str) -> int:
         """Write text; returns its length."""
@@ -51,15 +51,20 @@ class LastingOutput:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-        if self._name:
+        if self._then:
             with suppress(OSError):
                 print(
-                    f"{self._name} cannot be written any more ({error.strerror}); the search goes on",
-                    file=sys.stderr,
+                    f"its output cannot be written any more ({error.strerror}); {self._then}", file=sys.stderr
                 )
 
 
-def outlast_readers() -> None:
-    """Let this process go on when nobody takes its output any more."""
-    sys.stdout = LastingOutput(sys.stdout, "its output")  # type: ignore[assignment]
-    sys.stderr = LastingOutput(sys.stderr)  # type: ignore[assignment]
+def outlast_readers(then: str) -> None:
+    """Let this process go on when nobody takes its output any more.
+
+    Args:
+        then: what happens all the same, as ``the search goes on``.
+    """
+    if sys.stdout is not None:  # closed by whoever started it
+        sys.stdout = LastingOutput(sys.stdout, then)  # type: ignore[assignment]
+    if sys.stderr is not None:
+        sys.stderr = LastingOutput(sys.stderr)  # type: ignore[assignment]

@@ -169,10 +169,16 @@ class Watchdog:
             writer.start()
         for writer in writers:
             writer.join(max(0.0, until - time.monotonic()))
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
+        flush = threading.Thread(target=_flush, daemon=True)  # whoever hangs may hang in a print
+        flush.start()
+        flush.join(1.0)
         os.write(2, f"failed (timeout): {message}\n".encode())
         os._exit(_EXIT_CODE)
+
+
+def _flush() -> None:
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
 
 
 def read_timeout(folder: Path, run: str, attempt: int = 0) -> TrainingFailure | None:

@@ -27,6 +27,7 @@ from minbert.interrupts import Interrupts
 from minbert.run_options import add_run_options, time_limits
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
+from minbert.terminal import outlast_readers
 from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config, read_yaml
 
@@ -41,6 +42,7 @@ _FILES, _FOLDERS = (
 def main() -> int:
     """Parse the command line, train, print one line an epoch and the best epoch's metrics."""
     arguments = _parser().parse_args()
+    outlast_readers("training goes on")
     config = load_config(arguments.config)
     refuse_idle_leaves(arguments.config, config)
     stored = _stored(arguments.out)

@@ -86,7 +86,7 @@ def main() -> int:
     arguments = search_parser(__doc__).parse_args()
     events = take_stdout() if arguments.json else None
     if not arguments.dry_run:
-        outlast_readers()
+        outlast_readers("the search goes on")
     if arguments.cluster and not arguments.dry_run:
         raise UserError("--cluster: only --dry-run looks at it: add that, or leave this out")
     refuse_no_address(arguments.address)

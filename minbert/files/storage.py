@@ -107,7 +107,8 @@ def full_places() -> list[Path]:
 def has_no_room(place: Path, needed: float = 2**20) -> bool:
     """Whether a folder's disk is known to have less than so many bytes left."""
     try:
-        return shutil.disk_usage(place).free < needed
+        usage = shutil.disk_usage(place)
+        return usage.free < needed and usage.total > 0  # some file systems tell no sizes
     except OSError:
         return False
 

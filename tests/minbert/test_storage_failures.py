@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from minbert.command_line import EXIT_FAILED, run
 from minbert.errors import TrainingFailure
 from minbert.files.sealed import damage, seal_folder
-from minbert.files.storage import failure, is_of_storage
+from minbert.files.storage import failure, is_of_storage, told
 
 STORAGE = (
     "ENOSPC",
@@ -144,3 +145,18 @@ def test_output_that_cannot_be_written_is_a_failure_of_storage_and_is_told_once(
         output.flush()  # as Python does when it ends
     said = capsys.readouterr().err
     assert said.startswith("error: No space left on device; ") and said.count("\n") == 1
+
+
+def test_a_failure_that_names_no_file_names_the_full_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usage = type(shutil.disk_usage(tmp_path))
+    sizes = {tmp_path: usage(2**30, 2**30, 0), Path("/dev/shm"): usage(0, 0, 0)}
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: sizes.get(Path(place), usage(2**30, 0, 2**30)))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert (
+        told(OSError(errno.ENOSPC, "No space left on device"))
+        == f"No space left on device (full: {tmp_path})"
+    )
+    assert told(OSError(errno.ETIMEDOUT, "Connection timed out")) == "Connection timed out"
+    assert told(OSError(errno.ENOSPC, "No space left on device", "x")) == "x: No space left on device"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from trainables.machines.on_demand import PATIENCE_SECONDS, OnDemand, Supply
@@ -59,3 +60,16 @@ def test_it_is_asked_for_again_when_that_one_too_is_lost() -> None:
         *every_five_seconds(300, 600, NOTHING),
     ]
     assert [each for each, _ in asked(looks)[0]] == ["+", "-", "+"]
+
+
+def test_nothing_is_said_of_a_machine_that_could_not_be_asked_for() -> None:
+    said: list[str] = []
+
+    def ask() -> Any:
+        raise RuntimeError("the head is busy")
+
+    machines = OnDemand(ask, said.append)
+    for now, supply in every_five_seconds(0, 300, NOTHING):
+        with suppress(RuntimeError):
+            machines.look(supply, now)
+    assert said == []

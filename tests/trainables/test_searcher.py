@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import resource
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
@@ -77,6 +79,20 @@ def test_a_journal_that_cannot_be_written_ends_the_search_and_stays_whole(
     assert searcher.suggest("second") == Searcher.FINISHED
     assert journal.read_bytes() == before
     assert states(tmp_path) == ["RUNNING"]
+
+
+def test_storage_that_does_not_answer_within_a_write_leaves_a_journal_that_can_be_continued(
+    searcher: LedgerSearcher, tmp_path: Path
+) -> None:
+    def away(*_: object) -> None:
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    assert searcher.suggest("second") == {"n": 1}
+    with patch("os.fsync", away), patch("os.truncate", away):  # what was written may be there, or not
+        searcher.on_trial_result("first", {"records": [record(1, 0.5)]})
+    searcher.on_trial_result("second", {"records": [record(1, 0.4)]})  # it answers again while trials end
+    assert "Connection timed out" in searcher.storage_failure
+    assert states(tmp_path) == ["RUNNING", "RUNNING"]
 
 
 def test_a_trial_that_is_to_be_stopped_is_stopped_also_by_the_driver_after_one_that_died(

@@ -67,10 +67,10 @@ class OnDemand:
         elif self._since is None:
             self._since = now
         elif now - self._since >= PATIENCE_SECONDS:
+            waited, self._take_back, self._since = now - self._since, self._ask(), None
             self._say(
-                f"no machine could be had for {now - self._since:.0f} s: one on demand is asked for, at the full price"
+                f"no machine could be had for {waited:.0f} s: one on demand is asked for, at the full price"
             )
-            self._since, self._take_back = None, self._ask()
 
 
 def ask_on_demand(launcher: ClusterFile, say: Callable[[str], object]) -> None:
@@ -84,15 +84,19 @@ def ask_on_demand(launcher: ClusterFile, say: Callable[[str], object]) -> None:
     """
     import ray  # noqa: PLC0415 - reads the environment when imported
 
-    kinds = launcher.node_types.values()
-    if not any(RESOURCE in as_mapping(kind.get("resources")) and launcher.most_of(kind) for kind in kinds):
+    offered = [
+        as_mapping(kind.get("resources")) for kind in launcher.node_types.values() if launcher.most_of(kind)
+    ]
+    offered = [resources for resources in offered if RESOURCE in resources]
+    if not offered:
         return
+    needed = "GPU" if any(resources.get("GPU") for resources in offered) else "CPU"
 
     def watch() -> None:
         machines = OnDemand(_ask, say)
         while ray.is_initialized():
             with suppress(Exception):  # the head is busy, or this process ends: others will say so
-                machines.look(_supply(), time.monotonic())
+                machines.look(_supply(needed), time.monotonic())
             time.sleep(_LOOK_SECONDS)
 
     threading.Thread(target=watch, name="on-demand", daemon=True).start()
@@ -106,12 +110,13 @@ def _ask() -> Callable[[], object]:
     return lambda: remove_placement_group(group)
 
 
-def _supply() -> Supply:
+def _supply(needed: str) -> Supply:
+    """Of machines that have what such a kind has, GPUs or CPUs."""
     import ray  # noqa: PLC0415
     from ray.autoscaler.v2.sdk import get_cluster_status  # noqa: PLC0415
 
     status = get_cluster_status(ray.get_runtime_context().gcs_address)
     demands = status.resource_demands
-    joined: list[Any] = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    joined: list[Any] = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(needed)]
     waiting = [*demands.ray_task_actor_demand, *demands.placement_group_demand]
     return Supply(len(joined), len(status.pending_nodes), bool(waiting))

@@ -7,6 +7,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,16 +132,19 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
         UserError: the folder cannot be used for this study.
         StudyStopped: it cannot go on here for now.
     """
-    connect = functools.cache(functools.partial(_connect, plan, connect, interrupts))
-    try:
-        folder, pinned = _prepare(plan, connect, interrupts)
-        ending = _run(plan, folder, pinned, connect, console, interrupts)
-        if plan.remote:
-            plan.remote.close()
-        return ending
-    except TakenOver as lost:
-        look = f"python -m trainables.status {shlex.quote(str(lost.filename))}"
-        raise StudyStopped(f"{told(lost)}; this one ends, what it has finished is kept; see {look}") from None
+    with ExitStack() as watched:
+        connect = functools.cache(functools.partial(_connect, plan, connect, interrupts, watched))
+        try:
+            folder, pinned = _prepare(plan, connect, interrupts)
+            ending = _run(plan, folder, pinned, connect, console, interrupts)
+            if plan.remote:
+                plan.remote.close()
+            return ending
+        except TakenOver as lost:
+            look = f"python -m trainables.status {shlex.quote(str(lost.filename))}"
+            raise StudyStopped(
+                f"{told(lost)}; this one ends, what it has finished is kept; see {look}"
+            ) from None
 
 
 def _without_ray(plan: Plan, interrupts: Interrupts, reason: str) -> None:
@@ -149,9 +153,10 @@ def _without_ray(plan: Plan, interrupts: Interrupts, reason: str) -> None:
     interrupts.give_up(f"{reason}; running trials go on from their last checkpoints")
 
 
-def _connect(plan: Plan, connect: Connect, interrupts: Interrupts) -> Placement:
-    """Connect, and refuse folders that are others on other nodes before anything is written there."""
+def _connect(plan: Plan, connect: Connect, interrupts: Interrupts, watched: ExitStack) -> Placement:
+    """Connect, watch Ray from then on, and refuse folders that are others on other nodes before anything is written there."""
     placement = connect()
+    watched.enter_context(lost_ray_noticed(functools.partial(_without_ray, plan, interrupts)))
     folders = {} if plan.remote else {"--study": plan.study}
     if plan.stages is not None and Path(plan.stages).is_dir():
         folders["--stages"] = Path(plan.stages)
@@ -214,11 +219,7 @@ def _run(
         if not plan.remote and not placement.on_one_machine:
             jobs = replace(jobs, encoder=ship_encoder(folder.path, plan.sources.encoder))
         shown = Progress(ledger, folder.path, plan.space.name, list(tasks), console, plan.outlets)
-        with (
-            shown as progress,
-            interrupts.heeded(),
-            lost_ray_noticed(functools.partial(_without_ray, plan, interrupts)),
-        ):
+        with shown as progress, interrupts.heeded():
             watchers = (models, flights, room, progress)
             _search(plan, ledger, jobs, watchers, deadline, placement, console, interrupts)
     if ledger.done and ledger.unfinished > 0:

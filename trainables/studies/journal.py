@@ -6,6 +6,7 @@ they add carries no checksum and is taken as it stands.
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -89,11 +90,14 @@ class _SealedBackend(JournalFileBackend):
         super().__init__(path, lock_obj=_NoLock())
         self._appended = appended
         self._count = sum(map(is_sealed, Path(path).read_bytes().splitlines()))
+        self._unsure: OSError | None = None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records, durably and all at once."""
         if not logs:
             return
+        if self._unsure is not None:
+            raise self._unsure
         reach("journal.before")
         path = Path(self._file_path)
         size = path.stat().st_size
@@ -103,8 +107,11 @@ class _SealedBackend(JournalFileBackend):
                     file.write(sealed_line({**log, NUMBER: number}) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:
-            os.truncate(path, size)  # what follows must not stand behind half a record
+        except BaseException as error:
+            # What follows must not stand behind half a record, or one that may be there: then nothing does any more.
+            self._unsure = OSError(getattr(error, "errno", None) or errno.EIO, str(error), str(path))
+            os.truncate(path, size)
+            self._unsure = None
             raise
         self._count += len(logs)
         reach("journal.after")
