@@ -181,6 +181,8 @@ def _cut(text: str) -> str:
 
 def _discard_output() -> None:
     """Nobody takes our output: what is still to be written must not fail once more when the program ends."""
+    if sys.stdout is None:
+        return
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         return

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TextIO
 
 from minbert.command_line import EXIT_FAILED, EXIT_INTERRUPTED
+from minbert.last_words import say_last
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -73,18 +72,14 @@ class Interrupts:
 
     def _end_at_once(self) -> None:
         """Without any cleaning up, which may take long: files are whole at every moment, Ray's processes end too."""
-        self._exit(f"ended at once; continue with: {self._command}", sys.stdout, EXIT_INTERRUPTED)
+        self._exit(f"ended at once; continue with: {self._command}", 1, EXIT_INTERRUPTED)
 
     def give_up(self, reason: str) -> None:
         """End at once, from any thread, for something that nothing in this process can mend."""
-        self._exit(f"error: {reason}; continue with: {self._command}", sys.stderr, EXIT_FAILED)
+        self._exit(f"error: {reason}; continue with: {self._command}", 2, EXIT_FAILED)
 
-    def _exit(self, line: str, stream: TextIO, code: int) -> None:
-        with suppress(OSError, RuntimeError):  # what this interrupted may be printing itself
-            self._tidy()
-            sys.stdout.flush()
-        with suppress(OSError):  # past the console: what it still holds back would end with the process
-            os.write(stream.fileno(), f"{line}\n".encode())
+    def _exit(self, line: str, stream: int, code: int) -> None:
+        say_last(line, stream, self._tidy)
         os._exit(code)
 
     def _say(self, text: str) -> None:

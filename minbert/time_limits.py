@@ -7,11 +7,10 @@ into the trial's folder and ends the process. Between steps the loop looks at th
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +18,7 @@ from typing import NoReturn
 from minbert.errors import Interrupted, TrainingFailure
 from minbert.files.durable import write_text
 from minbert.files.sealed import sealed_line, unsealed_line
+from minbert.last_words import say_last
 
 TIMEOUT = "timeout.json"
 _EXIT_CODE = 3  # that of a failed run
@@ -169,16 +169,8 @@ class Watchdog:
             writer.start()
         for writer in writers:
             writer.join(max(0.0, until - time.monotonic()))
-        flush = threading.Thread(target=_flush, daemon=True)  # whoever hangs may hang in a print
-        flush.start()
-        flush.join(1.0)
-        os.write(2, f"failed (timeout): {message}\n".encode())
+        say_last(f"failed (timeout): {message}")  # whoever hangs may hang in a print
         os._exit(_EXIT_CODE)
-
-
-def _flush() -> None:
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
 
 
 def read_timeout(folder: Path, run: str, attempt: int = 0) -> TrainingFailure | None:

@@ -153,6 +153,8 @@ class TrialLog:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         record, missing = manifest["record"], manifest["noted"] - len(self.records)
         chosen = record is not None and "chosen" in record
+        if missing == 1 and self.has(record["stage"], record["epoch"]):
+            missing = 2  # that one is noted, and another one is gone
         if missing not in (0, 1) or (chosen and not self._choice.is_intact()):
             self.start_over()
             return None

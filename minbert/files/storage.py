@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,14 +92,9 @@ def told(error: OSError) -> str:
 
 def full_places() -> list[Path]:
     """Folders outside a study in which programs and libraries write unasked, and whose disk is full."""
-    named = (
-        os.environ.get("RAY_TMPDIR"),
-        tempfile.gettempdir(),
-        "/dev/shm",
-        os.environ.get("HOME"),
-        os.curdir,
-    )
-    places = dict.fromkeys(Path(place).absolute() for place in named if place)
+    named = ("RAY_TMPDIR", "TMPDIR", "HOME")
+    texts = [*filter(None, map(os.environ.get, named)), "/tmp", "/dev/shm", os.curdir]
+    places = list(dict.fromkeys(map(Path, texts)))
     return [place for place in places if has_no_room(place)]
 
 

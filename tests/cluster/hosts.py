@@ -27,8 +27,8 @@ import psutil
 BASE = Path("/run/minbert-hosts")
 INIT = Path(__file__).with_name("host_init.sh")
 PROGRAMS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync", "useradd")
-PYTHON = (Path(sys.base_prefix), Path(sys.prefix))
-"""What hosts must see, at the same path, to run this Python with its packages."""
+PYTHON = tuple(path for path in (Path(sys.base_prefix), Path(sys.prefix)) if path != Path("/usr"))
+"""What hosts must see, at the same path, to run this Python with its packages; /usr they see, and may write to their own."""
 _BOOT_SECONDS = 300
 _TOLD = 5000
 """Characters of what a failed command printed."""

@@ -109,7 +109,8 @@ class _SealedBackend(JournalFileBackend):
                 os.fsync(file.fileno())
         except BaseException as error:
             # What follows must not stand behind half a record, or one that may be there: then nothing does any more.
-            self._unsure = OSError(getattr(error, "errno", None) or errno.EIO, str(error), str(path))
+            code = getattr(error, "errno", None) or errno.EIO
+            self._unsure = OSError(code, os.strerror(code), str(path))
             os.truncate(path, size)
             self._unsure = None
             raise

@@ -59,6 +59,8 @@ class EventStream:
 
 def take_stdout() -> EventStream:
     """Keep stdout for events: what anything else prints there from now on, libraries too, goes to stderr."""
+    if sys.stdout is None:
+        raise UserError("--json: standard output is closed")
     sys.stdout.flush()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
