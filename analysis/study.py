@@ -22,7 +22,7 @@ from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
 from minbert.errors import UserError
 from minbert.files.sealed import is_unchanged
-from minbert.history import missing_epoch
+from minbert.history import missing_line
 from minbert.remote.urls import is_url
 
 STATES = {
@@ -229,8 +229,8 @@ class Study:
             self._ends_otherwise.add(number)
             self.damaged[file] = f"does not end as the journal says (epoch {self._ends[number][0]})"
             return
-        elif gap := missing_epoch(records):
-            self.damaged[file] = f"{gap} is missing"
+        elif line := missing_line(records):
+            self.damaged[file] = f"line {line} is missing"
         yield from ({"number": number, **record} for record in records)
 
     def _check_config(self, number: int) -> None:

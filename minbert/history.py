@@ -7,26 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Record = dict[str, Any]
-"""Stage, epoch, losses, seconds, the peak of the memory while training. Where memory did not suffice:
+"""Line, stage, epoch, losses, seconds, the peak of the memory while training. Where memory did not suffice:
 ``micro_batch``, the examples of a task in a training pass, and ``evaluation_tokens``, the tokens of an evaluation
 batch, that were in force at the epoch's end. Where the tasks were scored: select,
 report and dev metrics. In the last stage also ``train`` (metrics on a sample of the training examples), ``final_stage`` and ``chosen``: epoch and metrics of what would count if training ended there."""
 
 
-def missing_epoch(records: Sequence[Mapping[str, Any]]) -> str:
-    """The first epoch of a stage that is not there though a later one is; empty where there is none.
+LINE = "line"
+"""Key of a record's place in the history, counted from 1; records of older studies have none."""
 
-    What a trial took from the stage store is one epoch, the stage's last; its own last stage begins with the first.
-    """
-    epochs: dict[str, set[int]] = {}
-    for record in records:
-        start = {0} if record.get("final_stage") else set()
-        epochs.setdefault(record["stage"], start).add(record["epoch"])
-    for stage, there in epochs.items():
-        for epoch in range(min(there), max(there)):
-            if epoch not in there:
-                return f"{stage} epoch {epoch}"
-    return ""
+
+def missing_line(records: Sequence[Mapping[str, Any]]) -> int:
+    """The first line of a history that is not there though a later one is, or that is not in its place; 0: none."""
+    for line, record in enumerate(records, 1):
+        if record.get(LINE, line) != line:
+            return line
+    return 0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from minbert.choice import Choice
 from minbert.files.durable import append_json, publish_folder, read_json_lines, settle_folder, write_text
 from minbert.files.failpoints import reach
 from minbert.files.sealed import is_intact
-from minbert.history import Record, missing_epoch
+from minbert.history import LINE, Record, missing_line
 from minbert.model import MultitaskModel
 from minbert.stages import prefixed, split_prefixed
 from minbert.steps import UnfinishedEpoch
@@ -83,7 +83,7 @@ class TrialLog:
         except ValueError:
             self.start_over()
             return None
-        if any(record.get("of") != self._run for record in self.records) or missing_epoch(self.records):
+        if any(record.get("of") != self._run for record in self.records) or missing_line(self.records):
             self.start_over()
             return None
         if not self.has(stage, last_epoch) and resumable:
@@ -106,6 +106,7 @@ class TrialLog:
 
     def add(self, record: Record) -> None:
         """Note an epoch: from here on it counts."""
+        record[LINE] = len(self.records) + 1
         self.before_writing()
         append_json(self._folder / "history.jsonl", record)
         self.records.append(record)
@@ -153,8 +154,6 @@ class TrialLog:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         record, missing = manifest["record"], manifest["noted"] - len(self.records)
         chosen = record is not None and "chosen" in record
-        if missing == 1 and self.has(record["stage"], record["epoch"]):
-            missing = 2  # that one is noted, and another one is gone
         if missing not in (0, 1) or (chosen and not self._choice.is_intact()):
             self.start_over()
             return None

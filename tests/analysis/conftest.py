@@ -223,8 +223,8 @@ class StudyWriter:
                 half, _, leaf = name.partition("/")
                 record.setdefault(half, {})[leaf] = value - 0.05 * (epochs - epoch)
             records.append(record)
-        text = "".join(json.dumps(record) + "\n" for record in records)
-        (folder / "history.jsonl").write_text(text)
+        lines = (json.dumps({"line": line, **record}) for line, record in enumerate(records, 1))
+        (folder / "history.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture

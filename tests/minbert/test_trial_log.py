@@ -109,18 +109,25 @@ def test_a_trial_whose_files_are_damaged_again_and_again_fails(begun: tuple[Tria
     assert caught.value.cause == "damaged"
 
 
-@pytest.mark.parametrize("epochs", [2, 3], ids=["continued", "finished"])
+@pytest.mark.parametrize("gone", [0, 1, 2])
+@pytest.mark.parametrize("epochs", [4, 5], ids=["continued", "finished"])
 def test_a_trial_whose_history_lacks_an_epoch_starts_over(
-    epochs: int, configure: MakeConfig, materials: MakeMaterials, finish: Callable[..., Path], tmp_path: Path
+    epochs: int,
+    gone: int,
+    configure: MakeConfig,
+    materials: MakeMaterials,
+    finish: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
-    config, folder = configure(stages__finetune__epochs=3), tmp_path / "gap"
+    config, folder = configure(stages__simcse__epochs=2, stages__finetune__epochs=3), tmp_path / "gap"
     run = Trial(config, materials(tmp_path / "store"), folder).run()
-    assert len(list(islice(run, epochs if epochs < 3 else None))) == epochs
+    assert len(list(islice(run, epochs if epochs < 5 else None))) == epochs
     run.close()  # type: ignore[attr-defined]
     history = folder / "history.jsonl"
-    history.write_bytes(b"".join(history.read_bytes().splitlines(keepends=True)[1:]))
-    trial = Trial(config, materials(tmp_path / "store"), folder)
-    assert [record["epoch"] for record in trial.run()] == [1, 2, 3]
+    lines = history.read_bytes().splitlines(keepends=True)
+    history.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+    trial = Trial(config, materials(tmp_path / "other-store"), folder)
+    assert [record["epoch"] for record in trial.run()] == [1, 2, 1, 2, 3]
     assert trial.found == 0
     assert_same_outcome(finish(config, "whole"), folder)
 

@@ -27,7 +27,7 @@ from minbert.dotted import get, leaves, put
 from minbert.errors import UserError
 from minbert.files.durable import read_json_lines
 from minbert.files.sealed import damage
-from minbert.history import is_evaluated
+from minbert.history import is_evaluated, missing_line
 from minbert.yaml_reader import shorten
 from trainables.designs.design import Planned, build_design
 from trainables.spaces.distributions import Choice, Factor, same, stored
@@ -296,6 +296,6 @@ def _objection_to_files(trial: FrozenTrial, folder: Path, run: str) -> Objection
         return Objection(_DAMAGED, f"{folder.name}/history.jsonl is not what was written")
     if any(each.get("of") != run for each in records):
         return Objection(_DAMAGED, f"{folder.name}/history.jsonl belongs to another run")
-    if scores != trial.intermediate_values:
+    if scores != trial.intermediate_values or missing_line(records):
         return Objection(_DAMAGED, f"{folder.name}/history.jsonl has other epochs than the journal")
     return None
