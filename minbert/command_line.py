@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from minbert.errors import UserError, cut
-from minbert.files.storage import failure, forbidden, told
+from minbert.files.storage import failure, forbidden, told, why_refused
 from minbert.remote.store_failures import Unreached
 from minbert.remote.urls import is_url
 
@@ -122,7 +122,7 @@ def refuse_unwritable(out: Path, said: str) -> None:
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        raise UserError(f"{said}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{said}: cannot be written: {why_refused(error)}") from None
 
 
 def local_path(text: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Wish:
         """Name of the study's folder, where none is given: of its own for what the file alone does not say."""
         name = locate(self.space)[1]
         if self.around is not None:
-            return f"{name}-around-{Path(self.around).resolve().name}"
+            return f"{name}-around-{os.path.basename(os.path.realpath(self.around))}"
         return name if self.design is None else f"{name}-{self.design}"
 
 

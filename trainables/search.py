@@ -180,7 +180,9 @@ def _run(search: Search, console: Console, events: EventStream | None) -> int:
         if not ending.finished and not ending.stopped_by:
             say(f"not finished; continue with: {search.command}")
         if ending.interrupted:  # whoever sent the signal may not wait for a report
-            say(f"report so far: python -m analysis.report {remote.url if remote else study}")
+            say(
+                f"report so far: python -m analysis.report {shlex.quote(remote.url if remote else str(study))}"
+            )
         else:
             from trainables.watching.results import print_results  # noqa: PLC0415 - only at the end
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pandas as pd
 
 from analysis import plots
@@ -53,7 +55,7 @@ def ensemble_sections(study: Study, tables: StudyTables) -> list[Section]:
         ]
     growth = plots.ensemble_growth(greedy_growth(predictions, study.tasks))
     caption = f"{metrics} of each task's greedy ensemble as members are added"
-    command = f"python -m analysis.ensemble {study.path} --out DIR"
+    command = f"python -m analysis.ensemble {shlex.quote(str(study.path))} --out DIR"
     return [
         Section("Ensemble", note, shown, drawn(("ensemble_growth", caption, growth))),
         Section(

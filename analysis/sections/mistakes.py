@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 import pandas as pd
 
@@ -45,7 +46,7 @@ def error_sections(study: Study) -> list[Section]:
                 commands=[
                     (
                         "Its most wrong examples, further groups, members' agreement",
-                        f"python -m analysis.errors {study.path}",
+                        f"python -m analysis.errors {shlex.quote(str(study.path))}",
                     )
                 ],
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from minbert.errors import UserError
@@ -22,7 +23,7 @@ def refuse_search_folders(place: Path, said: str) -> None:
     Raises:
         UserError: it is, or lies in, such a folder.
     """
-    whole = place.resolve()
+    whole = Path(os.path.realpath(place))
     for folder in (whole, *whole.parents):
         if folder.name in _OF_THE_SEARCH and (folder.parent / "study.yaml").is_file():
             raise UserError(f"{said}: {folder} holds what the search writes; name another folder")
@@ -36,6 +37,6 @@ def refuse_nested(study: Path, option: str) -> None:
     Raises:
         UserError: it would lie there.
     """
-    around = (folder for folder in study.resolve().parents if (folder / "study.yaml").is_file())
+    around = (folder for folder in Path(os.path.realpath(study)).parents if (folder / "study.yaml").is_file())
     if not (study / "study.yaml").is_file() and (other := next(around, None)):
         raise UserError(f"{option} {study}: lies in the study {other}: choose a folder apart from it")

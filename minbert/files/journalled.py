@@ -163,6 +163,8 @@ def _record(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         raise ValueError("torn")
     record = unsealed_line(line.rstrip(b"\n"))
+    if NUMBER in record and not is_sealed(line):
+        raise ValueError("not what was written")
     kind = record.get("op_code")
     if not isinstance(kind, int) or not 0 <= kind < len(_FIELDS):
         raise ValueError("not a record")

@@ -42,6 +42,17 @@ def is_of_storage(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _OF_STORAGE
 
 
+def why_refused(error: OSError) -> str:
+    """Why a file or folder of a user's cannot be used, in words.
+
+    Raises:
+        OSError: nothing is wrong with it; its storage is full, broken or out of reach.
+    """
+    if is_of_storage(error) and error.errno != errno.EROFS:
+        raise error
+    return error.strerror or str(error)
+
+
 def failure(error: BaseException) -> OSError | None:
     """The failure of storage that an error is or comes from, or None.
 

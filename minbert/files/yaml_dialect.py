@@ -17,6 +17,7 @@ import yaml
 
 from minbert.errors import UserError, cut
 from minbert.files.sealed import is_unchanged, sealed_text
+from minbert.files.storage import why_refused
 from minbert.files.strangers import refuse_irregular
 
 MAX_BYTES = 500_000
@@ -116,9 +117,10 @@ def _read_file(path: Path, most: int, place: Callable[[int], str]) -> Document:
     try:
         with path.open("rb") as stream:
             content = stream.read(most + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path}: cannot be read: {reason}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {why_refused(error)}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
     if len(content) > most:
         raise UserError(f"{place(1)}: larger than {most} bytes; this is no configuration file")
     content = content.removeprefix(codecs.BOM_UTF8)

@@ -36,6 +36,13 @@ def test_what_is_said_last_follows_what_was_printed(redirected: str) -> None:
         assert b"".join(process.communicate(timeout=60)) == b"before why\n"
 
 
+def test_whoever_holds_the_console_does_not_silence_it() -> None:
+    held = "lock = threading.RLock(); lock.acquire()"
+    said = "say_last = __import__('functools').partial(say_last, before=lock.acquire)"
+    with start(f"{held}; {said}") as process:
+        assert process.communicate(timeout=60)[1] == b"why\n"
+
+
 @pytest.mark.parametrize(
     "first",
     [

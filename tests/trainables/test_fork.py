@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -276,6 +278,29 @@ def test_what_is_damaged_is_left_behind_and_counted(fork: Forked, old: Path) -> 
     assert not (folder.trial(1) / "best").exists()  # can be made again
     assert "2 do not: damaged (00000/history.jsonl is not what was written)" in said
     assert "2 of 3 stages" in said
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "config.yaml"])
+def test_what_cannot_be_read_for_a_moment_is_not_taken_for_damage(
+    name: str, take: Taking, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path.open
+
+    def fail(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == old / "trials" / "00000" / name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return whole(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        take(THERE)
+
+
+def test_a_history_that_lost_its_beginning_is_damaged(fork: Forked, old: Path) -> None:
+    history = old / "trials" / "00000" / "history.jsonl"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[1:]))
+    _, _, said = fork(THERE)
+    assert "damaged (00000/history.jsonl" in said
 
 
 def test_another_runs_history_is_left_behind(fork: Forked, old: Path) -> None:

@@ -187,6 +187,7 @@ def test_a_search_whose_ray_is_killed_says_so_and_goes_on_to_the_same_end(tmp_pa
     assert weights(trial) == weights(alone) != {}
 
 
+@pytest.mark.chaos
 def test_a_search_whose_reader_goes_away_goes_on(tmp_path: Path) -> None:
     search = mortal(tmp_path, ONE_RUN)
     process = start_search(search.folder, *search.options, space=search.space)

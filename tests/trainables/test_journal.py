@@ -72,6 +72,18 @@ def test_a_damaged_tail_loses_its_last_record_alone(folder: Path, harm: str) -> 
     assert states == ["COMPLETE", "COMPLETE", "RUNNING"]
 
 
+def test_any_bit_of_the_last_record_that_is_another_loses_that_record_alone(folder: Path) -> None:
+    path = folder / JOURNAL
+    whole = path.read_bytes()
+    last = whole.rfind(b"\n", 0, -1) + 1
+    for bit in range(8 * last, 8 * (len(whole) - 1)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        if b"\n" not in changed[last:-1]:  # else it became two lines
+            path.write_bytes(changed)
+            assert good_length(folder) == last, bytes(changed[last:])
+
+
 @pytest.mark.parametrize("whole_lines", [0, 1, 5])
 @pytest.mark.parametrize("byte", [b"\0", b"\x9c\x07", b"x"])
 @pytest.mark.parametrize("end", [b"", b"\n"])

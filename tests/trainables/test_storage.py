@@ -123,6 +123,15 @@ def test_a_search_on_a_full_disk_ends_in_one_line_and_goes_on_once_there_is_room
     assert_one_line(errors)
     assert "No space left on device; what was finished is kept" in errors
     assert "FAIL" not in state_names(small_disk / "study")
+    filling = small_disk / "filling"
+    with pytest.raises(OSError, match="No space"), filling.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    process = start_search(tmp_path, *command)
+    _, errors = process.communicate(timeout=_HANG)
+    assert (process.returncode, errors.count("\n")) == (3, 1), errors
+    assert "No space left on device; what was finished is kept" in errors
+    filling.unlink()
     assert call("mount", "-o", f"remount,{ROOM}", small_disk)
     process = start_search(tmp_path, *command)
     _, errors = process.communicate(timeout=_HANG)

@@ -95,16 +95,19 @@ class Drawn:
         new = list(takewhile(lambda name: name != self._newest, reversed(account)))
         self._newest = new[0] if new else self._newest
         self._awaited += [identity for identity, replicate in reversed(new) if replicate == 0]
-        missing = {
-            identity: [each for each in range(1, self._replicates) if (identity, each) not in account]
-            for identity in self._awaited
-            if account[identity, 0].state in (TrialState.RUNNING, TrialState.COMPLETE)
-        }
-        self._awaited = [identity for identity, numbers in missing.items() if numbers]
+        self._awaited = [identity for identity in self._awaited if self._may_be_due(identity, account)]
         for identity in self._awaited:
             if account[identity, 0].state is TrialState.COMPLETE:
-                for number in missing[identity]:
+                for number in self._missing(identity, account):
                     yield Proposal(account[identity, 0].params, number)
+
+    def _may_be_due(self, identity: str, account: Account) -> bool:
+        state = account[identity, 0].state
+        return state in (TrialState.RUNNING, TrialState.COMPLETE) and any(self._missing(identity, account))
+
+    def _missing(self, identity: str, account: Account) -> Iterator[int]:
+        """Replicates of a configuration that nothing was begun of."""
+        return (each for each in range(1, self._replicates) if (identity, each) not in account)
 
 
 class Planned:

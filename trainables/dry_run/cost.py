@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,14 +157,16 @@ def _offer(asked: Asked) -> Offer | str | None:
 def _read_offer(file: ClusterFile, asked: Asked) -> Offer | str:
     path = file.document.path
     if file.kind not in (AWS, LOCAL) or (file.kind == AWS and not file.node_types):  # no cluster file
-        raise UserError(f"{file.line(findings(file)[0])}; python -m trainables.cluster check {path} says all")
+        raise UserError(
+            f"{file.line(findings(file)[0])}; python -m trainables.cluster check {shlex.quote(str(path))} says all"
+        )
     if file.kind == LOCAL:
         return f"{path}: machines of your own: what they have shows when they run"
     try:
         slots, trial = asked.slots(Room.of((), file))
         return Offer(path, slots, trial, most_per_hour(file))
     except (KeyError, TypeError, ValueError):
-        message = f"says not what its machines have and cost; see python -m trainables.cluster check {path}"
+        message = f"says not what its machines have and cost; see python -m trainables.cluster check {shlex.quote(str(path))}"
         raise UserError(f"{path}: {message}") from None
 
 

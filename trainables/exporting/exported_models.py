@@ -11,7 +11,7 @@ from minbert.errors import UserError
 from minbert.files.sealed import damage, owner
 from minbert.files.strangers import refuse_irregular_below
 from minbert.yaml_reader import load_config
-from trainables.studies.kept_models import made_again
+from trainables.studies.kept_models import made_again, repeating
 from trainables.studies.trial_config import misnamed
 
 _NAME_IT = "and name it with --made-again DIR"
@@ -73,10 +73,8 @@ def find_models(
         for folder in dict.fromkeys(model.folder(task) for task in tasks):
             refuse_irregular_below(folder)
             if damaged := damage(folder, of=run):
-                command = (
-                    f"python -m minbert.train --config {trials / f'{number:05d}' / 'config.yaml'} --out DIR"
-                )
-                raise UserError(f"{folder}: damaged: {damaged}; make it again: {command} {_NAME_IT}")
+                command = f"{repeating(study, number)} {_NAME_IT}"
+                raise UserError(f"{folder}: damaged: {damaged}; make it again: {command}")
         found[number] = model
     return found
 

@@ -149,8 +149,10 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
 
 def _without_ray(plan: Plan, interrupts: Interrupts, reason: str) -> None:
     """End at once; the study is whole at every moment."""
-    say_finished(plan.outlets.events, plan.study, "failed", EXIT_FAILED, plan.command)
-    interrupts.give_up(f"{reason}; running trials go on from their last checkpoints")
+    told = functools.partial(
+        say_finished, plan.outlets.events, plan.study, "failed", EXIT_FAILED, plan.command
+    )
+    interrupts.give_up(f"{reason}; running trials go on from their last checkpoints", told)
 
 
 def _connect(plan: Plan, connect: Connect, interrupts: Interrupts, watched: ExitStack) -> Placement:

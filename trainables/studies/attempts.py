@@ -131,8 +131,8 @@ def _fruitless(folder: Path, number: int, start: str, kept: str) -> int:
             owner = json.loads(file.read_text(encoding="utf-8"))
             if (owner["start"], owner["kept"]) != (start, kept):
                 break
-        except (OSError, ValueError, KeyError, TypeError):  # its worker died while it wrote
-            pass
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # its worker, or the storage, ended while it wrote: it had not begun to train
         count += 1
     return count
 

@@ -8,6 +8,7 @@ only read. Trials that were taken over cost the new study nothing (``cost_paid``
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -100,7 +101,7 @@ def find_fork(origin: Path, path: Path) -> Fork:
     Raises:
         UserError: one of them cannot be what it is to be.
     """
-    one, other = origin.resolve(), path.resolve()
+    one, other = Path(os.path.realpath(origin)), Path(os.path.realpath(path))
     if one == other or one in other.parents or other in one.parents:
         raise UserError(
             f"--fork {path}: is, holds or lies in the study {origin}: choose a folder apart from it"
@@ -205,7 +206,7 @@ def _begin(fork: Fork, wanted: Wanted, origin: _Origin) -> StudyFolder:
 
 
 def _begun(fork: Fork) -> Spec:
-    return {"study": str(fork.origin.resolve())}
+    return {"study": os.path.realpath(fork.origin)}
 
 
 def _drop_uncounted(folder: StudyFolder, count: int) -> None:

@@ -27,6 +27,7 @@ from minbert.dotted import get, leaves, put
 from minbert.errors import UserError
 from minbert.files.durable import read_json_lines
 from minbert.files.sealed import damage
+from minbert.files.storage import is_of_storage
 from minbert.history import is_evaluated, missing_line
 from minbert.yaml_reader import shorten
 from trainables.designs.design import Planned, build_design
@@ -292,7 +293,9 @@ def _objection_to_files(trial: FrozenTrial, folder: Path, run: str) -> Objection
     try:
         records = read_json_lines(folder / "history.jsonl")
         scores = {each["epoch"]: each["select"]["score"] for each in records if is_evaluated(each)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if is_of_storage(error):
+            raise
         return Objection(_DAMAGED, f"{folder.name}/history.jsonl is not what was written")
     if any(each.get("of") != run for each in records):
         return Objection(_DAMAGED, f"{folder.name}/history.jsonl belongs to another run")

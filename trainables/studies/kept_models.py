@@ -8,6 +8,7 @@ many models as a short one.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,8 +113,13 @@ def made_again(study: Path, numbers: Iterable[int], has: Callable[[int], bool] |
     gone = [number for number in sorted(numbers) if not found(number)]
     if not gone:
         return ""
-    command = f"python -m minbert.train --config {trials / f'{gone[0]:05d}' / 'config.yaml'} --out DIR"
-    return f"{', '.join(map(str, gone))}; make one again: {command}"
+    return f"{', '.join(map(str, gone))}; make one again: {repeating(study, gone[0])}"
+
+
+def repeating(study: Path, number: int) -> str:
+    """The command that trains a trial once more, outside the search."""
+    config = study / "trials" / f"{number:05d}" / "config.yaml"
+    return f"python -m minbert.train --config {shlex.quote(str(config))} --out DIR"
 
 
 def _rank(trial: FrozenTrial) -> tuple[float, int]:

@@ -12,6 +12,7 @@ from typing import TextIO
 
 from minbert.errors import UserError
 from minbert.files.durable import myself, open_lock
+from minbert.files.storage import why_refused
 
 LOCK = ".lock"
 _LOOKS_FOR_AN_OWNER = 10
@@ -33,8 +34,8 @@ def locked(path: Path, option: str = "--study") -> Iterator[None]:
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     had_lock = (path / LOCK).exists()
     with _taken(path, option) as file:
-        _write(file, myself())
         try:
+            _write(file, myself())
             yield
         except UserError:  # refused: the folder is left as it was found
             if not had_lock:
@@ -87,7 +88,7 @@ def _taken(path: Path, option: str = "--study") -> Iterator[TextIO]:
             path.mkdir(parents=True, exist_ok=True)
             file = open_lock(path / LOCK)
         except OSError as error:
-            raise UserError(f"{option} {path}: cannot be written: {error.strerror}") from None
+            raise UserError(f"{option} {path}: cannot be written: {why_refused(error)}") from None
         with file:
             _lock(file, f"{option} {path}", fcntl.LOCK_EX)
             if _is_there(file, path / LOCK):  # else a search that was refused has just removed it
@@ -105,9 +106,12 @@ def _lock(file: TextIO, study: str, kind: int) -> None:
 
 
 def _write(file: TextIO, text: str) -> None:
-    file.truncate(0)
-    file.write(text)
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(text)
+        file.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file.name) from None
 
 
 def _is_there(file: TextIO, path: Path) -> bool:

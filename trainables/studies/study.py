@@ -20,6 +20,7 @@ from minbert.errors import UserError
 from minbert.files.durable import write_text
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import clear_abandoned, clear_unfinished
+from minbert.files.storage import why_refused
 from minbert.files.strangers import refuse_irregular, refuse_strangers
 from minbert.sources import Sources
 from minbert.yaml_reader import read_record, sealed_yaml
@@ -242,7 +243,7 @@ def make_folder(path: Path, spec: Spec, remote: RemoteStudy | None = None) -> St
         reach("study.after")
         (path / "trials").mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"--study {path}: cannot be written: {error.strerror}") from None
+        raise UserError(f"--study {path}: cannot be written: {why_refused(error)}") from None
     if remote:
         remote.describe()
     return StudyFolder(path, spec, remote)

@@ -63,7 +63,8 @@ def take_stdout() -> EventStream:
         raise UserError("--json: standard output is closed")
     sys.stdout.flush()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2((sys.stderr or nowhere).fileno(), sys.stdout.fileno())
     return EventStream(out)
 
 
