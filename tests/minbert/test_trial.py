@@ -21,7 +21,7 @@ from minbert.devices import compute
 from minbert.errors import TrainingFailure, UserError
 from minbert.evaluation import Evaluator, metric
 from minbert.files.durable import read_json_lines
-from minbert.history import Record, summarise
+from minbert.history import LINE, Record, summarise
 from minbert.model import build_model
 from minbert.sources import resolve
 from minbert.training import StageTrainer
@@ -36,7 +36,7 @@ def timeless(records: list[Record]) -> list[Record]:
         {
             key: value
             for key, value in record.items()
-            if "seconds" not in key and key not in ("shared", "peak_memory_bytes")
+            if "seconds" not in key and key not in (LINE, "shared", "peak_memory_bytes")
         }
         for record in records
     ]

@@ -22,6 +22,7 @@ from analysis.journal import read_trials
 from minbert import train
 from minbert.command_line import run
 from minbert.files.durable import read_json_lines
+from minbert.history import LINE
 from tests.trainables.commands import MARK
 
 _TIMES = ("seconds", "peak_memory")
@@ -75,7 +76,11 @@ def history(trial: Path) -> list[dict[str, Any]]:
     """A trial's records without what a clock or the memory says; of a stage that may come from the store its place."""
     records = read_json_lines(trial / "history.jsonl")
     return [
-        {key: value for key, value in record.items() if not any(time in key for time in _TIMES)}
+        {
+            key: value
+            for key, value in record.items()
+            if key != LINE and not any(time in key for time in _TIMES)
+        }
         if record.get("final_stage")
         else {key: record[key] for key in ("stage", "epoch", "step")}
         for record in records
