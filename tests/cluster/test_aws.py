@@ -13,7 +13,7 @@ on AWS:
 - There is no Docker: ``container.py`` takes its commands, with the file's run options. It makes no limits (--ulimit, --shm-size).
 - The container's image and ~/minbert-venv come with this Python's packages; pip does install the project from what was copied, but
   nothing else, as no package index is there: cluster/constraints.txt and versions are not tried. sudo does nothing.
-- No machine has a GPU. The worker has that of the file, one, as Ray counts it; trials run with --set device=cpu.
+- No machine has a GPU. The worker has that of the file, one, as Ray counts it; the trial's space says device: cpu.
 - Hosts share a machine: variables of the image keep Ray from ending trials for its full memory, and let Ray start late.
   Others let it notice a lost host sooner.
 """
@@ -41,12 +41,12 @@ SPACE = """\
 description: A trial on a machine that is taken back
 search: {design: listed}
 runs: {mean: {}}
+device: cpu
+precision: fp32
 stages: {finetune: {epochs: 20, epoch_examples: 200}}
 """
-SEARCH = (
-    "python -m trainables.search --space ~/taken_back.yaml --set device=cpu --set precision=fp32 "
-    "--data ~/minbert-search/minbert/bundled/corpus --encoder ~/minbert-search/minbert/bundled/encoder"
-)
+DATA = "/home/ray/data"
+"""Where the file's MINBERT_DATA leads."""
 HANG = 900
 
 
@@ -157,10 +157,12 @@ def bring_the_head_up(account: Account) -> str:
 
 
 def start_the_search(account: Account) -> Command:
-    """From the laptop, as `ray attach` would on the head."""
+    """From the laptop; data, bucket and the share of a GPU are those that the file sets."""
     account.laptop.run(f"cat > ~/taken_back.yaml <<'END'\n{SPACE}END")
     account.ray("rsync-up cluster.yaml ~/taken_back.yaml /home/ray/taken_back.yaml")
-    return account.start(f"exec cluster.yaml '{SEARCH}'")
+    account.ray(f"rsync-up cluster.yaml minbert/bundled/corpus/ {DATA}/")
+    account.ray(f"rsync-up cluster.yaml minbert/bundled/encoder/ {DATA}/bert-base-uncased/")
+    return account.start("submit cluster.yaml trainables/search.py -- --space '~/taken_back.yaml'")
 
 
 def machine(account: Account, others: list[str], search: Command) -> str:

@@ -6,7 +6,8 @@ What differs from a cluster of real machines:
 - the machines share /mnt/minbert by a bind mount, not by NFS, so that a cut link does not take it away;
 - ``~/minbert-venv`` is there before, which the file's ``test -x`` keeps, and finds the packages of the running test; the
   file's two ``pip install`` thus check every pinned version and install the project, and download nothing;
-- no machine has a GPU, so the search asks for none; each shows one CPU, so a worker holds one trial.
+- no machine has a GPU: the search as the file has it is refused, and the next one asks for none; each shows one CPU, so a worker
+  holds one trial.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from tests.trainables.studies import attempts, folder_of, outcome, state_names
 
 FILE = "cluster/on_prem.yaml"
 TRIALS = 4
-SEARCH = (
-    "python -m trainables.search --space heads --gpus-per-trial 0 --set device=cpu --set precision=fp32 "
+PLAIN = (
+    "python -m trainables.search --space heads --set device=cpu --set precision=fp32 "
     f"--trials {TRIALS} --set stages.finetune.epochs=12 --set stages.finetune.epoch_examples=320"
 )
-BUNDLED = "--data ~/minbert-search/minbert/bundled/corpus --encoder ~/minbert-search/minbert/bundled/encoder"
+SEARCH = f"{PLAIN} --gpus-per-trial 0"
+DATA = "/mnt/minbert/data"
+"""Where the file's MINBERT_DATA leads."""
+REFUSED = "error: --gpus-per-trial 1: no node of the cluster has more than 0 GPUs"
 PLACEHOLDERS = ("10.0.0.10", "10.0.0.11", "10.0.0.12")
 OF_LAPTOP = """
     echo 'PATH=$HOME/minbert-venv/bin:$PATH' > $home/.profile
@@ -141,10 +145,15 @@ def test_a_study_on_listed_machines_survives_a_dead_one_and_a_cut_link_and_ends_
 ) -> None:
     machines.ask("ray get-auth-token --generate > /dev/null")
     assert ": good: " in machines.ask(f"python -m trainables.cluster check {FILE}")
-    machines.ask(f"RAY_UP_enable_autoscaler_v2=0 ray up --yes {FILE}", _START_SECONDS)
+    machines.ask(f"ray up --yes {FILE}", _START_SECONDS)
     wait(lambda: machines.nodes() == 3, _START_SECONDS)
+    bring_data(machines)
+    refused = machines.laptop.run(f"cd project && ray exec {FILE} '{PLAIN}'", check=False, timeout=300)
+    assert (
+        REFUSED in refused.stdout + refused.stderr
+    )  # by MINBERT_GPUS_PER_TRIAL=1: without it, a trial on the CPU takes none
     log, alone = tmp_path / "search.log", tmp_path / "alone.log"
-    search = machines.laptop.start(f"cd project && ray exec {FILE} '{SEARCH} {BUNDLED}'", log=log)
+    search = machines.laptop.start(f"cd project && ray exec {FILE} '{SEARCH}'", log=log)
     first, second = (folder_of(machines.study, number) for number in (0, 1))
     try:
         wait(lambda: epochs(first) >= 2 and epochs(second) >= 2, _LOSS_SECONDS, search)
@@ -164,6 +173,12 @@ def test_a_study_on_listed_machines_survives_a_dead_one_and_a_cut_link_and_ends_
             machines.ask(f"ssh -o StrictHostKeyChecking=accept-new {worker.address} 'bash -ic \"ray stop\"'")
     for host in (machines.laptop, machines.head, *machines.workers):
         wait(lambda host=host: {process.name() for process in host.processes()} <= LEFT, _LOSS_SECONDS)  # type: ignore[misc]
+
+
+def bring_data(machines: Machines) -> None:
+    """Put the bundled corpus where a plain search on the head looks, and its encoder where `minbert.fetch` has the standard one."""
+    for folder, place in (("corpus", ""), ("encoder", "bert-base-uncased/")):
+        machines.ask(f"ray rsync-up {FILE} minbert/bundled/{folder}/ {DATA}/{place}")
 
 
 def lose_power(machines: Machines, trial: Path, search: subprocess.Popen[bytes]) -> Host:

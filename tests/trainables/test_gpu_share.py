@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,12 +22,15 @@ from minbert.sources import resolve
 from tests.trainables.commands import SPACE as SMALL_SPACE
 from tests.trainables.commands import start_search
 from tests.trainables.test_ledger import open_ledger
+from trainables.machines import gpu_share
 from trainables.machines.elsewhere import PATIENCE_SECONDS, TRIES, Elsewhere, requested
 from trainables.machines.gpu_auto import automatic_share, bytes_needed, trials_that_pay
-from trainables.machines.gpu_share import CONTEXT_BYTES, memory_fraction
+from trainables.machines.gpu_share import CONTEXT_BYTES, keep_to_share, memory_fraction
 from trainables.machines.placement import TrialResources
 from trainables.machines.probe import refuse_other_device
+from trainables.running import trainable
 from trainables.running.searcher import LedgerSearcher
+from trainables.running.trainable import TrialTrainable
 from trainables.spaces.space import load_space
 from trainables.studies.study import make_folder
 from trainables.studies.study_description import described_plan, described_study
@@ -57,6 +61,55 @@ def test_a_share_that_cuda_itself_would_use_up_is_too_little_memory() -> None:
     ) as failure:
         memory_fraction(0.05, 8 * GB)
     assert failure.value.cause == "oom"
+
+
+@pytest.fixture
+def worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[Callable[[str, float], None], list[Any]]]:
+    """Has a worker begin a trial, on a device and with a share of a GPU of 24 GiB; and all that it then does, in order."""
+    did: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=24 * GB)
+    )
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: did.append(given))
+    monkeypatch.setattr(trainable, "_materials", lambda *places: did.append("loads"))
+
+    def begin(device: str, share: float) -> None:
+        monkeypatch.setattr(gpu_share, "assigned_gpus", lambda: share)
+        keep_to_share.cache_clear()
+        trial = TrialTrainable.__new__(TrialTrainable)
+        config = build_config({"device": device, "stages": {"finetune": {"epochs": 1}}}).model_dump(
+            mode="json"
+        )
+        places = dict.fromkeys(("corpus", "encoder", "stages"), "none")
+        trial.setup(
+            {
+                **places, "config": config, "folder": str(tmp_path / "trial"), "stage_room": 0.0, "url": None,
+                "start": "start", "limits": {}, "checkpoint_every": None, "ending": str(tmp_path / "ending"),
+            }
+        )  # fmt: skip
+        trial.step()  # ends at what it "loads"
+        trial.cleanup()
+
+    yield begin, did
+    keep_to_share.cache_clear()
+
+
+def test_a_share_is_a_limit_that_the_worker_sets_before_it_loads_anything(worker: Any) -> None:
+    begin, did = worker
+    begin("cuda", 0.25)
+    ((fraction, gpu), loads) = did
+    assert (gpu, loads) == (0, "loads")
+    assert fraction == pytest.approx(5.5 / 24)  # a quarter is 6 GiB, of which CUDA itself takes half a GiB
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 1.0), ("cuda", 2.0), ("cpu", 0.25), ("cpu", 0.0)])
+def test_whole_gpus_and_cpus_have_no_limit(worker: Any, device: str, gpus: float) -> None:
+    begin, did = worker
+    begin(device, gpus)
+    assert did == ["loads"]
 
 
 def configured(**stage: Any) -> TrainConfig:
