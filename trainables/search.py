@@ -10,6 +10,7 @@ import functools
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ from minbert.sources import Sources, resolve
 from minbert.terminal import PlainConsole, outlast_readers
 from trainables.chosen_space import Chosen, Wish, choose
 from trainables.machines.address import refuse_no_address
+from trainables.machines.awaited_machines import watch_machines
 from trainables.machines.connection import RayFailed, launchers_file, quieten_ray, start_ray
-from trainables.machines.on_demand import ask_on_demand
 from trainables.machines.placement import Placement, trial_resources
 from trainables.remarks import say_what_is_searched
 from trainables.search_options import asked_for, gpus_per_trial, search_parser
@@ -170,7 +171,11 @@ def _run(search: Search, console: Console, events: EventStream | None) -> int:
         quieten_ray()
         from trainables.running.driver import StudyStopped, run_study  # noqa: PLC0415 - imports Ray
 
-        connect = functools.cache(functools.partial(_connect, search, gpus, console, interrupts))
+        def give_up(reason: str) -> None:
+            say_finished(events, study, "failed", EXIT_FAILED, search.command)
+            interrupts.give_up(reason)
+
+        connect = functools.cache(functools.partial(_connect, search, gpus, console, interrupts, give_up))
         try:
             ending = run_study(_plan(search, note, events), connect, console, interrupts)
         except (StudyStopped, RayFailed) as stopped:
@@ -220,14 +225,20 @@ def _plan(search: Search, note: dict[str, Any], events: EventStream | None) -> P
     )
 
 
-def _connect(search: Search, gpus: float | str | None, console: Console, interrupts: Interrupts) -> Placement:
-    """Start Ray, or find it, and see what trials get there."""
+def _connect(
+    search: Search,
+    gpus: float | str | None,
+    console: Console,
+    interrupts: Interrupts,
+    give_up: Callable[[str], object],
+) -> Placement:
+    """Start Ray, or find it, and see what trials get there; ``give_up`` ends the search where no machine is to be had."""
     arguments = search.arguments
     console.print("starting Ray …")
     room = start_ray(arguments.address)
     interrupts.take_signals()
     if room.kinds and (launcher := launchers_file()):
-        ask_on_demand(launcher, functools.partial(console.print, highlight=False))
+        watch_machines(launcher, functools.partial(console.print, markup=False, highlight=False), give_up)
     if isinstance(gpus, str):
         from trainables.machines.gpu_auto import chosen_share  # noqa: PLC0415 - imports Ray
 

@@ -21,7 +21,7 @@ from minbert.errors import UserError
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import beside, is_ours
 from minbert.remote.store_failures import judged, refusal, told, unreached
-from minbert.remote.urls import check_url
+from minbert.remote.urls import check_bucket, check_url
 
 if TYPE_CHECKING:  # slow to import, and needed for URLs only
     from pyarrow.fs import FileSystem
@@ -255,6 +255,7 @@ def open_store(url: str, option: str = "", patience: float = PATIENCE) -> Object
 
     said = f"{option} {url}".strip()
     check_url(said, url)
+    check_bucket(said, url)
     parts = urlsplit(url)
     if parts.scheme == "s3":  # an object of a few bytes takes one request, not three
         parts = parts._replace(query="&".join(filter(None, (parts.query, "allow_delayed_open=true"))))

@@ -640,6 +640,8 @@ def test_a_machine_keeps_no_more_fetched_stages_than_it_has_room_for(
         ("s3://bucket", "a bucket and a folder in it are needed"),
         ("s3://bucket/", "a bucket and a folder in it are needed"),
         ("s3:///study", "a bucket and a folder in it are needed"),
+        ("s3://my..bucket/study", "'my..bucket' is no name of a bucket"),
+        ("s3://192.168.1.1/study", "'192.168.1.1' is no name of a bucket"),
         ("s3://bucket/a//b", "must not be empty"),
         ("s3://bucket/../b", "must not be empty"),
         ("s3://bucket/a#b", "# is not possible"),

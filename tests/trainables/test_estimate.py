@@ -23,7 +23,7 @@ from trainables.dry_run.cost import show_cost
 from trainables.dry_run.estimate import StepTimer, Timing, TrialTime
 from trainables.dry_run.plan import show_plan
 from trainables.dry_run.timing_corpus import timing_corpus
-from trainables.machines.placement import Asked
+from trainables.machines.placement import Asked, TrialResources
 from trainables.spaces.space import load_space
 
 LISTED = """\
@@ -120,9 +120,14 @@ def test_this_machine_and_a_cluster_of_cpus_get_hours_and_a_price(
     assert re.search(r"time: about \S+ s a trial on this machine \(cpu, fp32, 1 thread\)", text)
     assert "12 steps, 192 examples a trial" in text
     assert re.search(r"study: about \d+ min for 7 trials, 1 at a time, on this machine$", text, re.MULTILINE)
-    assert "cluster.yaml: 1 trial at a time, each with 1 CPU; at most 0.40 dollars an hour" in text
+    assert (
+        "cluster.yaml: 1 trial at a time, each with 1 CPU; about 0.40 dollars an hour with its head (list prices"
+        in text
+    )
+    assert "on demand of us-west-2, July 2025; disks, addresses and traffic come on top)" in text
     assert re.search(
-        r"cluster.yaml: about \d+ min and at most 0\.\d\d dollars, if its cores are as fast", text
+        r"cluster.yaml: about \d+ min and 0\.\d\d dollars, if its cores are as fast as this machine's; 15 min of each machine's",
+        text,
     )
 
 
@@ -220,3 +225,16 @@ def test_a_cluster_is_for_a_dry_run_alone(search_command: CommandLine) -> None:
         2,
         "error: --cluster: only --dry-run looks at it: add that, or leave this out\n",
     )
+
+
+def test_prices_of_another_region_are_said_to_be_such(told: Callable[[Asked], str], tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER.replace("us-west-2", "eu-central-1"))
+    assert "list prices on demand of us-west-2, not those of eu-central-1, July 2025" in told(Asked())
+
+
+def test_dollars_have_the_start_and_the_idle_end_of_machines() -> None:
+    hour = Timing((TrialTime(3600, 1, 1),), "cpu", "fp32", 1)
+    offer = cost.Offer(Path("cluster.yaml"), 2, TrialResources(1, 0), 3.0, 0.5, "us-west-2")
+    _, line = cost._there(offer, hour, trials=4)
+    assert line.startswith("cluster.yaml: about 2.0 h and 7.50 dollars, if its cores are as fast")
+    assert line.endswith("; 30 min of each machine's start and idle end are in the dollars")

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
+from minbert.now import NOW
 from tests.trainables.commands import start_search
 from tests.trainables.studies import (
     attempts,
@@ -24,6 +25,7 @@ from tests.trainables.studies import (
     wait_until_all_end,
     weights,
 )
+from trainables.machines.lost_nodes import FRUITLESS
 
 # Long enough for a loss in the middle, whatever else the machine does.
 SPACE = """\
@@ -131,6 +133,27 @@ def test_a_killed_nodes_trial_goes_on_on_another_node(tmp_path: Path, space: Pat
     node.kill()
     node.wait()
     assert_ends_as_if_undisturbed(process, trial, tmp_path)
+
+
+@pytest.mark.chaos
+def test_a_trial_whose_nodes_are_lost_again_and_again_within_one_epoch_is_not_given_up(
+    tmp_path: Path, space: Path, cluster: Cluster
+) -> None:
+    options = ("--address", cluster.address, "--set", "stages.finetune.epoch_examples=20000")
+    process = start_search(tmp_path, *OPTIONS, *options, space=space)
+    trial = folder_of(tmp_path / "results" / "space", 0)
+    for number in range(1, FRUITLESS + 2):
+        wait_until(lambda n=number: len(attempts(trial)) == n, process)  # type: ignore[misc]
+        cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+        node = node_of(cluster, attempts(trial)[-1]["process"])
+        node.kill()
+        node.wait()
+    wait_until(lambda: len(attempts(trial)) == FRUITLESS + 2, process)
+    wait_until((trial / NOW).exists, process)  # it trains
+    (told,) = counted(tmp_path / "results" / "space")
+    assert told.state.name == "RUNNING"
+    process.terminate()
+    process.communicate(timeout=_HANG)
 
 
 @pytest.mark.chaos

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from minbert.devices import pin
 from minbert.sources import resolve
 from minbert.yaml_reader import load_config
 from tests.trainables.permissions import held_to_permissions
+from trainables.machines.seen_folders import refuse_unseen
+from trainables.running import trainable
 from trainables.running.trainable import STORAGE, TrialTrainable, _materials
 from trainables.studies.study import pinned_sources
 
@@ -46,10 +49,10 @@ def job(tmp_path: Path) -> dict[str, Any]:
 
 def result(job: dict[str, Any]) -> tuple[Any, str]:
     """What the first step of a trial comes to: its cause, and its message."""
-    trainable = TrialTrainable.__new__(TrialTrainable)
-    trainable.setup(job)
-    told = trainable.step()
-    trainable.cleanup()
+    trial = TrialTrainable.__new__(TrialTrainable)
+    trial.setup(job)
+    told = trial.step()
+    trial.cleanup()
     return told.get("cause"), str(told.get("message"))
 
 
@@ -81,3 +84,21 @@ def test_a_trial_whose_folder_may_not_be_written_is_no_failed_one(job: dict[str,
         cause, message = result(job)
     assert cause == STORAGE
     assert message.startswith(f"{folder}/") and message.endswith(": Permission denied")
+
+
+def test_a_node_that_has_another_folder_there_runs_no_trial_and_says_how_to_mend_it(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "seen").touch()
+    job["seen"] = (("--study", str(tmp_path / "seen")),)
+    assert result(job) == (None, "None")
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(trainable, "refuse_unseen", lambda tokens: refuse_unseen(tokens, seconds=0))
+    job["seen"] = (("--study", str(tmp_path / "seen")), ("--stages", str(own / "seen")))
+    cause, message = result(job)
+    assert cause == STORAGE
+    assert re.fullmatch(
+        rf"--stages {own} is not the same folder on node [\d.]+: mount it there at the same path, or use a URL such as .*",
+        message,
+    )

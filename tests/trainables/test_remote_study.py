@@ -327,6 +327,8 @@ def test_what_a_removed_study_left_on_this_machine_is_not_used(store: ObjectStor
         ("s3://no-such-bucket/study", "there is no bucket no-such-bucket; make it first, or check its name"),
         ("s3:/studies/first", "did you mean s3://studies/first?"),
         ("S3:studies/first", "did you mean s3://studies/first?"),
+        ("s3//studies/first", "did you mean s3://studies/first?"),
+        ("s3://Studies_/first", "'Studies_' is no name of a bucket"),
         ("gs://bucket/study", "gs:// is not possible; s3://bucket/folder is, or a path"),
         (f"s3://{BUCKET}", "a bucket and a folder in it are needed"),
     ],

@@ -9,7 +9,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.trainables.commands import start_search
-from trainables.machines.shared_path import unseen
+from trainables.machines.seen_folders import unseen
+from trainables.machines.shared_path import tokens_in
 
 _HANG = 300
 
@@ -40,3 +41,9 @@ def test_what_is_there_is_seen(tmp_path: Path) -> None:
     (tmp_path / "there").touch()
     assert unseen([str(tmp_path / "there")], 0) == []
     assert unseen([str(tmp_path / "there"), str(tmp_path / "not")], 0) == [str(tmp_path / "not")]
+
+
+def test_a_search_leaves_nothing_in_its_folders(tmp_path: Path) -> None:
+    with tokens_in({"--study": tmp_path}) as tokens:
+        assert [Path(tokens["--study"])] == list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())

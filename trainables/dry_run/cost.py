@@ -27,6 +27,10 @@ from trainables.spaces.space import Space
 
 _FEW_SECONDS = 90
 """Trials that all take less are told in seconds."""
+PRICED_REGION = "us-west-2"
+"""That of our list of prices, Oregon."""
+_START_MINUTES, _RAYS_IDLE_MINUTES = 10, 5
+"""A machine's start, with Docker's image and the pinned packages; and the time after which Ray ends an idle one by itself."""
 BESIDE = Path("cluster.yaml")
 """Looked at where no cluster is named."""
 
@@ -39,13 +43,17 @@ class Offer:
         path: of its file.
         slots: trials at a time.
         trial: what each of them gets.
-        usd: dollars an hour, at most.
+        usd: dollars an hour of all machines that there may be.
+        beside: hours that each machine is paid for beside its trials.
+        region: of its machines.
     """
 
     path: Path
     slots: int
     trial: TrialResources
     usd: float
+    beside: float
+    region: str
 
 
 def show_cost(console: Console, space: Space, sources: Sources, trials: int, asked: Asked) -> None:
@@ -125,8 +133,7 @@ def _counted(trials: int) -> str:
 def _there(offer: Offer, timing: Timing, trials: int) -> Iterator[str]:
     gets = f"{offer.trial.cpus} CPU{'s' * (offer.trial.cpus > 1)}"
     gets += f" and {offer.trial.gpus:g} GPU" if offer.trial.gpus else ""
-    price = f"at most {offer.usd:.2f} dollars an hour (list prices on demand, {PRICES_NOTED})"
-    yield f"{offer.path}: {_counted(offer.slots)} at a time, each with {gets}; {price}"
+    yield f"{offer.path}: {_counted(offer.slots)} at a time, each with {gets}; {_price(offer)}"
     if offer.trial.gpus and timing.device != "cuda":
         yield (
             f"{offer.path}: hours and cost are not known, as this machine has no GPU to time: --trials 1 there tells; "
@@ -136,9 +143,16 @@ def _there(offer: Offer, timing: Timing, trials: int) -> Iterator[str]:
     hours = timing.hours(trials, offer.slots)
     unit = "GPUs" if offer.trial.gpus else "cores"
     yield (
-        f"{offer.path}: about {_duration(hours)} and at most {hours * offer.usd:.2f} dollars, if its {unit} are as "
-        "fast as this machine's"
+        f"{offer.path}: about {_duration(hours)} and {(hours + offer.beside) * offer.usd:.2f} dollars, if its {unit} are as "
+        f"fast as this machine's; {60 * offer.beside:.0f} min of each machine's start and idle end are in the dollars"
     )
+
+
+def _price(offer: Offer) -> str:
+    """Of all machines at once, and what is not in it."""
+    there = "" if offer.region == PRICED_REGION else f", not those of {offer.region}"
+    listed = f"list prices on demand of {PRICED_REGION}{there}, {PRICES_NOTED}"
+    return f"about {offer.usd:.2f} dollars an hour with its head ({listed}; disks, addresses and traffic come on top)"
 
 
 def _offer(asked: Asked) -> Offer | str | None:
@@ -164,7 +178,9 @@ def _read_offer(file: ClusterFile, asked: Asked) -> Offer | str:
         return f"{path}: machines of your own: what they have shows when they run"
     try:
         slots, trial = asked.slots(Room.of((), file))
-        return Offer(path, slots, trial, most_per_hour(file))
+        idle = float(file.data.get("idle_timeout_minutes", _RAYS_IDLE_MINUTES))
+        region = str(file.mapping("provider").get("region"))
+        return Offer(path, slots, trial, most_per_hour(file), (_START_MINUTES + idle) / 60, region)
     except (KeyError, TypeError, ValueError):
         message = f"says not what its machines have and cost; see python -m trainables.cluster check {shlex.quote(str(path))}"
         raise UserError(f"{path}: {message}") from None

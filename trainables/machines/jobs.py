@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ class Jobs:
         start: names this start of the driver.
         limits: how long a trial's steps and epochs may take.
         checkpoint_every: seconds after which a trial keeps its state inside an epoch, too; None: it does not.
+        seen: files by which a worker knows the folders that all nodes share, by the option that names each folder.
     """
 
     folder: StudyFolder
@@ -36,6 +38,7 @@ class Jobs:
     start: str
     limits: TimeLimits
     checkpoint_every: float | None
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     def job(self, issue: Issue) -> dict[str, Any]:
         """The configuration of the trainable that runs a trial."""
@@ -51,6 +54,7 @@ class Jobs:
             "limits": asdict(self.limits),
             "checkpoint_every": self.checkpoint_every,
             "ending": self.ending,
+            "seen": tuple(self.seen.items()),
         }
 
     @property

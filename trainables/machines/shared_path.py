@@ -1,11 +1,13 @@
-"""A study folder that is a path must be the same folder on every node: each one is asked, before the first trial."""
+"""A study folder that is a path must be the same folder on every node: each one is asked, before the first trial.
+
+Nodes that join later look for themselves (:mod:`trainables.machines.seen_folders`).
+"""
 
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from minbert.errors import UserError
+from trainables.machines.seen_folders import APPEARING_SECONDS, unseen
 from trainables.studies.study import SEEN
 
-_APPEARING_SECONDS = 5.0  # network file systems show a new file a little later
 _LOOK_SECONDS = 0.5
 
 
@@ -33,23 +35,35 @@ def refuse_unshared(folders: dict[str, Path], asked_to_end: Callable[[], bool] =
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if not folders or len(nodes) < 2:
         return
+    with tokens_in(folders) as tokens:
+        missing = _missing(nodes, list(tokens.values()), asked_to_end)
+    for option, token in tokens.items():
+        for node, paths in missing:
+            if token in paths:
+                raise UserError(
+                    f"{option} {Path(token).parent}: node {node} does not see this folder, where its trials would write; name one that "
+                    "all nodes mount at the same path, or a URL such as s3://bucket/folder"
+                )
+
+
+@contextmanager
+def tokens_in(folders: dict[str, Path]) -> Iterator[dict[str, str]]:
+    """Keep a file in each folder, by which others know it for ours; yields their paths.
+
+    Args:
+        folders: by the option that names each; they are there, and may be written.
+    """
     tokens = {
         option: folder.absolute() / f"{SEEN}{secrets.token_hex(8)}" for option, folder in folders.items()
     }
     try:
         for token in tokens.values():
             token.touch()
-        missing = _missing(nodes, [str(token) for token in tokens.values()], asked_to_end)
+        yield {option: str(token) for option, token in tokens.items()}
     finally:
         for token in tokens.values():
-            token.unlink(missing_ok=True)
-    for option, token in tokens.items():
-        for node, paths in missing:
-            if str(token) in paths:
-                raise UserError(
-                    f"{option} {token.parent}: node {node} does not see this folder, where its trials would write; name one that "
-                    "all nodes mount at the same path, or a URL such as s3://bucket/folder"
-                )
+            with suppress(OSError):  # storage that is away has ended the search
+                token.unlink()
 
 
 def _missing(
@@ -60,7 +74,7 @@ def _missing(
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(unseen)  # type: ignore[call-overload]
-        asked[task.remote(paths, _APPEARING_SECONDS)] = node.get("NodeManagerHostname") or node["NodeID"]
+        asked[task.remote(paths, APPEARING_SECONDS)] = node.get("NodeManagerHostname") or node["NodeID"]
     while len(ray.wait(list(asked), num_returns=len(asked), timeout=_LOOK_SECONDS)[0]) < len(asked):
         if asked_to_end():
             raise KeyboardInterrupt
@@ -68,12 +82,4 @@ def _missing(
     for answer, node_name in asked.items():
         with suppress(ray.exceptions.RayError):
             missing.append((node_name, ray.get(answer)))
-    return missing
-
-
-def unseen(paths: list[str], seconds: float) -> list[str]:
-    """Those of the paths that are not there, even a while later."""
-    late = time.monotonic() + seconds
-    while (missing := [path for path in paths if not Path(path).exists()]) and time.monotonic() < late:
-        time.sleep(0.2)
     return missing

@@ -30,7 +30,7 @@ from trainables.machines.jobs import Jobs, stage_place
 from trainables.machines.lost_ray import lost_ray_noticed
 from trainables.machines.placement import Placement
 from trainables.machines.probe import probe, refuse_other_device
-from trainables.machines.shared_path import refuse_unshared
+from trainables.machines.shared_path import refuse_unshared, tokens_in
 from trainables.machines.shipping import ship_encoder
 from trainables.running.end_of_search import PATIENCE_SECONDS, SENDING_SECONDS, EndOfSearch
 from trainables.running.searcher import LedgerSearcher
@@ -159,11 +159,16 @@ def _connect(plan: Plan, connect: Connect, interrupts: Interrupts, watched: Exit
     """Connect, watch Ray from then on, and refuse folders that are others on other nodes before anything is written there."""
     placement = connect()
     watched.enter_context(lost_ray_noticed(functools.partial(_without_ray, plan, interrupts)))
+    refuse_unshared(_shared_folders(plan), lambda: interrupts.asked)
+    return placement
+
+
+def _shared_folders(plan: Plan) -> dict[str, Path]:
+    """Folders that have to be the same on all nodes, by the options that name them; those that are there."""
     folders = {} if plan.remote else {"--study": plan.study}
     if plan.stages is not None and Path(plan.stages).is_dir():
         folders["--stages"] = Path(plan.stages)
-    refuse_unshared(folders, lambda: interrupts.asked)
-    return placement
+    return folders
 
 
 def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[StudyFolder, dict[str, Any]]:
@@ -221,7 +226,9 @@ def _run(
         if not plan.remote and not placement.on_one_machine:
             jobs = replace(jobs, encoder=ship_encoder(folder.path, plan.sources.encoder))
         shown = Progress(ledger, folder.path, plan.space.name, list(tasks), console, plan.outlets)
-        with shown as progress, interrupts.heeded():
+        shared = {} if placement.on_one_machine else _shared_folders(plan)
+        with shown as progress, interrupts.heeded(), tokens_in(shared) as seen:
+            jobs = replace(jobs, seen=seen)
             watchers = (models, flights, room, progress)
             _search(plan, ledger, jobs, watchers, deadline, placement, console, interrupts)
     if ledger.done and ledger.unfinished > 0:

@@ -54,11 +54,12 @@ class RemoteTrial:
         self._mirror = Mirror(self._store, name, self.folder, _is_apart)
         self._attempt: Attempt | None = None
 
-    def claim(self, start: str) -> Attempt:
+    def claim(self, start: str, node: str = "") -> Attempt:
         """Take the next number and fetch what earlier starts have kept; send what they could not send from here.
 
         Args:
             start: names the driver's start.
+            node: Ray's name of the node that this is on.
 
         Raises:
             OSError: the store is away, or refuses.
@@ -66,7 +67,7 @@ class RemoteTrial:
         """
         clear_copies(self.folder, self._is_needed)
         with self._copy.being_taken():
-            attempt = self._take_number(start)
+            attempt = self._take_number(start, node)
             self._copy.hold(_PATIENCE_SECONDS)  # whoever still had it saw the number, and ended
         with suppress(FileNotFoundError):
             self._store.download(f"{self._name}/{TIMEOUT}", self.folder / TIMEOUT)
@@ -78,13 +79,13 @@ class RemoteTrial:
             self._mirror.pull()
         return attempt
 
-    def _take_number(self, start: str) -> Attempt:
+    def _take_number(self, start: str, node: str) -> Attempt:
         (self.folder / FOLDER).mkdir(parents=True, exist_ok=True)
         for name in self._numbers(self._store):
             self._store.download(f"{self._name}/{FOLDER}/{name}", self.folder / FOLDER / name)
         manifest = read_published(self._store, self._name).files.get("checkpoint/manifest.json")
         while True:
-            self._attempt = claim(self.folder, start, kept_mark(manifest.sha256 if manifest else ""))
+            self._attempt = claim(self.folder, start, kept_mark(manifest.sha256 if manifest else ""), node)
             self._store.upload(self._attempt.file, self._own)
             if not self._superseded(self._store):
                 return self._attempt

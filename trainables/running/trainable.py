@@ -31,13 +31,13 @@ from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
 from trainables.machines.end_sign import EndSign
 from trainables.machines.gpu_share import keep_to_share, node_id, refuse_missing_gpu
+from trainables.machines.lost_nodes import refuse_lost_again_and_again
+from trainables.machines.seen_folders import Unshared, refuse_unseen
 from trainables.running.remote_trial import RemoteTrial, fetch_materials
 from trainables.studies.attempts import Attempt, claim
 
 STORAGE = "storage"
 """Cause of a trial that could not be written: it stays to be continued, and the search ends."""
-FRUITLESS = 4
-"""A trial whose worker died so often without having kept anything new is given up."""
 
 
 class TrialTrainable(tune.Trainable):
@@ -46,8 +46,9 @@ class TrialTrainable(tune.Trainable):
     Its ``config`` holds ``config`` (a TrainConfig as plain data), ``folder``, ``corpus``,
     ``encoder`` and ``stages`` (paths), ``url`` (of a study in an object store, in which those are names; or None),
     ``stage_room`` (bytes that fetched stages may take here), ``start`` (names the driver's start), ``limits`` (seconds of a ``step``
-    and an ``epoch``, or None), ``checkpoint_every`` (seconds, or None) and ``ending`` (names the
-    :class:`~trainables.machines.end_sign.EndSign` at which the trial keeps what it has done and ends). A result holds
+    and an ``epoch``, or None), ``checkpoint_every`` (seconds, or None), ``ending`` (names the
+    :class:`~trainables.machines.end_sign.EndSign` at which the trial keeps what it has done and ends) and ``seen`` (files
+    by which a node knows folders that all nodes share, each after the option that names its folder). A result holds
     ``records`` (history lines since the last result), ``score``, ``epoch``, ``finished``, ``attempt`` (its number), ``done``
     (there is nothing to wait for) and, after a failure, ``cause``, ``message`` and the ``node`` it happened on.
     """
@@ -99,7 +100,7 @@ class TrialTrainable(tune.Trainable):
             return error.cause, str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return "oom", str(error)
-        if isinstance(error, MaterialsChanged):
+        if isinstance(error, MaterialsChanged | Unshared):
             return STORAGE, str(error)
         if stored := _storage_error(error, self._folder):
             return STORAGE, told(stored)
@@ -125,17 +126,16 @@ class TrialTrainable(tune.Trainable):
         is_asked_to_end = self._open_things.enter_context(EndSign(self._job["ending"]).watched())
         if is_asked_to_end():
             raise Interrupted
+        refuse_unseen(tuple(self._job.get("seen", ())))
         refuse_missing_gpu(self._config.device)  # before an attempt counts
         keep_to_share(self._config.device)
         folder, start = self._folder, self._job["start"]
         self._remote = _remote(self._job)
-        self._attempt = self._remote.claim(start) if self._remote else claim(folder, start)
+        begin = self._remote.claim if self._remote else functools.partial(claim, folder)
+        self._attempt = begin(start, node=node_id())
         if ended := read_timeout(folder, run_name(self._config), self._attempt.number - 1):
             raise ended
-        if self._attempt.fruitless >= FRUITLESS:
-            raise TrainingFailure(
-                "lost", f"lost {self._attempt.fruitless} workers without a checkpoint in between"
-            )
+        refuse_lost_again_and_again(self._attempt)
         self._open_things.enter_context(self._attempt.guarded())
         places = (self._job[name] for name in ("url", "corpus", "encoder", "stages", "stage_room"))
         materials = _materials(*places)

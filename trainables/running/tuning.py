@@ -14,12 +14,15 @@ from ray import tune
 from trainables.machines.elsewhere import TRIES, requested
 from trainables.machines.placement import Placement
 from trainables.running.end_of_search import EndOfSearch
+from trainables.running.lost_nodes import UncountedLosses
 from trainables.running.searcher import EndedTrials, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
 from trainables.spaces.space import Space
 from trainables.studies.ledger import Ledger
 from trainables.watching.progress import Progress
 
-_RESTARTS = 30  # of a trial on spot machines; without an epoch in between it is given up much earlier
+_RESTARTS = (
+    30  # of a trial, but those for a lost node; without a checkpoint in between it is given up much earlier
+)
 
 
 def tune_trials(
@@ -64,7 +67,7 @@ def tune_trials(
             storage_path=str(place.parent.absolute()),
             failure_config=tune.FailureConfig(max_failures=_RESTARTS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_Tick(progress, stopper), EndedTrials()],
+            callbacks=[_Tick(progress, stopper), EndedTrials(), UncountedLosses()],
             stop=stopper,
             verbose=0,
         ),

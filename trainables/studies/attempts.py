@@ -22,6 +22,8 @@ from minbert.files.failpoints import reach
 from minbert.files.storage import gone, is_away
 
 FOLDER = "attempts"
+LOST_NODES = "lost_nodes"
+"""Cause of a trial whose nodes were taken away again and again: nothing of the study's, so that it never stops the study."""
 _NUMBER = re.compile(r"\d{4,9}", re.ASCII)
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -34,11 +36,13 @@ class Attempt:
         folder: the trial's folder.
         number: from 1.
         fruitless: starts in a row before this one, by the same driver, that ended before they kept anything new.
+        nodes: where these ran, as Ray names nodes; of those that could not say it, nothing.
     """
 
     folder: Path
     number: int
     fruitless: int
+    nodes: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -89,13 +93,14 @@ class Attempt:
             raise gone(self.folder)
 
 
-def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
+def claim(folder: Path, start: str, kept: str | None = None, node: str = "") -> Attempt:
     """Take the next number in a trial's folder.
 
     Args:
         folder: the trial's folder; made when absent.
         start: names the driver's start, so that interrupted starts do not count as fruitless ones.
         kept: the :func:`kept_mark` of the trial's last checkpoint, where that is not in the folder yet.
+        node: Ray's name of the node that this is on.
     """
     for needed in (
         folder,
@@ -109,6 +114,7 @@ def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
         "kept": kept,
         "host": socket.gethostname(),
         "process": os.getpid(),
+        "node": node,
     }
     number = last_number(folder)
     while True:
@@ -120,11 +126,11 @@ def claim(folder: Path, start: str, kept: str | None = None) -> Attempt:
         except FileExistsError:
             continue
         reach("attempt.claimed")
-        return Attempt(folder, number, _fruitless(folder, number, start, kept))
+        return Attempt(folder, number, *_fruitless(folder, number, start, kept))
 
 
-def _fruitless(folder: Path, number: int, start: str, kept: str) -> int:
-    count = 0
+def _fruitless(folder: Path, number: int, start: str, kept: str) -> tuple[int, tuple[str, ...]]:
+    count, nodes = 0, list[str]()
     earlier = (file for file in _entries(folder) if 0 < number_of(file.name) < number)
     for file in sorted(earlier, key=lambda file: number_of(file.name), reverse=True):
         try:
@@ -133,8 +139,9 @@ def _fruitless(folder: Path, number: int, start: str, kept: str) -> int:
                 break
         except (OSError, ValueError, KeyError, TypeError):
             continue  # its worker, or the storage, ended while it wrote: it had not begun to train
+        nodes += filter(None, [owner.get("node")])
         count += 1
-    return count
+    return count, tuple(nodes)
 
 
 def _epochs(folder: Path) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from minbert.seeds import stream_seed
 from trainables.designs.design import REDRAWS, Proposal, build_design
 from trainables.spaces.runs import RUN
 from trainables.spaces.space import Space
+from trainables.studies.attempts import LOST_NODES
 
 EQUAL_FAILURES = 5
 """A study stops when this many trials in a row fail for the same cause."""
@@ -157,8 +158,7 @@ class Ledger:
     @property
     def stopped_by(self) -> str:
         """The cause that ended the study early: the same failure several times in a row; else empty."""
-        same = len(self._causes) == EQUAL_FAILURES and len(set(self._causes)) == 1
-        return self._causes[-1] if same else ""
+        return equal_cause(self._causes)
 
     @property
     def started(self) -> int:
@@ -286,6 +286,16 @@ class Ledger:
         trial.set_user_attr("cost_paid", round(summary.cost_paid, 4))
         trial.set_user_attr("cost_alone", round(summary.cost_alone, 4))
         return summary.metrics["select/score"]
+
+
+def equal_cause(causes: Sequence[str]) -> str:
+    """The cause for which a study stops; empty where it goes on.
+
+    Args:
+        causes: of the trials that ended last, in order; empty of one that did not fail.
+    """
+    same = len(causes) == EQUAL_FAILURES and len(set(causes)) == 1
+    return causes[-1] if same and causes[-1] != LOST_NODES else ""
 
 
 def configured(

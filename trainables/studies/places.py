@@ -55,6 +55,5 @@ def refuse_urls(study: str, fork: str, stages: str | Path | None) -> None:
 
 
 def _refuse_half_a_url(place: str, option: str) -> None:
-    if re.match(r"(?i)(s3|file):(?!//)", place):
-        scheme, _, rest = place.partition(":")
-        raise UserError(f"{option} {place}: did you mean {scheme.lower()}://{rest.lstrip('/')}?")
+    if half := re.match(r"(?i)(s3|file)(:(?!//)|//)/*", place):
+        raise UserError(f"{option} {place}: did you mean {half[1].lower()}://{place[half.end() :]}?")

@@ -25,7 +25,7 @@ from trainables.spaces.runs import RUN
 from trainables.studies.attempts import FOLDER, number_of
 from trainables.studies.driver_sign import Driver, find_driver
 from trainables.studies.journal import JOURNAL, read_trials
-from trainables.studies.ledger import EQUAL_FAILURES, EXHAUSTED, is_counted
+from trainables.studies.ledger import EQUAL_FAILURES, EXHAUSTED, equal_cause, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
 from trainables.watching.epochs import read_epochs, read_underway
@@ -299,5 +299,6 @@ def _since_written(study: Path, running: Iterable[int], now: float) -> float | N
 
 def _equal_failures(trials: Iterable[FrozenTrial]) -> str:
     ended = sorted((trial for trial in trials if trial.state.is_finished()), key=_ended)[-EQUAL_FAILURES:]
-    causes = {trial.user_attrs.get("cause", "") if trial.state.name == "FAIL" else "" for trial in ended}
-    return str(causes.pop()) if len(ended) == EQUAL_FAILURES and len(causes) == 1 else ""
+    return equal_cause(
+        [trial.user_attrs.get("cause", "") if trial.state.name == "FAIL" else "" for trial in ended]
+    )

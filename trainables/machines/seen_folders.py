@@ -1,0 +1,43 @@
+"""Folders that must be the same on every node, as a node sees them that is about to run its first trial."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+
+from ray.util import get_node_ip_address
+
+APPEARING_SECONDS = 5.0  # network file systems show a new file a little later
+
+
+class Unshared(Exception):
+    """This node has another folder, or none, at the path of one that all nodes share."""
+
+
+@functools.cache  # a worker that has seen them once goes on
+def refuse_unseen(tokens: tuple[tuple[str, str], ...], seconds: float = APPEARING_SECONDS) -> None:
+    """Refuse to begin a trial where its folders are not those of the search.
+
+    Args:
+        tokens: files that the search keeps in its folders, each with the option that names the folder.
+        seconds: that they may take to appear.
+
+    Raises:
+        Unshared: one of them is not there.
+    """
+    missing = unseen([token for _, token in tokens], seconds)
+    for option, token in tokens:
+        if token in missing:
+            raise Unshared(
+                f"{option} {Path(token).parent} is not the same folder on node {get_node_ip_address()}: mount it there at the "
+                "same path, or use a URL such as s3://bucket/folder"
+            )
+
+
+def unseen(paths: list[str], seconds: float) -> list[str]:
+    """Those of the paths that are not there, even a while later."""
+    late = time.monotonic() + seconds
+    while (missing := [path for path in paths if not Path(path).exists()]) and time.monotonic() < late:
+        time.sleep(0.2)
+    return missing
