@@ -167,7 +167,7 @@ def test_labels_are_named_in_the_order_of_the_classes(
     [
         ({}, rows(labels=("bad", "good")), r"my train\.csv, line 2: verdict 'bad' is not 0 or 1; .*`labels`"),
         ({"labels": ["bad", "fine"]}, rows(labels=("bad", "good")), "'good' is not 'bad' or 'fine'"),
-        ({}, [["review;verdict"], ["a;1"]], r"my train\.csv ignored: .*\('review;verdict'\)"),
+        ({}, [["review;verdict"], ["a;1"]], r"my train\.csv ignored: .*\('review;verdict'\): separated by semicolons; tabs or commas are read"),
     ],
 )
 def test_a_label_or_a_header_that_does_not_fit_is_told(
