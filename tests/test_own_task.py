@@ -70,13 +70,13 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long
 def test_the_page_is_followed_to_its_end(followed: Path) -> None:
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     assert (followed / "again" / "history.jsonl").is_file()
 
 
 @pytest.mark.long
 def test_the_task_is_in_every_frame_of_the_study_and_in_the_report(followed: Path) -> None:
-    study = load(followed / "results" / "reviews")
+    study = load(followed / "results" / "look")
     assert list(study.tasks) == ["sst", "qqp", "sts", "reviews"]
     done = study.trials[study.trials["state"] == "complete"]
     assert len(done) and done["report/reviews"].between(0, 1).all()
@@ -102,7 +102,7 @@ def test_the_ensemble_hands_in_a_file_for_the_task(followed: Path) -> None:
 def test_the_trial_is_repeated_with_the_same_scores(followed: Path) -> None:
     first, again = (
         summarise(read_json_lines(folder / "history.jsonl")).metrics
-        for folder in (followed / "results/reviews/trials/00000", followed / "again")
+        for folder in (followed / "results/look/trials/00000", followed / "again")
     )
     assert first == again
 
