@@ -13,8 +13,33 @@ _NAME = re.compile(r"[^\W\d][\w.:/()#-]*( [\w.:/()#-]+){0,2}")
 _NUMBER = re.compile(r"(?<=\w)[\W_]*\d+$|(?<=\w)[\W_]+[abAB]$|(?<=[a-z])[AB]$")
 _ALIKE, _NEARLY_ALL = 0.8, 0.9
 _OF_TEXTS = frozenset(
-    "text sentence review comment content tweet message post title headline question query utterance document body "
-    "description phrase input premise hypothesis passage article caption summary reviewtext".split()
+    [
+        "text",
+        "sentence",
+        "review",
+        "comment",
+        "content",
+        "tweet",
+        "message",
+        "post",
+        "title",
+        "headline",
+        "question",
+        "query",
+        "utterance",
+        "document",
+        "body",
+        "description",
+        "phrase",
+        "input",
+        "premise",
+        "hypothesis",
+        "passage",
+        "article",
+        "caption",
+        "summary",
+        "reviewtext",
+    ]
 )
 """What a lone column of texts is usually called, in small letters and without what joins words."""
 

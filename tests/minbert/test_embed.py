@@ -177,7 +177,10 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         ("a", "--nearest", "1", "--corpus", "other.csv"),
         "other.csv, line 1: 'sentence' is not among the columns 'id', 'review'; rename it",
     ),
-    (("--file", "lone.csv", "--out", "x.npy"), "lone.csv, line 1: 'sentence' is not among the columns 'text'"),
+    (
+        ("--file", "lone.csv", "--out", "x.npy"),
+        "lone.csv, line 1: 'sentence' is not among the columns 'text'",
+    ),
     (("--out", "x.npy"), "standard input: empty; a sentence a line is read"),
     (("", "--out", "x.npy"), "sentence 1 is empty"),
 ]

@@ -180,7 +180,10 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
 
 
 def test_all_settings_that_make_another_space_are_named_but_not_dozens() -> None:
-    there: dict[str, Any] = {"name": "a", "space": {"config": {"fidelity": 0.02, "stages": {"finetune": {"epochs": 1}}}}}
+    there: dict[str, Any] = {
+        "name": "a",
+        "space": {"config": {"fidelity": 0.02, "stages": {"finetune": {"epochs": 1}}}},
+    }
     now: dict[str, Any] = {"name": "a", "space": {"config": {"stages": {"finetune": {"epochs": 3}}}}}
     there["space_fingerprint"], now["space_fingerprint"] = "a", "b"
     assert difference(there, now, "space_fingerprint") == (

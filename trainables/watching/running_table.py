@@ -106,7 +106,9 @@ class _Column:
         least: the smallest width.
     """
 
-    def __init__(self, name: str, cells: Sequence[str], least: int | None = None, side: _Side = "right") -> None:
+    def __init__(
+        self, name: str, cells: Sequence[str], least: int | None = None, side: _Side = "right"
+    ) -> None:
         self.name, self.cells = printable(name), [printable(cell) for cell in cells]
         self.side = side
         self.whole = max(map(cell_len, (self.name, *self.cells)))
