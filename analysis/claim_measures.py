@@ -19,7 +19,7 @@ from analysis.intervals import Difference, interval, paired_difference
 from analysis.listed_forms import RUN, runs_of, trained_runs
 from analysis.quoted import left_out, told
 from analysis.scoring import Floats, Outputs, influence, stack
-from analysis.study import Study
+from analysis.study import WORDS, Study
 
 Cells = Mapping[tuple[str, str], float]
 """Weights by trained run and task; costs, ``seconds`` and ``memory``, have their own name for the task."""
@@ -236,7 +236,10 @@ def _why_missing(study: Study, values: pd.DataFrame, cells: Cells) -> str:
     if not absent:
         return "no replicate is complete for all its runs"
     states = trials.loc[trials[RUN].isin(absent), "state"]
-    some = ", ".join(f"{count} {state}" for state, count in states.value_counts().items()) or "not started"
+    some = (
+        ", ".join(f"{count} {state}" for state, count in states.replace(WORDS).value_counts().items())
+        or "not started"
+    )
     return f"not complete: {', '.join(absent)} ({some})"
 
 

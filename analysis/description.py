@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from analysis.near_studies import near_studies
 from minbert.errors import UserError
 from minbert.files.strangers import refuse_irregular, refuse_irregular_below
 from minbert.files.yaml_dialect import read_record
@@ -103,11 +104,11 @@ def read_description(folder: Path) -> tuple[dict[str, Any], Description]:
         UserError: no such folder, not a study folder, made by a newer version, or damaged.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        raise UserError(f"{folder}: no such folder{near_studies(folder)}")
     file = folder / "study.yaml"
     refuse_irregular(file)
     if not file.is_file():
-        raise UserError(f"{folder}: not a study folder (it has no study.yaml)")
+        raise UserError(f"{folder}: not a study folder (it has no study.yaml){near_studies(folder)}")
     refuse_irregular_below(folder)
     meta = read_record(file)
     version = meta.get("schema_version")

@@ -13,10 +13,10 @@ from analysis.ablation import per_configuration
 from analysis.intervals import Difference, paired_difference
 from analysis.listed_forms import runs_of
 from analysis.one_factor import SCORE
-from analysis.provenance import lost_journal, setting
+from analysis.provenance import lost_journal, setting, unfinished
 from analysis.quoted import left_out, told_trials
 from analysis.scoring import Floats, Outputs, influence, stack
-from analysis.study import Study
+from analysis.study import WORDS, Study
 from analysis.tables import (
     StudyTables,
     halves_differ,
@@ -62,7 +62,7 @@ def headline(study: Study, tables: StudyTables) -> list[Line]:
 
 def _searched(study: Study) -> str:
     trials = study.trials
-    states = trials["state"].value_counts()
+    states = trials["state"].replace(WORDS).value_counts()
     counted = ", ".join(f"{count} {name}" for name, count in states.items())
     target = study.meta.get("trials")
     asked = f" of {target} asked for" if isinstance(target, int) and target != len(trials) else ""
@@ -73,12 +73,12 @@ def _searched(study: Study) -> str:
         if len(trials)
         else f"{none}{asked}"
     )
-    unfinished = " The study is not finished." if {"running", "waiting"} & set(states.index) else ""
+    to_come = " The study is not finished." if unfinished(study) else ""
     runs = runs_of(study)
     size = f"{len(runs)} listed runs" if runs else _count(len(study.factors), "factor")
     return (
         f"the space {study.name} with {size} over the tasks "
-        f"{', '.join(study.tasks)}; {found}; study seed {study.meta.get('seed', 'unknown')}.{unfinished}"
+        f"{', '.join(study.tasks)}; {found}; study seed {study.meta.get('seed', 'unknown')}.{to_come}"
     )
 
 

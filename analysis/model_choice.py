@@ -10,8 +10,15 @@ from typing import Literal
 import pandas as pd
 
 from analysis.ensemble import best_trials, choose, ensemble_table
-from analysis.provenance import bundled_warning, data_name, encoder_name, facts, refuse_lost_journal
-from analysis.study import Study
+from analysis.provenance import (
+    bundled_warning,
+    data_name,
+    encoder_name,
+    facts,
+    refuse_lost_journal,
+    unfinished,
+)
+from analysis.study import WORDS, Study
 from analysis.submission import Members
 from analysis.tables import halves_differ, interval, points, quoted_metric, score, settings_text, short_names
 from analysis.task_ensemble import TaskEnsemble
@@ -47,6 +54,7 @@ class ModelChoice:
         facts: data, encoder and what else the numbers rest on, by name.
         settings: by trial number, the settings that were searched.
         epochs: by trial number, the epoch of the last stage that counts, and how many there were.
+        unfinished: how much of the study there was; empty where all of it.
     """
 
     title: str
@@ -57,6 +65,7 @@ class ModelChoice:
     facts: list[tuple[str, str]]
     settings: dict[int, str]
     epochs: dict[int, tuple[int, int]]
+    unfinished: str
 
 
 def choose_model(study: Study, which: Which) -> ModelChoice:
@@ -85,6 +94,7 @@ def choose_model(study: Study, which: Which) -> ModelChoice:
         facts=_facts(study),
         settings=_settings(study, [number]),
         epochs=_epochs(study, [number]),
+        unfinished=unfinished(study),
     )
 
 
@@ -113,6 +123,7 @@ def _ensemble(study: Study) -> ModelChoice:
         facts=_facts(study),
         settings=_settings(study, numbers),
         epochs=_epochs(study, numbers),
+        unfinished=unfinished(study),
     )
 
 
@@ -134,7 +145,7 @@ def _trial(study: Study, number: int) -> pd.Series:
     if trial["state"] not in ENDED:
         why = f" ({trial['cause']})" if isinstance(trial["cause"], str) else ""
         raise UserError(
-            f"{study.path}: trial {number} is {trial['state']}{why}: only trials that came to an end have a model"
+            f"{study.path}: trial {number} is {WORDS.get(trial['state'], trial['state'])}{why}: only trials that came to an end have a model"
         )
     return trial
 

@@ -89,6 +89,17 @@ def lost_journal(study: Study) -> str:
     return f"{folders} trial folder{'s are' if folders > 1 else ' is'} there, but journal.log {state}"
 
 
+def unfinished(study: Study) -> str:
+    """``3 of 24 trials``, those that ended of those asked for; empty where none is to come."""
+    states = study.trials["state"]
+    ended = int(states.isin(("complete", "pruned", "failed")).sum())
+    told = (
+        study.meta.get(name) for name in ("trials", "exhausted")
+    )  # the space may have fewer than were asked for
+    target = min((count for count in told if isinstance(count, int)), default=len(states))
+    return f"{ended} of {target} trials" if ended < max(target, len(states)) else ""
+
+
 def refuse_lost_journal(study: Study) -> None:
     """Raise where nothing can be computed because the journal is lost.
 

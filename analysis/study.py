@@ -32,6 +32,9 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+WORDS = {"pruned": "stopped early", "running": "begun", "waiting": "begun"}
+"""States that a reader is told in other words, as ``trainables.status`` tells them: nothing in a study says whether a trial
+that has not ended runs, or waits for the next search."""
 _CONFIG = "config.yaml"
 _WITHOUT_CONFIG = "bring it back from a copy before the trial is trained again"
 

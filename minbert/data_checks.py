@@ -86,8 +86,9 @@ def _check(setting: Sequence[str], config: TrainConfig, sources: Sources) -> Non
         dev = corpus.splits[names[0]]["dev"]
         if len(set(halves(dev, config.tasks[names[0]].kind).tolist())) < 2:
             raise UserError(
-                f"{where}: the {len(dev)} dev example(s) of {names[0]} cannot be cut in two halves, one that chooses and "
-                "one that is reported: give it more, or write selection: dev"
+                f"{where}: the dev file of {names[0]} has {len(dev)} row{'s' * (len(dev) > 1)} with text and label, too few or too "
+                "much alike to be cut in two halves, one that chooses and one that is reported: give it more, or write "
+                "selection: dev"
             )
     if kind == "positives":
         count = _positives(corpus, names[0], config)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +21,12 @@ from minbert.exported import open_exported
 from minbert.files.inside_study import refuse_search_folders
 from minbert.files.leftovers import beside
 from minbert.files.storage import is_of_storage
-from minbert.given_texts import STDIN, check_texts, read_lines
+from minbert.given_texts import STDIN, Given, check_texts, read_sentences
 from minbert.nearest import nearest
 from minbert.waiting import progress_bar
 
 _KINDS = (".npy", ".safetensors")
+_HELD = "a sentence a line, or a table with a column sentence"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(options)
     model = open_exported(options.folder)
     model.only_folder()
-    corpus = read_lines(options.corpus) if options.corpus is not None else []
+    corpus = read_sentences(options.corpus) if options.corpus is not None else Given([])
     sentences = _sentences(options.texts, options.file)
-    with progress_bar(len(sentences) + len(corpus), "sentences") as progress:
+    with progress_bar(len(sentences) + len(corpus.examples), "sentences") as progress:
         vectors = model.embed(sentences, progress)
-        against = model.embed(corpus, progress)
+        against = model.embed(_texts(corpus), progress)
     if options.out is not None:
         write_vectors(options.out, vectors)
         print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers: {options.out}")
@@ -75,27 +77,37 @@ def write_vectors(file: Path, vectors: np.ndarray) -> None:
 def _print_nearest(
     sentences: Sequence[str],
     vectors: np.ndarray,
-    corpus: Sequence[str],
+    corpus: Given,
     against: np.ndarray,
     count: int,
     as_json: bool,
 ) -> None:
     places, cosines = nearest(vectors, against, count)
+    texts = _texts(corpus)
     for sentence, own, near in zip(sentences, places.tolist(), cosines.tolist(), strict=True):
         found = [
-            {"sentence": corpus[place], "line": place + 1, "cosine": cosine}
+            {"sentence": texts[place], "line": corpus.lines[place], "cosine": cosine}
             for place, cosine in zip(own, near, strict=True)
         ]
         if as_json:
             print(json.dumps({"query": sentence, "nearest": found}, ensure_ascii=False))
             continue
         for one in found:
-            print(f"{sentence}\t{one['cosine']:.4f}\t{one['sentence']}")
+            print(f"{_in_one_line(sentence)}\t{one['cosine']:.4f}\t{_in_one_line(one['sentence'])}")
 
 
 def _sentences(texts: Sequence[str], file: Path | None) -> list[str]:
     check_texts(texts)
-    return list(texts) if texts else read_lines(file)
+    return list(texts) if texts else _texts(read_sentences(file))
+
+
+def _in_one_line(sentence: str) -> str:
+    """A sentence of a table may hold line breaks and tabs."""
+    return re.sub(r"\s*[\n\t]\s*", " ", sentence)
+
+
+def _texts(given: Given) -> list[str]:
+    return [sentence for (sentence,) in given.examples]
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -127,14 +139,15 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m minbert.embed",
         description="Sentence vectors of an exported model, or the nearest sentences by them. Sentences come from "
-        "arguments, from --file, or else from standard input, a sentence a line.",
+        "arguments, from --file, or else from standard input. A file holds a sentence a line, or is a tab- or "
+        "comma-separated table with a column sentence in its header.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "folder", metavar="DIR", type=local_path, help="what python -m trainables.export wrote"
     )
     parser.add_argument("texts", metavar="SENTENCE", nargs="*")
-    parser.add_argument("--file", type=local_path, help="a sentence a line; -: standard input")
+    parser.add_argument("--file", type=local_path, help=f"{_HELD}; -: standard input")
     parser.add_argument(
         "--out",
         type=local_path,
@@ -147,9 +160,7 @@ def _parser() -> Parser:
         metavar="K",
         help="print the K nearest sentences of --corpus, by cosine",
     )
-    parser.add_argument(
-        "--corpus", type=local_path, metavar="FILE", help="a sentence a line; -: standard input"
-    )
+    parser.add_argument("--corpus", type=local_path, metavar="FILE", help=f"{_HELD}; -: standard input")
     parser.add_argument("--json", action="store_true", help="a line of JSON a sentence (with --nearest)")
     return parser
 

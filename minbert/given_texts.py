@@ -11,14 +11,24 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from minbert.config import TaskConfig
-from minbert.corpora.headers import meant, names_columns
-from minbert.corpora.tables import Table, one_column, peek_columns, read_table, read_utf8, shown_columns
+from minbert.corpora.headers import in_semicolons, meant, names_columns, names_texts
+from minbert.corpora.tables import (
+    SEMICOLONS,
+    Table,
+    one_column,
+    peek_columns,
+    read_table,
+    read_utf8,
+    shown_columns,
+)
 from minbert.errors import UserError, did_you_mean
 from minbert.files.strangers import refuse_irregular
 
 STDIN = Path("-")
 """In the place of a file: standard input."""
 _STDIN = "standard input"
+_SENTENCE = ("sentence",)
+_TABLES = (".csv", ".tsv")
 _Read = TypeVar("_Read")
 
 
@@ -29,10 +39,12 @@ class Given:
     Attributes:
         examples: their texts, one or two each.
         ids: their names, where a file has a column ``id``.
+        lines: of the file, where each begins.
     """
 
     examples: list[tuple[str, ...]]
     ids: list[str] | None = None
+    lines: Sequence[int] = ()
 
 
 def read_arguments(texts: Sequence[str], task: TaskConfig) -> Given:
@@ -61,10 +73,16 @@ def read_file(file: Path | None, task: TaskConfig) -> Given:
     Raises:
         UserError: the file can't be read, its columns don't tell, or a text is empty.
     """
-    if file is None or file == STDIN:
-        return _from_stdin(lambda path: _read(path, task))
-    refuse_irregular(file)
-    return _read(file, task)
+    return _read_given(file, task.text)
+
+
+def read_sentences(file: Path | None) -> Given:
+    """Sentences of a table's column ``sentence``, or a sentence a line, as :func:`read_file` takes them.
+
+    Raises:
+        UserError: as there.
+    """
+    return _read_given(file, _SENTENCE)
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -80,16 +98,11 @@ def check_texts(texts: Sequence[str]) -> None:
             raise UserError(f"sentence {number} is not UTF-8 text")
 
 
-def read_lines(file: Path | None) -> list[str]:
-    """A sentence a line, of a file, or of standard input where ``file`` is None or :data:`STDIN`.
-
-    Raises:
-        UserError: it can't be read, or a line between others is empty or has a tab, as tables have.
-    """
+def _read_given(file: Path | None, names: tuple[str, ...]) -> Given:
     if file is None or file == STDIN:
-        return _from_stdin(_lines)
+        return _from_stdin(lambda path: _read(path, names))
     refuse_irregular(file)
-    return _lines(file)
+    return _read(file, names)
 
 
 def _from_stdin(read: Callable[[Path], _Read]) -> _Read:
@@ -105,54 +118,59 @@ def _from_stdin(read: Callable[[Path], _Read]) -> _Read:
             raise UserError(str(error).replace(str(path), _STDIN)) from None
 
 
-def _read(path: Path, task: TaskConfig) -> Given:
+def _read(path: Path, names: tuple[str, ...]) -> Given:
+    """Texts of the columns of these names, or of a file without a header."""
     try:
         columns = peek_columns(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    if set(task.text) <= set(columns):
+    if set(names) <= set(columns):
         table = read_table(path)
-        places = [table.column(name) for name in task.text]
-        examples = _checked(table, places, task.text)
+        places = [table.column(name) for name in names]
+        examples = _checked(table, places, names)
         ids = [row[columns.index("id")].strip() for row in table.rows] if "id" in columns else None
-        return Given(examples, ids)
-    if len(task.text) == 1:
+        return Given(examples, ids, table.lines)
+    if len(names) == 1:
         if any(columns):
-            _refuse_other_names(path, columns, task)
-        return Given([(line,) for line in _whole_lines(path, task.text[0])])
+            _refuse_other_names(path, columns, names)
+        lines = _whole_lines(path, names[0])
+        return Given([(line,) for line in lines], lines=range(1, len(lines) + 1))
     if not any(columns):
         raise UserError(f"{path}: empty; a pair a line is read")
-    if len(columns) != len(task.text):
+    if len(columns) != len(names):
         raise UserError(
-            f"{_other_names(path, columns, task)}; without a header, just the two columns of a pair are read"
+            f"{_other_names(path, columns, names)}; without a header, just the two columns of a pair are read"
         )
-    _refuse_other_names(path, columns, task)
+    _refuse_other_names(path, columns, names)
     table = read_table(path)
-    whole = Table(path, task.text, [list(table.columns), *table.rows], [1, *table.lines], ())
-    return Given(_checked(whole, range(len(task.text)), task.text))
+    whole = Table(path, names, [list(table.columns), *table.rows], [1, *table.lines], ())
+    return Given(_checked(whole, range(len(names)), names), lines=whole.lines)
 
 
-def _refuse_other_names(path: Path, columns: tuple[str, ...], task: TaskConfig) -> None:
-    """Refuse a header that does not name the task's columns: it is no example."""
-    line = read_utf8(path).partition("\n")[0]
-    pair = len(task.text) > 1
+def _refuse_other_names(path: Path, columns: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Refuse a header that does not name the columns that are looked for: it is no example."""
+    line, _, rest = read_utf8(path).partition("\n")
+    pair = len(names) > 1
     cells = columns if pair else tuple(cell.strip(' "') for cell in re.split(r"[\t,;|]", line))
-    spelled = any(meant(name, cells) for name in task.text)
-    if not spelled and not names_columns(line, columns, _rows(path, len(columns)), pair):
+    below = [one for one in rest.split("\n") if one.strip()]
+    if not (
+        any(meant(name, cells) for name in names)
+        or names_columns(line, columns, _rows(path, len(columns)), pair)
+        or (len(cells) == 1 and names_texts(cells[0], below, path.suffix.lower() in _TABLES))
+        or (len(cells) > 1 and below and in_semicolons(columns, below))
+    ):
         return
-    needed = " and ".join(map(repr, task.text))
+    needed = " and ".join(map(repr, names))
     raise UserError(
-        f"{_other_names(path, columns, task)}; rename {'them' if pair else 'it'}, or, where line 1 is "
+        f"{_other_names(path, columns, names)}; rename {'them' if pair else 'it'}, or, where line 1 is "
         f"{'a pair' if pair else 'a sentence'}, put a header of just {needed} above it"
     )
 
 
-def _other_names(path: Path, columns: tuple[str, ...], task: TaskConfig) -> str:
-    missing = next(name for name in task.text if name not in columns)
-    return (
-        f"{path}, line 1: {missing!r} is not among the columns {shown_columns(columns)}"
-        f"{did_you_mean(missing, columns)}"
-    )
+def _other_names(path: Path, columns: tuple[str, ...], names: tuple[str, ...]) -> str:
+    missing = next(name for name in names if name not in columns)
+    hint = f"; {SEMICOLONS}" if in_semicolons(columns) else did_you_mean(missing, columns)
+    return f"{path}, line 1: {missing!r} is not among the columns {shown_columns(columns)}{hint}"
 
 
 def _rows(path: Path, width: int) -> list[list[str]] | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pydantic
 
 from minbert.config import TrainConfig, build_config
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError, did_you_mean, nearest_first
 from minbert.files.yaml_dialect import (
     Document,
     Located,
@@ -24,6 +24,7 @@ from minbert.files.yaml_dialect import (
     sealed_yaml,
     shorten,
 )
+from minbert.misplaced import belongs
 
 __all__ = [
     "Document",
@@ -42,6 +43,18 @@ __all__ = [
 ]
 _NEAREST_SOUGHT = 20
 """The nearest allowed value is looked for in so many problems of a file; thousands would take seconds."""
+_KEYS = "the keys here are"
+_WANTED = {
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number is needed"
+    ),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number is needed"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list is needed"),
+    "bool_type": "true or false is needed",
+    "bool_parsing": "true or false is needed",
+    "string_type": "a text is needed",
+}
+"""Pydantic's refusals of a type, in the user's words."""
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -130,7 +143,7 @@ def check_nulls(
         path = join(within, key)
         models = _models(schema)
         if value is None and models and not any(key in model.model_fields for model in models):
-            text = _unknown_key(key, {name for model in models for name in model.model_fields})
+            text = _unknown_key(path, {name for model in models for name in model.model_fields})
             raise UserError(f"{document.where(path)}: {path}: {text}")
         below = [_below(model, key)[0] for model in models] or [_below(schema, key)[0]]
         if isinstance(value, Mapping):
@@ -159,7 +172,7 @@ def _problem(entry: Any, schema: type[pydantic.BaseModel], with_nearest: bool) -
         case "extra_forbidden":
             unknown = shown[-1]
             names = [name for model in _models(enclosing) for name in model.model_fields]
-            text = _unknown_key(unknown, names, with_nearest)
+            text = _unknown_key(path if schema is TrainConfig else unknown, names, with_nearest)
         case "literal_error":
             text = _not_allowed(value, _quoted(context["expected"]))
         case "union_tag_invalid":
@@ -177,8 +190,9 @@ def _problem(entry: Any, schema: type[pydantic.BaseModel], with_nearest: bool) -
             text = entry["msg"].removeprefix("Value error, ")
         case "dict_type" | "model_type" | "model_attributes_type":
             text = f"{shorten(value)} is not allowed: it must be a mapping"
-        case _:
-            text = f"{shorten(value)} is not allowed: {entry['msg']}"
+        case kind:
+            reason = _bound(context) or _WANTED.get(kind) or entry["msg"]
+            text = f"{shorten(value)} is not allowed: {reason}"
     return Problem(path, text, unknown, crossing=entry["type"] == "value_error")
 
 
@@ -187,10 +201,17 @@ def _quoted(text: str) -> list[str]:
     return re.findall(r"'([^']*)'", text)
 
 
-def _unknown_key(key: str, allowed: Iterable[str], with_nearest: bool = True) -> str:
-    names = sorted(set(allowed))
-    nearest = did_you_mean(key, names) if with_nearest else ""
-    return f"unknown key {key!r}: the keys here are {', '.join(names)}{nearest}"
+def _unknown_key(path: str, allowed: Iterable[str], with_nearest: bool = True) -> str:
+    key, names = path.rpartition(".")[2], sorted(set(allowed))
+    if not with_nearest:
+        return f"unknown key {key!r}: {_KEYS} {', '.join(names)}"
+    return f"unknown key {key!r}{nearest_first(key, names, _KEYS, belongs(path))}"
+
+
+def _bound(context: Mapping[str, Any]) -> str:
+    """What pydantic says of a number beyond a bound, as a person says it; empty of other refusals."""
+    names = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    return next((f"it must be {names[name]} {context[name]:g}" for name in names if name in context), "")
 
 
 def _not_allowed(value: object, allowed: list[str]) -> str:

@@ -70,13 +70,13 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long
 def test_the_page_is_followed_to_its_end(followed: Path) -> None:
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     assert (followed / "again" / "history.jsonl").is_file()
 
 
 @pytest.mark.long
 def test_the_task_is_in_every_frame_of_the_study_and_in_the_report(followed: Path) -> None:
-    study = load(followed / "results" / "reviews")
+    study = load(followed / "results" / "look")
     assert list(study.tasks) == ["sst", "qqp", "sts", "reviews"]
     done = study.trials[study.trials["state"] == "complete"]
     assert len(done) and done["report/reviews"].between(0, 1).all()
@@ -102,7 +102,7 @@ def test_the_ensemble_hands_in_a_file_for_the_task(followed: Path) -> None:
 def test_the_trial_is_repeated_with_the_same_scores(followed: Path) -> None:
     first, again = (
         summarise(read_json_lines(folder / "history.jsonl")).metrics
-        for folder in (followed / "results/reviews/trials/00000", followed / "again")
+        for folder in (followed / "results/look/trials/00000", followed / "again")
     )
     assert first == again
 
@@ -167,7 +167,11 @@ def test_labels_are_named_in_the_order_of_the_classes(
     [
         ({}, rows(labels=("bad", "good")), r"my train\.csv, line 2: verdict 'bad' is not 0 or 1; .*`labels`"),
         ({"labels": ["bad", "fine"]}, rows(labels=("bad", "good")), "'good' is not 'bad' or 'fine'"),
-        ({}, [["review;verdict"], ["a;1"]], r"my train\.csv ignored: .*\('review;verdict'\)"),
+        (
+            {},
+            [["review;verdict"], ["a;1"]],
+            r"my train\.csv ignored: .*\('review;verdict'\): separated by semicolons; tabs or commas are read",
+        ),
     ],
 )
 def test_a_label_or_a_header_that_does_not_fit_is_told(
@@ -271,7 +275,7 @@ def test_a_dev_set_too_small_for_two_halves_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "dev.csv", rows(1))
     config = build_config({"tasks": {**ALONE, "mine": REVIEWS}})
     sources = resolve(str(tmp_path), str(ENCODER), config.tasks)
-    with pytest.raises(UserError, match=r"the 1 dev example\(s\) of mine cannot be cut in two halves"):
+    with pytest.raises(UserError, match="the dev file of mine has 1 row with text and label, too few or"):
         check_data([config], sources)
     check_data([config.model_copy(update={"selection": "dev"})], sources)
 

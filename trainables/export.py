@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = {"data": data_name(study), "encoder": encoder_name(study)}
     models = {number: _without_paths(model, names) for number, model in models.items()}
     _publish(options.to, study.name, choice, models)
-    for line in study.damage:
+    so_far = f"the study is not finished ({choice.unfinished})" if choice.unfinished else ""
+    for line in filter(None, [so_far, *study.damage]):
         print(f"warning: {line}", file=sys.stderr)
     for model in models.values():
         if model.remark:
@@ -148,7 +149,7 @@ def _card(
     return Card(
         title=choice.title,
         warning=choice.warning,
-        told=choice.told,
+        told=[*choice.told, *(_so_far(choice))],
         facts=choice.facts,
         scores=[list(scores.columns), *scores.to_numpy().tolist()],
         configs=configs,
@@ -157,6 +158,11 @@ def _card(
         members=members,
         remarks=[f"Trial {model.number}: {model.remark}." for model in models.values() if model.remark],
     )
+
+
+def _so_far(choice: ModelChoice) -> list[str]:
+    told = f"When it was exported, the study was not finished ({choice.unfinished})."
+    return [told] if choice.unfinished else []
 
 
 def _refuse_used(to: Path) -> None:

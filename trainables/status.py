@@ -29,6 +29,7 @@ from trainables.studies.driver_sign import Driver
 from trainables.watching import overview_table
 from trainables.watching.events import EventStream, as_plain
 from trainables.watching.study_state import NotYetBegun, StudyState, read_remote, read_state
+from trainables.watching.texts import duration
 
 _WIDTH = 120
 """Columns where no terminal says how many there are."""
@@ -171,7 +172,7 @@ def _driver_line(state: StudyState) -> str:
         return "no search is at work on it"
     if driver.at_work:
         return _at_work(driver)
-    ago = "" if state.written is None else f"; written last {overview_table.duration(state.written)} ago"
+    ago = "" if state.written is None else f"; written last {duration(state.written)} ago"
     if driver.at_work is None:
         return f"its search was started on another host, {driver.host} (process {driver.process}): look there whether it is at work{ago}"
     return f"no search is at work on it any more (the last was process {driver.process}){ago}"

@@ -35,7 +35,7 @@ def learning_curves(epochs: pd.DataFrame, trials: pd.DataFrame) -> Figure | None
     _all_but(axes, evaluated, best, set(trials.loc[trials["state"] == "complete", "number"]))
     axes.plot([], [], "-", color=GREY, label="complete")
     if (trials["state"] != "complete").any():
-        axes.plot([], [], "--", color=GREY, label="stopped or running")
+        axes.plot([], [], "--", color=GREY, label="stopped early or begun")
     rows = evaluated[evaluated["number"] == best]
     if len(rows):
         axes.plot(

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.plots.canvas import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, entitle, legend_below, panel
 from analysis.scoring import Floats
+from analysis.study import WORDS
 
 LOOKS = {
     "complete": (BLUE, ""),
@@ -50,7 +51,9 @@ def timeline(trials: pd.DataFrame) -> Figure | None:
         own = (slots["state"] == state).to_numpy()
         if own.any():
             _bars(axes, start[own] / unit, end[own] / unit, slots["slot"].to_numpy()[own], color, hatch)
-            axes.fill_between([], [], color=color, hatch=hatch, ec="white", label=f"{state} ({own.sum()})")
+            axes.fill_between(
+                [], [], color=color, hatch=hatch, ec="white", label=f"{WORDS.get(state, state)} ({own.sum()})"
+            )
     for pause in pauses:
         axes.axvline(pause / unit, color=BLACK, ls=":", lw=1.2)
     axes.set_xlim(0, max(end.max(), 1e-3) / unit)  # trials may have been told in no time

@@ -16,7 +16,7 @@ from analysis.sections.parts import Section, drawn, filled
 from analysis.sections.searched import searched_sections
 from analysis.sections.trade_offs import pareto_sections
 from analysis.sections.training import training_section
-from analysis.study import Study
+from analysis.study import WORDS, Study
 from analysis.tables import StudyTables, halves_differ, leaders_title, show_leaders
 
 NUMBERS_SHOWN = 20
@@ -104,14 +104,14 @@ def _unfinished(study: Study, tables: StudyTables) -> Section:
     counts = trials.groupby([trials["state"], causes.rename("cause")], sort=True)["number"]
     table = pd.DataFrame(
         {
-            "state": [state for (state, _), _ in counts],
+            "state": [WORDS.get(state, state) for (state, _), _ in counts],
             "cause": [str(cause) for (_, cause), _ in counts],
             "trials": [str(len(numbers)) for _, numbers in counts],
             "numbers": [_listed(numbers.tolist()) for _, numbers in counts],
         }
     )
     counted = "only the main effects count them" if tables.compared.when else "no table above counts them"
-    return Section(title, f"Pruned trials were stopped early because they were behind; {counted}.", table)
+    return Section(title, f"Trials were stopped early because they were behind; {counted}.", table)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from minbert.config import TaskConfig
-from minbert.corpora.tables import Table, read_table, shown_columns
+from minbert.corpora.headers import in_semicolons
+from minbert.corpora.tables import SEMICOLONS, Table, read_table, shown_columns
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -46,7 +47,8 @@ def recognise(
         return _the_one(_fitting(path, labelled, tasks), path, tasks, split)
     unlabelled = [name for name, task in tasks.items() if _is_unlabelled(columns, task)]
     if not unlabelled:
-        return f"has no task's columns in its header ({shown_columns(columns)})"
+        why = f": {SEMICOLONS}" if in_semicolons(columns) else ""
+        return f"has no task's columns in its header ({shown_columns(columns)}){why}"
     if split_in_name(path.name) in ("train", "dev"):
         wanted = " or ".join(repr(tasks[name].label) for name in unlabelled)
         return f"has no label column {wanted}"

@@ -12,6 +12,36 @@ from difflib import SequenceMatcher
 _NAME = re.compile(r"[^\W\d][\w.:/()#-]*( [\w.:/()#-]+){0,2}")
 _NUMBER = re.compile(r"(?<=\w)[\W_]*\d+$|(?<=\w)[\W_]+[abAB]$|(?<=[a-z])[AB]$")
 _ALIKE, _NEARLY_ALL = 0.8, 0.9
+_OF_TEXTS = frozenset(
+    [
+        "text",
+        "sentence",
+        "review",
+        "comment",
+        "content",
+        "tweet",
+        "message",
+        "post",
+        "title",
+        "headline",
+        "question",
+        "query",
+        "utterance",
+        "document",
+        "body",
+        "description",
+        "phrase",
+        "input",
+        "premise",
+        "hypothesis",
+        "passage",
+        "article",
+        "caption",
+        "summary",
+        "reviewtext",
+    ]
+)
+"""What a lone column of texts is usually called, in small letters and without what joins words."""
 
 
 def names_columns(
@@ -33,6 +63,24 @@ def names_columns(
     if ", " in line or " ," in line:  # as in sentences
         return rows is not None and _some_numbers(rows)
     return words or "\t" in line or rows is not None
+
+
+def names_texts(cell: str, below: Sequence[str], of_a_table: bool) -> bool:
+    """Whether a first line of one cell is the usual name of a column of texts, in the singular or plural.
+
+    Args:
+        cell: the line.
+        below: the other lines of the file.
+        of_a_table: whether the file's name says that it is one; else such a word may head a list of words.
+    """
+    named = bool(_NAME.fullmatch(cell)) and {_letters(cell), _letters(cell).removesuffix("s")} & _OF_TEXTS
+    return bool(named) and (of_a_table or _are_longer([below], [cell]))
+
+
+def in_semicolons(columns: Sequence[str], below: Sequence[str] = ()) -> bool:
+    """Whether what was read as one column are names with semicolons between, as there are in all lines below."""
+    names = [name.strip(' "') for name in columns[0].split(";")] if len(columns) == 1 else []
+    return len(names) > 1 and _are_names(names) and all(";" in line for line in below)
 
 
 def meant(name: str, cells: Sequence[str]) -> bool:

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from minbert.corpora.headers import in_semicolons
 from minbert.errors import UserError, did_you_mean
 
 PEEK_BYTES = 1 << 16
+SEMICOLONS = "separated by semicolons; tabs or commas are read"
 MAX_QUOTED_LINES = 50  # a quote that has not closed after so many lines is taken as a character
 
 
@@ -43,6 +45,8 @@ class Table:
             return self.columns.index(name)
         how_often = "twice" if name in self.columns else "not"
         hint = "" if name in self.columns else did_you_mean(name, filter(None, self.columns))
+        if in_semicolons(self.columns):
+            hint = f"; {SEMICOLONS}"
         raise UserError(
             f"{self.path}, line 1: column {name!r} is {how_often} in the {self.separated}-separated "
             f"header ({shown_columns(self.columns)}){hint}"

@@ -404,7 +404,7 @@ def test_replicates_count_where_all_runs_have_them(tmp_path: Path) -> None:
 
 def test_what_is_not_complete_is_not_measured(tmp_path: Path) -> None:
     running = judged(tmp_path / "1", {"a": GOOD, "b": [None]})
-    assert (running["verdict"], running["reason"]) == ("not measured", "not complete: b (1 running)")
+    assert (running["verdict"], running["reason"]) == ("not measured", "not complete: b (1 begun)")
     waiting = judged(tmp_path / "2", {"a": [], "b": []})
     assert waiting["reason"] == "not complete: a, b (not started)"
     apart = judged(tmp_path / "3", {"a": [0.5, None], "b": [None, 0.5]})

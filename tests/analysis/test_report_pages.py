@@ -66,7 +66,7 @@ def test_the_first_lines_say_what_was_searched_what_won_and_how_sure(written: tu
     _, markdown, _ = written
     top = markdown.split("## ", maxsplit=1)[0]
     assert "the space small_ablation with 6 factors over the tasks sst, qqp, sts" in top
-    assert "33 trials of 40 asked for (30 complete" in top
+    assert "33 trials of 40 asked for (30 complete, 1 stopped early, 1 failed, 1 begun)" in top
     assert "The study is not finished." in top
     assert "sts.head=cross" in top
     assert re.search(r"points against the second best \(95% interval [+-]\d", top)

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from minbert import devices
 from minbert.checkpoint import EncoderFiles
 from minbert.config import TrainConfig
-from minbert.devices import bf16_is_faster, compute, pin
+from minbert.devices import bf16_is_faster, compute, pin, told_precision
 from minbert.errors import UserError
 
 MakeConfig = Callable[..., TrainConfig]
@@ -32,6 +33,37 @@ def test_the_probe_leaves_the_thread_count_alone(encoder_files: EncoderFiles) ->
     before = torch.get_num_threads()
     bf16_is_faster(torch.device("cpu"), before + 1, encoder_files.config)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("faster", "taken"), [(1.03, "fp32"), (1.2, "fp32"), (1.3, "bf16"), (0.4, "fp32")])
+def test_bf16_is_taken_where_it_is_clearly_faster_and_both_are_told(
+    configure: MakeConfig,
+    encoder_files: EncoderFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    faster: float,
+    taken: str,
+) -> None:
+    monkeypatch.setattr(devices, "bf16_speed", lambda *_: faster)
+    pinned = pin(configure(device="cpu", precision="auto"), encoder_files.config)
+    assert pinned.precision == taken
+    told = told_precision(pinned, encoder_files.config)
+    assert told == f"precision: {taken} (bf16 is {faster:.2f} times as fast as fp32 here)"
+
+
+def test_what_slows_the_machine_for_a_while_slows_both_precisions(
+    encoder_files: EncoderFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = list[torch.dtype]()
+
+    def seconds(encoder: object, device: object, dtype: torch.dtype, size: int) -> float:
+        order.append(dtype)
+        load = 3.0 if len(order) > 12 else 1.0
+        return size * load * (1.0 if dtype == torch.float32 else 0.5)
+
+    monkeypatch.setattr(devices, "_layer_seconds", seconds)
+    shape = dataclasses.replace(encoder_files.config, layer_norm_eps=1e-11)  # measured by no other test
+    assert devices.bf16_speed(torch.device("cpu"), 1, shape) == 2
+    assert order == [torch.float32, torch.bfloat16] * 12
 
 
 def test_computing_needs_a_pinned_configuration(configure: MakeConfig) -> None:

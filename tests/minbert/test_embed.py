@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -141,6 +142,21 @@ def test_nearest_is_the_order_of_all_cosines_the_earlier_of_equal_ones_first() -
     assert nearest(queries[:1], corpus, 3)[0].tolist() == [[0, 1, 2]]
 
 
+def test_a_column_sentence_is_read_whatever_else_a_table_has(embed: Run, folder: Path) -> None:
+    with Path("table.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = [[7, "ba, be", 1], [8, 'bi\n"bo"', 0], [9, "co", 1]]
+        csv.writer(file).writerows([["id", "sentence", "stars"], *rows])
+    assert embed("--file", "table.csv", "--out", "x.npy") == ["3 vectors of 32 numbers: x.npy"]
+    expected = open_exported(folder).embed(["ba, be", 'bi\n"bo"', "co"])
+    np.testing.assert_array_equal(np.load("x.npy"), expected)
+    asked = ("ba, be", "co", "--nearest", "3", "--corpus", "table.csv")
+    lines = [line.split("\t") for line in embed(*asked)]
+    assert [lines[0], lines[3]] == [["ba, be", "1.0000", "ba, be"], ["co", "1.0000", "co"]]
+    assert 'bi "bo"' in [sentence for _, _, sentence in lines]
+    found = [json.loads(line)["nearest"][0]["line"] for line in embed(*asked, "--json")]
+    assert found == [2, 5]
+
+
 WRONG: list[tuple[tuple[str, ...], str]] = [
     (("a",), "say what is wanted: --out FILE, or --nearest K --corpus FILE"),
     (("a", "--out", "x.npy", "--nearest", "2", "--corpus", "lines.txt"), "say what is wanted"),
@@ -157,6 +173,14 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         "gap.txt, line 2: empty; a sentence a line is read, without gaps: take the line out",
     ),
     (("--file", "binary.txt", "--out", "x.npy"), "binary.txt, line 1: byte 0xff is not UTF-8 text"),
+    (
+        ("a", "--nearest", "1", "--corpus", "other.csv"),
+        "other.csv, line 1: 'sentence' is not among the columns 'id', 'review'; rename it",
+    ),
+    (
+        ("--file", "lone.csv", "--out", "x.npy"),
+        "lone.csv, line 1: 'sentence' is not among the columns 'text'",
+    ),
     (("--out", "x.npy"), "standard input: empty; a sentence a line is read"),
     (("", "--out", "x.npy"), "sentence 1 is empty"),
 ]
@@ -167,6 +191,8 @@ def test_a_wrong_command_line_or_file_is_one_line_and_exit_code_2(
     embed: Run, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
 ) -> None:
     Path("gap.txt").write_text("a\n\nb\n")
+    Path("other.csv").write_text("id,review\n1,ba be\n")
+    Path("lone.csv").write_text("text\nba be\n")
     Path("binary.txt").write_bytes(b"\xff\xfe")
     Path("lines.npy").write_text("mine")
     before = sorted(Path().iterdir())

@@ -130,6 +130,10 @@ def test_a_column_in_csv_quotes_is_read_with_its_line_breaks(predict: Run, tmp_p
     ("task", "lines"),
     [
         ("sst", ["Superb", "a bad film", "good"]),
+        ("sst", ["text", "review", "good"]),
+        ("sst", ["Text"]),
+        ("sst", ["ba be; bi", "bo; co", "da"]),
+        ("sst", ["ba; be"]),
         ("sst", ["Good, bad and ugly", "ba, be"]),
         ("sst", ["ba, be", "bi, bo"]),
         ("sst", ["good , bad", "bi , bo"]),
@@ -143,6 +147,12 @@ def test_a_column_in_csv_quotes_is_read_with_its_line_breaks(predict: Run, tmp_p
 )
 def test_a_first_line_that_is_a_text_is_answered(predict: Run, task: str, lines: list[str]) -> None:
     assert len(predict("--task", task, stdin="\n".join(lines))) == len(lines)
+
+
+@pytest.mark.parametrize("name", ["words.csv", "words.TSV"])
+def test_a_usual_name_heads_any_table(predict: Run, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="line 1: 'sentence' is not among the columns 'comment'"):
+        predict("--task", "sst", "--file", written(tmp_path, name, "comment\ngood\nbad\n"))
 
 
 def test_a_csv_whose_quotes_go_on_over_lines_needs_its_header(predict: Run, tmp_path: Path) -> None:
@@ -274,7 +284,12 @@ WRONG: list[tuple[tuple[str, ...], str, str]] = [
     (("--task", "sst"), ",Review text,Stars\n0,good,3\n", "'Review text', 'Stars'; rename it, or, where line 1 is a sentence"),
     (("--task", "sst"), "Id, Review, Stars\n1, good, 3\n", "'Id', 'Review', 'Stars'"),
     (("--task", "sst"), "id\treview\n1\tgood\n", "line 1: 'sentence' is not among the columns 'id', 'review'"),
-    (("--task", "sst"), "id;sentence;stars\n1;good;3\n", "not among the columns 'id;sentence;stars'"),
+    (("--task", "sst"), "id;sentence;stars\n1;good;3\n", "'sentence' is not among the columns 'id;sentence;stars'; separated by semicolons; tabs or commas are read; rename"),
+    (("--task", "sst"), "id;Review text\n1;ba\n2;bi; bo\n", "columns 'id;Review text'; separated by semicolons"),
+    (("--task", "sts"), "sentence1;sentence2\na;b\n", "'sentence1' is not among the columns 'sentence1;sentence2'; separated by semicolons; tabs or commas are read;"),
+    (("--task", "sst"), "text\nba be\nbi bo\n", "'sentence' is not among the columns 'text'; rename it, or, where line 1 is a sentence, put a header of just 'sentence' above"),
+    (("--task", "sst"), '"Review Text"\nba be\n', "not among the columns 'Review Text'"),
+    (("--task", "sst"), "Tweets\r\nba be\r\n", "not among the columns 'Tweets'"),
     (("--task", "sst"), "Sentence\nfoo bar\n", "not among the columns 'Sentence'; did you mean 'Sentence'.; rename it"),
     (("--task", "sst"), "SENTENCE\nfoo bar\n", "did you mean 'SENTENCE'"),
     (("--task", "sst"), "sentense\nfoo bar\n", "did you mean 'sentense'"),

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minbert import yaml_reader
+from minbert import errors
 from minbert.config import MultitaskStage, TrainConfig
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError, nearest_name
 from minbert.yaml_reader import dump_yaml, load_config, parse_value, read_record, read_yaml, sealed_yaml
 
 
@@ -40,12 +40,13 @@ def test_the_nearest_key_is_not_looked_for_in_thousands_of_problems(
 
     def counted(value: object, allowed: Iterable[object]) -> str:
         sought.append(value)
-        return did_you_mean(value, allowed)
+        return nearest_name(value, allowed)
 
-    monkeypatch.setattr(yaml_reader, "did_you_mean", counted)
+    monkeypatch.setattr(errors, "nearest_name", counted)
     message = refusal(tmp_path, "poling: cls\n" + "".join(f"key_{number}: 1\n" for number in range(1000)))
     assert "unknown key 'poling'" in message
-    assert message.endswith("did you mean 'pooling'? (and 1000 more)")
+    assert "unknown key 'poling'; did you mean 'pooling'? The keys here are" in message
+    assert message.endswith(" (and 1000 more)")
     assert 1 <= len(sought) < 100
 
 
@@ -148,8 +149,7 @@ def test_a_partial_file_is_laid_over_the_defaults(tmp_path: Path) -> None:
     [
         (
             "stages:\n  finetune:\n    learning_rate: -1\n    dropout: 2\n",
-            "x.yaml:3: stages.finetune.learning_rate: -1 is not allowed: "
-            "Input should be greater than 0 (and 1 more)",
+            "x.yaml:3: stages.finetune.learning_rate: -1 is not allowed: it must be above 0 (and 1 more)",
         ),
         (
             "\npooling: maen\n",
@@ -157,8 +157,8 @@ def test_a_partial_file_is_laid_over_the_defaults(tmp_path: Path) -> None:
         ),
         (
             "stages:\n  finetune:\n    sampler:\n      kidn: annealed\n",
-            "x.yaml:4: stages.finetune.sampler.kidn: unknown key 'kidn': the keys here are end, kind, order, unit, "
-            "weights; did you mean 'kind'?",
+            "x.yaml:4: stages.finetune.sampler.kidn: unknown key 'kidn'; did you mean 'kind'? The keys here are "
+            "end, kind, order, unit, weights",
         ),
         (
             "stages:\n  more: {kind: multitsk}\n",
@@ -183,7 +183,24 @@ def test_a_partial_file_is_laid_over_the_defaults(tmp_path: Path) -> None:
         ("stages: 5\n", "x.yaml:1: stages: 5 is not allowed: it must be a mapping"),
         ("stages:\n  finetune: 4\n", "x.yaml:2: stages.finetune: 4 is not allowed: it must be a mapping"),
         ("seed: 1\nthreads: many\n", "x.yaml:2: threads: 'many' is not allowed: the values are auto; or: "),
-        ("recipe: [finetune,\n 3]\n", "x.yaml:2: recipe.1: 3 is not allowed"),
+        ("recipe: [finetune,\n 3]\n", "x.yaml:2: recipe.1: 3 is not allowed: a text is needed"),
+        ("recipe: finetune\n", "x.yaml:1: recipe: 'finetune' is not allowed: a list is needed"),
+        ("seed: -1\n", "x.yaml:1: seed: -1 is not allowed: it must be at least 0"),
+        ("seed: 1.5\n", "x.yaml:1: seed: 1.5 is not allowed: a whole number is needed"),
+        ("fidelity: 2\n", "x.yaml:1: fidelity: 2 is not allowed: it must be at most 1"),
+        ("fidelity: much\n", "x.yaml:1: fidelity: 'much' is not allowed: a number is needed"),
+        (
+            "seed: 1\nlearning_rate: 1\n",
+            "x.yaml:2: learning_rate: unknown key 'learning_rate'; did you mean stages.finetune.learning_rate or ",
+        ),
+        (
+            "stages:\n  simcse:\n    max_grad_norm: 1\n    dropuot: 1\n",
+            "x.yaml:4: stages.simcse.dropuot: unknown key 'dropuot'; did you mean 'dropout'? The keys",
+        ),
+        (
+            "tasks:\n  sts:\n    head: {weight: 2}\n",
+            "x.yaml:3: tasks.sts.head.weight: unknown key 'weight'; did you mean tasks.sts.weight or ",
+        ),
         (
             "stages:\n  finetune:\n    kind: simcse\n",
             "x.yaml:2: stages.finetune: the default of this name has a key 'sampler' that does not fit",
@@ -199,7 +216,7 @@ def test_a_mistake_is_named_with_its_line_path_value_and_remedy(
 def test_an_unknown_key_lists_the_keys_of_its_own_stage_kind(tmp_path: Path) -> None:
     message = refusal(tmp_path, "stages:\n  simcse:\n    temprature: 1\n")
     assert message.startswith("x.yaml:3: stages.simcse.temprature: unknown key 'temprature'")
-    assert message.endswith("; did you mean 'temperature'?")
+    assert "; did you mean 'temperature'? The keys here are " in message
     assert "pcgrad" not in message
 
 

@@ -99,11 +99,11 @@ MISTAKES = {
     CLAIM + "says: s\n    section: 4.4": "x.yaml:10: claims.1.section: 4.4 is not allowed",
     CLAIM + 'says: s\n    section: "1"': "x.yaml:8: claims.1: a claim has either contrasts or not_measured",
     CONTRAST
-    + "{a: exp 2, b: exp 3, metric: sst, direction: up}": "x.yaml:12: claims.1.contrasts.0.b.0: there is no run 'exp 3': the runs are exp 1, exp 2, both; did you mean 'exp 2'?",
+    + "{a: exp 2, b: exp 3, metric: sst, direction: up}": "x.yaml:12: claims.1.contrasts.0.b.0: there is no run 'exp 3'; did you mean 'exp 2'? The runs are exp 1, exp 2, both",
     CONTRAST
     + "{a: exp 2, b: exp 1, metric: sst, direction: up}\n      - pairs: [[exp 1, exp 2],\n          [exp 4, both]]\n        metric: sst\n        direction: up": "x.yaml:14: claims.1.contrasts.1.pairs.1.0: there is no run 'exp 4'",
     CONTRAST
-    + "{a: exp 2, b: exp 1, metric: stss, direction: up}": "x.yaml:12: claims.1.contrasts.0.metric: there is no metric 'stss': the metrics are sst, qqp, sts, plain, overall, seconds, memory; did you mean 'sts'?",
+    + "{a: exp 2, b: exp 1, metric: stss, direction: up}": "x.yaml:12: claims.1.contrasts.0.metric: there is no metric 'stss'; did you mean 'sts'? The metrics are sst, qqp, sts, plain, overall, seconds, memory",
     CONTRAST
     + "{a: exp 2, b: exp 1, metric: sst, direction: higher}": "x.yaml:12: claims.1.contrasts.0.direction: 'higher' is not allowed: the values are up, down, equal, not_up, not_down",
     CONTRAST + "{b: exp 1, metric: sst, direction: up}": "x.yaml:12: claims.1.contrasts.0: a contrast has either a",

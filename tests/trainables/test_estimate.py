@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from minbert import devices
 from minbert.bundled import CORPUS, ENCODER
 from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig, build_config
@@ -96,14 +97,14 @@ def test_the_corpus_to_time_on_has_the_real_sizes_and_labels(corpus: Corpus) -> 
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Asked], str]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """What a dry run prints in an empty folder."""
-    (tmp_path / "space.yaml").write_text(LISTED)
     monkeypatch.chdir(tmp_path)
-    space = load_space(str(tmp_path / "space.yaml"))
-    sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
 
-    def call(asked: Asked) -> str:
+    def call(asked: Asked, listed: str = LISTED) -> str:
+        (tmp_path / "space.yaml").write_text(listed)
+        space = load_space(str(tmp_path / "space.yaml"))
+        sources = resolve(str(CORPUS), str(ENCODER), space.example().tasks)
         console = Console(file=io.StringIO(), width=1000)
         show_cost(console, space, sources, 7, asked)
         assert isinstance(console.file, io.StringIO)
@@ -112,8 +113,17 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Asked], s
     return call
 
 
+def test_a_dry_run_tells_which_precision_it_measured_and_that_the_search_measures_again(
+    told: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "bf16_speed", lambda *_: 1.11)
+    line = "precision: fp32 (bf16 is 1.11 times as fast as fp32 here); the search measures it again\n"
+    assert line in told(Asked(most=1), LISTED.replace("precision: fp32", "device: cpu"))
+    assert "precision: " not in told(Asked(most=1))
+
+
 def test_this_machine_and_a_cluster_of_cpus_get_hours_and_a_price(
-    told: Callable[[Asked], str], tmp_path: Path
+    told: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "cluster.yaml").write_text(CLUSTER)  # beside, not named
     text = told(Asked(most=1))
@@ -186,7 +196,7 @@ def test_a_range_is_shown_as_one_and_conditions_as_levels_are(
     assert line.rstrip().endswith("stages.finetune.pcgrad is false")
 
 
-def test_hours_on_gpus_are_not_made_up(told: Callable[[Asked], str], tmp_path: Path) -> None:
+def test_hours_on_gpus_are_not_made_up(told: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "gpus.yaml").write_text(ON_GPUS)
     text = told(Asked(gpus=None, cluster=tmp_path / "gpus.yaml"))
     assert "3 trials at a time, each with 1 CPU and 1 GPU" in text
@@ -204,7 +214,7 @@ def test_hours_on_gpus_are_not_made_up(told: Callable[[Asked], str], tmp_path: P
     ],
 )
 def test_a_cluster_that_cannot_be_reckoned_with_is_refused_when_named_and_told_of_when_beside(
-    told: Callable[[Asked], str], tmp_path: Path, content: str, named: str
+    told: Callable[..., str], tmp_path: Path, content: str, named: str
 ) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(content)
@@ -212,7 +222,7 @@ def test_a_cluster_that_cannot_be_reckoned_with_is_refused_when_named_and_told_o
         told(Asked(cluster=path))
 
 
-def test_a_bad_cluster_file_beside_stops_nothing(told: Callable[[Asked], str], tmp_path: Path) -> None:
+def test_a_bad_cluster_file_beside_stops_nothing(told: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text("a: [")
     text = told(Asked())
     assert "study: about" in text

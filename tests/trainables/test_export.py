@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from sentence_transformers import SentenceTransformer
 from transformers import BertModel, BertTokenizer
 
@@ -337,6 +338,20 @@ def test_an_export_that_is_killed_leaves_nothing_that_looks_whole(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
     assert open_exported(export(MEAN)).tasks
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "more", "told"), [(24, "", True), (4, "", False), (24, "exhausted: 4\n", False)]
+)
+def test_an_export_of_an_unfinished_study_says_so_and_its_card_too(
+    export: Export, copied: Path, capsys: pytest.CaptureFixture[str], asked_for: int, more: str, told: bool
+) -> None:
+    spec = yaml.safe_load((copied / "study.yaml").read_text()) | {"trials": asked_for}
+    (copied / "study.yaml").write_text(yaml.safe_dump(spec) + more)
+    card = (export("best", study=copied) / "README.md").read_text()
+    warned = "warning: the study is not finished (4 of 24 trials)\n" in capsys.readouterr().err
+    assert warned is told
+    assert ("- When it was exported, the study was not finished (4 of 24 trials).\n" in card) is told
 
 
 def test_what_somebody_else_puts_there_meanwhile_stays(

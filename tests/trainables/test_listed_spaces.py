@@ -82,9 +82,9 @@ def test_designed_runs_are_never_stopped_early(space: Space) -> None:
 
 
 MISTAKES = {
-    "runs:\n  a: {sett: {}}": "x.yaml:6: runs.a.sett: unknown key 'sett': the keys here are interpretation, like,",
+    "runs:\n  a: {sett: {}}": "x.yaml:6: runs.a.sett: unknown key 'sett'; did you mean 'set'? The keys here are interpretation, like,",
     "  a: 3": "x.yaml:6: runs.a: 3 is not allowed: it must be a mapping",
-    "  a: {like: b}\n  bb: {set: {max_length: 9}}": "x.yaml:6: run 'a': like: there is no run 'b': the others are bb; did you mean 'bb'?",
+    "  a: {like: b}\n  bb: {set: {max_length: 9}}": "x.yaml:6: run 'a': like: there is no run 'b'; did you mean 'bb'? The others are bb",
     "  a: {like: b, set: {max_length: 9}}\n  b: {like: a}": "x.yaml:7: runs go in a circle: a -> b -> a",
     "  a: {same_as: a}": "x.yaml:6: runs go in a circle: a -> a",
     "  a:\n    set:\n      poling: cls": "x.yaml:8: run 'a': poling: unknown key 'poling'",
@@ -97,9 +97,9 @@ MISTAKES = {
     "  a: {}\n  b: {same_as: a, set: {max_length: 9}}": "x.yaml:7: run 'b': same_as 'a', but they differ in max_length: 128 and 9",
     "  a: {set: {pooling: mean, max_length: 64}}\n  b: {same_as: a, set: {pooling: mean}}": "x.yaml:7: run 'b': same_as 'a', but they differ in max_length: 64 and 128",
     "  a: {}\n  b:\n    members: {sst: a}\n    like: a": "x.yaml:8: runs.b: members do not go with like",
-    "  a: {}\n  b: {members: {stss: a}}": "x.yaml:7: run 'b': members.stss: unknown key 'stss': the keys here are sst, qqp, sts; did you mean 'sts'?",
+    "  a: {}\n  b: {members: {stss: a}}": "x.yaml:7: run 'b': members.stss: unknown key 'stss'; did you mean 'sts'? The keys here are sst, qqp, sts",
     "  a: {}\n  b: {members: {sst: a}}\n  c: {like: b}": "x.yaml:8: run 'c': like: 'b' is a composite row",
-    "  a: {reported: {ss: .5}}": "x.yaml:6: run 'a': reported.ss: unknown key 'ss': the keys here are sst, qqp, sts, plain, overall, train, test",
+    "  a: {reported: {ss: .5}}": "x.yaml:6: run 'a': reported.ss: unknown key 'ss'; did you mean 'sst'? The keys here are sst, qqp, sts, plain, overall, train, test",
     "  a: {reported: {sst: 51.2}}": "x.yaml:6: runs.a.reported.sst: 51.2 is not allowed",
     "  a: {reported: {train: .5}}": "x.yaml:6: run 'a': reported.train: 0.5 is not a mapping of tasks to scores",
     "  a: {set: {max_length: 9, stages.finetune.epochs: 1, stages: {finetune: {epochs: 2}}}}": "x.yaml:6: run 'a': stages.finetune.epochs is set twice, by dotted path and nested",
@@ -148,7 +148,7 @@ def test_a_combination_that_the_schema_refuses_names_run_line_and_both_settings(
         ),
         (
             "search: {design: listed}\nruns: {a: {}}\npaper:\n  name: p\n  titel: q",
-            "x.yaml:5: paper.titel: unknown key 'titel': the keys here are average, name, setting, sizes, title; did you mean",
+            "x.yaml:5: paper.titel: unknown key 'titel'; did you mean 'title'? The keys here are average, name,",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from minbert.bundled import CORPUS, ENCODER
 from minbert.errors import UserError
 from tests.trainables.commands import SPACE, CommandLine, start_search
 from trainables.studies.locks import locked
+from trainables.studies.study_difference import difference
 
 FULL = ("--space", str(SPACE))
 
@@ -175,6 +177,20 @@ def test_a_study_of_something_else_is_refused_with_the_difference(
     assert code == 2
     assert named in errors
     assert (folder / "study.yaml").read_bytes() == before
+
+
+def test_all_settings_that_make_another_space_are_named_but_not_dozens() -> None:
+    there: dict[str, Any] = {
+        "name": "a",
+        "space": {"config": {"fidelity": 0.02, "stages": {"finetune": {"epochs": 1}}}},
+    }
+    now: dict[str, Any] = {"name": "a", "space": {"config": {"stages": {"finetune": {"epochs": 3}}}}}
+    there["space_fingerprint"], now["space_fingerprint"] = "a", "b"
+    assert difference(there, now, "space_fingerprint") == (
+        "another search space (fidelity: 0.02 there, absent now; stages.finetune.epochs: 1 there, 3 now)"
+    )
+    now["space"]["config"] |= {f"leaf{number}": 1 for number in range(9)}
+    assert difference(there, now, "space_fingerprint").endswith("leaf1: absent there, 1 now; and 7 more)")
 
 
 def test_other_content_of_a_text_file_is_another_study(

@@ -218,19 +218,26 @@ def test_counting_agrees_with_going_through_every_setting(data: st.DataObject, t
 
 def test_check_says_what_it_found_in_a_line_a_file(command: Command, tmp_path: Path) -> None:
     write(tmp_path, "pooling: {choice: [mean, max]}\n", "bad.yaml")
+    write(tmp_path, "pooling: mean\n", "none.yaml")
+    write(tmp_path, "pooling: {choice: [mean]}\n", "one.yaml")
     write(tmp_path, "pooling: {choice: [mean, cls]}\nstages: {finetune: {dropout: {uniform: [0, 0.5]}}}\n")
-    code, output, errors = command("check", "own.yaml", "bad.yaml", "heads", "nothing")
+    code, output, errors = command(
+        "check", "own.yaml", "bad.yaml", "none.yaml", "one.yaml", "heads", "nothing"
+    )
     assert code == 2
     assert output.splitlines() == [
         "own.yaml: ok: 24 runs by the design optuna, 2 factors with 2 combinations and 1 continuous; "
         "data: the bundled corpus",
+        "none.yaml: ok: 24 runs by the design optuna, no factor: they differ by seed alone; data: the bundled corpus",
+        "one.yaml: ok: 24 runs by the design optuna, 1 factor with 1 combination; data: the bundled corpus",
         "heads: ok: 27 runs by the design grid, 5 factors with 27 combinations; data: the bundled corpus",
     ]
     assert [line[:40] for line in errors.splitlines()] == [
         "error: bad.yaml:1: pooling: 'max' is not",
         "error: there is no search space 'nothing",
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml", "own.yaml"]
+    names = ["bad.yaml", "none.yaml", "one.yaml", "own.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 @pytest.mark.parametrize(

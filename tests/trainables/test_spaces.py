@@ -115,7 +115,7 @@ def test_a_name_means_the_packaged_space_wherever_the_command_runs(
     "name", ["ful_ablation", "../search_spaces/full_ablation", "papers", "/etc/passwd", ""]
 )
 def test_an_unknown_name_is_answered_with_all_names(name: str) -> None:
-    with pytest.raises(UserError, match=r"there is no search space .*: the spaces are .*full_ablation"):
+    with pytest.raises(UserError, match=r"there is no search space .* [Tt]he spaces are .*full_ablation"):
         load_space(name)
 
 
@@ -139,12 +139,18 @@ stages:
     [
         (
             "\npoling: {choice: [mean]}",
-            "x.yaml:2: unknown key 'poling': the keys here are description, extends,",
+            "x.yaml:2: unknown key 'poling'; did you mean 'pooling'? The keys here are description, extends,",
         ),
         (
             "search:\n  trails: 3",
-            "x.yaml:2: search.trails: unknown key 'trails': the keys here are base, design,",
+            "x.yaml:2: search.trails: unknown key 'trails'; did you mean 'trials'? The keys here are base,",
         ),
+        (
+            "learning_rate: 1",
+            "x.yaml:1: unknown key 'learning_rate'; did you mean stages.finetune.learning_rate or ",
+        ),
+        ("trials: 3", "x.yaml:1: unknown key 'trials'; did you mean search.trials? The keys here are"),
+        ("search: {replicates: -1}", "x.yaml:1: search.replicates: -1 is not allowed: it must be at least 1"),
         (
             "search:\n  sampler: tp",
             "x.yaml:2: search.sampler: 'tp' is not allowed: the values are tpe, random; did",
@@ -173,7 +179,7 @@ stages:
         ("max_length: {int: [8, 9.5]}", "x.yaml:1: max_length: int needs two integers [low, high]"),
         (
             "max_length: {int: [8, 1000]}",
-            "x.yaml:1: max_length: 1000 is not allowed: Input should be less than",
+            "x.yaml:1: max_length: 1000 is not allowed: it must be at most 512",
         ),
         (
             "stages:\n  finetune:\n    learning_rate:\n      log_uniform: [0, 1]",
@@ -181,7 +187,7 @@ stages:
         ),
         (
             "stages:\n  finetune:\n    dropout:\n      uniform: [0,\n        1.5]",
-            "x.yaml:5: stages.finetune.dropout: 1.5 is not allowed: Input should be less than 1",
+            "x.yaml:5: stages.finetune.dropout: 1.5 is not allowed: it must be below 1",
         ),
         (
             "stages:\n  finetune:\n    dropout: {uniform: [0, 0.5], step: 0.2}",
@@ -193,7 +199,7 @@ stages:
         ),
         (
             "stages:\n  finetune:\n    dropuot: {uniform: [0, 0.5]}",
-            "x.yaml:3: stages.finetune.dropuot: unknown key 'dropuot': the keys here are batch_size,",
+            "x.yaml:3: stages.finetune.dropuot: unknown key 'dropuot'; did you mean 'dropout'? The keys here are batch_size,",
         ),
         (
             CONDITIONAL.replace("PATH", SAMPLER).replace("VALUE", "concurent"),
@@ -392,7 +398,7 @@ def test_a_factor_with_a_condition_is_fixed_where_it_applies(full: Space) -> Non
         (
             "stages.finetune.dropout",
             "2",
-            "stages.finetune.dropout: 2 is not allowed: Input should be less than 1",
+            "stages.finetune.dropout: 2 is not allowed: it must be below 1",
         ),
         (
             "pooling",
@@ -400,6 +406,11 @@ def test_a_factor_with_a_condition_is_fixed_where_it_applies(full: Space) -> Non
             "pooling: 'maen' is not allowed: the values are mean, cls, pooler; did you mean 'mean'?",
         ),
         ("search.trials", "0", "search.trials: 0 is not allowed"),
+        (
+            "learning_rate",
+            "1",
+            "there is no setting 'learning_rate'; did you mean stages.finetune.learning_rate or ",
+        ),
         ("search.trails", "1", "there is no setting 'search.trails'; did you mean 'search.trials'?"),
         ("seed", "[1", "not valid YAML"),
         ("tasks.sst.head.kind", "cross", "tasks.sst: head.kind 'cross' does not fit"),

@@ -25,6 +25,7 @@ from analysis.study import load
 from benchmarks.synthetic_study import write_study
 from minbert import command_line
 from minbert.bundled import CORPUS, ENCODER
+from minbert.errors import UserError
 from minbert.files.durable import append_json
 from minbert.now import Now, write_now
 from minbert.remote.journal_segments import Segments
@@ -523,6 +524,41 @@ def test_a_mistake_is_one_line(
     code, out, err = show(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("full_ablation", "full_ablation: no such folder; did you mean results/full_ablation?"),
+        (
+            "results/full_ablatoin",
+            "results/full_ablatoin: no such folder; did you mean results/full_ablation?",
+        ),
+        (
+            "results",
+            "not a study folder (it has no study.yaml); studies in it: results/full_ablation, results/heads",
+        ),
+        ("elsewhere/thesis", "elsewhere/thesis: no such folder\n"),
+    ],
+)
+def test_whoever_misspells_a_study_is_told_of_those_that_there_are(
+    show: Status, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("full_ablation", "heads"):
+        shutil.copytree(studies / "begun", tmp_path / "results" / name)
+    assert said in show(given)[2]
+    with pytest.raises(UserError) as caught:
+        load(Path(given))
+    assert said.strip() in str(caught.value)
+
+
+def test_what_a_trial_says_inside_an_epoch_counts_as_written(show: Status, begun: Path) -> None:
+    for file in begun.rglob("*"):
+        os.utime(file, (time.time() - 3600,) * 2)
+    assert data(show, begun)["seconds_since_written"] >= 3600
+    write_now(begun / "trials/00004", INSIDE)
+    assert data(show, begun)["seconds_since_written"] < 600
 
 
 def commands() -> list[str]:

@@ -73,6 +73,8 @@ def show_cost(console: Console, space: Space, sources: Sources, trials: int, ask
     console.print("timing a few steps on this machine …")
     try:
         timer = StepTimer(sources.corpus, sources.encoder, space.example(), asked.cpus or 1)
+        if timer.told:
+            console.print(f"{timer.told}; the search measures it again", highlight=False)
         timing = timer.time(space.representatives)
     except (
         TrainingFailure,

@@ -16,7 +16,7 @@ from minbert.checkpoint import EncoderFiles
 from minbert.config import MultitaskStage, TrainConfig
 from minbert.corpora.reader import Corpus
 from minbert.corpora.tokenised import TokenisedCorpus
-from minbert.devices import Compute, compute, pin
+from minbert.devices import Compute, compute, pin, told_precision
 from minbert.model import MultitaskModel, build_model
 from minbert.objectives import build_objective
 from minbert.training import StageTrainer
@@ -87,11 +87,16 @@ class StepTimer:
         encoder: that is trained.
         example: some configuration, for what all have in common: device, precision and tasks.
         threads: that a trial computes with.
+
+    Attributes:
+        told: how precision ``auto`` came out here; empty where it was set.
     """
 
     def __init__(self, corpus: Corpus, encoder: EncoderFiles, example: TrainConfig, threads: int) -> None:
         self._real, self._encoder, self._example = corpus, encoder, example
         self._numerics = pin(example, encoder.config, threads)
+        measured = example.precision == "auto"
+        self.told = told_precision(self._numerics, encoder.config) if measured else ""
 
     def time(self, configs: Sequence[TrainConfig], seconds: float = SECONDS) -> Timing:
         """Time some of the configurations, drawn at random.

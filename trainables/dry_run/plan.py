@@ -15,7 +15,7 @@ from trainables.spaces.around import Around
 from trainables.spaces.distributions import label
 from trainables.spaces.run_checks import identify
 from trainables.spaces.runs import Run
-from trainables.spaces.space import Space
+from trainables.spaces.space import NO_FACTOR, Space
 
 
 def show_plan(console: Console, space: Space, around: Around | None = None) -> int:
@@ -39,6 +39,8 @@ def show_plan(console: Console, space: Space, around: Around | None = None) -> i
         wrapped(console, f"all runs: {_settings(space.base)}")
         _show_runs(console, space)
         _show_left_out(console, space, trials)
+    elif not space.factors:
+        console.print(NO_FACTOR)
     elif settings.design == "one_factor":
         show_comparisons(console, space, around)
     else:

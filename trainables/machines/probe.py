@@ -10,7 +10,7 @@ import ray
 import torch
 
 from minbert.config import TrainConfig
-from minbert.devices import pin
+from minbert.devices import pin, told_precision
 from minbert.encoder import EncoderConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.interrupts import Interrupts
@@ -18,13 +18,15 @@ from trainables.machines.elsewhere import PATIENCE_SECONDS, TRIES, away_from
 from trainables.machines.gpu_share import NO_CUDA, refuse_missing_gpu
 from trainables.machines.placement import Placement, TrialResources, others
 
+TOLD = "told"
+"""Key of what :func:`probe` found: a line for the user."""
 _LOOK_SECONDS = 0.5
 
 
 def probe(
     config: TrainConfig, shape: EncoderConfig, placement: Placement, interrupts: Interrupts
 ) -> dict[str, Any]:
-    """Device, precision and threads of a study's trials, found out with a trial's resources.
+    """Device, precision and threads of a study's trials, found out with a trial's resources, and :data:`TOLD`.
 
     Args:
         config: some configuration of the study.
@@ -128,4 +130,8 @@ def _pinned(config: dict[str, Any], shape: EncoderConfig, trial: TrialResources)
     elif wanted.device == "cuda" and torch.cuda.is_available():
         raise UserError("device: 'cuda' was asked for, but --gpus-per-trial 0 gives trials no GPU")
     resolved = pin(wanted, shape, trial.cpus)
-    return {"device": resolved.device, "precision": resolved.precision, "threads": resolved.threads}
+    told = (
+        told_precision(resolved, shape) if wanted.precision == "auto" else f"precision: {resolved.precision}"
+    )
+    numerics = {name: getattr(resolved, name) for name in ("device", "precision", "threads")}
+    return {**numerics, TOLD: told}

@@ -29,7 +29,7 @@ from trainables.machines.end_sign import EndSign
 from trainables.machines.jobs import Jobs, stage_place
 from trainables.machines.lost_ray import lost_ray_noticed
 from trainables.machines.placement import Placement
-from trainables.machines.probe import probe, refuse_other_device
+from trainables.machines.probe import TOLD, probe, refuse_other_device
 from trainables.machines.shared_path import refuse_unshared, tokens_in
 from trainables.machines.shipping import ship_encoder
 from trainables.running.end_of_search import PATIENCE_SECONDS, SENDING_SECONDS, EndOfSearch
@@ -135,7 +135,7 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
     with ExitStack() as watched:
         connect = functools.cache(functools.partial(_connect, plan, connect, interrupts, watched))
         try:
-            folder, pinned = _prepare(plan, connect, interrupts)
+            folder, pinned = _prepare(plan, connect, console, interrupts)
             ending = _run(plan, folder, pinned, connect, console, interrupts)
             if plan.remote:
                 plan.remote.close()
@@ -171,7 +171,9 @@ def _shared_folders(plan: Plan) -> dict[str, Path]:
     return folders
 
 
-def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[StudyFolder, dict[str, Any]]:
+def _prepare(
+    plan: Plan, connect: Connect, console: Console, interrupts: Interrupts
+) -> tuple[StudyFolder, dict[str, Any]]:
     """Open or make the study folder; numerics once pinned stay."""
     check_data(plan.space.representatives, plan.sources)
     wanted = described_study(plan.space, plan.sources, plan.seed, plan.command)
@@ -180,7 +182,8 @@ def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[Stud
         described_plan(
             plan.space, pinned_sources(plan.sources)
         )  # what cannot be planned needs no Ray to be refused
-    numerics = {name: stored[name] for name in NUMERICS} if stored else _probed(plan, connect(), interrupts)
+    known = {name: stored[name] for name in NUMERICS} if stored else None
+    numerics = known or _probed(plan, connect(), console, interrupts)
     pinned = {**pinned_sources(plan.sources), **numerics}
     runs = described_plan(plan.space, pinned, plan.around)
     note = plan.note or origin_note(plan.study, stored)
@@ -188,8 +191,10 @@ def _prepare(plan: Plan, connect: Connect, interrupts: Interrupts) -> tuple[Stud
     return folder, pinned
 
 
-def _probed(plan: Plan, placement: Placement, interrupts: Interrupts) -> dict[str, Any]:
-    return probe(plan.space.example(), plan.sources.encoder.config, placement, interrupts)
+def _probed(plan: Plan, placement: Placement, console: Console, interrupts: Interrupts) -> dict[str, Any]:
+    found = probe(plan.space.example(), plan.sources.encoder.config, placement, interrupts)
+    console.print(found.pop(TOLD), markup=False, highlight=False)
+    return found
 
 
 def _run(

@@ -14,7 +14,7 @@ from trainables.chosen_space import Chosen, Wish, choose
 from trainables.designs.design import build_design
 from trainables.spaces.counting import count, shown
 from trainables.spaces.run_checks import identify
-from trainables.spaces.space import Space
+from trainables.spaces.space import NO_FACTOR, Space
 
 
 class Checker:
@@ -78,10 +78,16 @@ def _found(space: Space, runs: int) -> str:
     planned = f"{runs} run{'s' if runs > 1 else ''} by the design {space.settings.design}"
     if space.runs.rows:
         return planned
+    if not space.factors:
+        return f"{planned}, {NO_FACTOR}"
     counted = count(space)
     bound = "" if counted.exact else "at most "
     continuous = f" and {counted.continuous} continuous" if counted.continuous else ""
-    return f"{planned}, {len(space.factors)} factors with {bound}{shown(counted.discrete)} combinations{continuous}"
+    return f"{planned}, {_counted(len(space.factors), 'factor')} with {bound}{_counted(counted.discrete, 'combination')}{continuous}"
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{shown(number)} {name}{'s' * (number != 1)}"
 
 
 def _passed_over(chosen: Chosen) -> list[str]:

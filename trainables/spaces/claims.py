@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BeforeValidator, Field, model_validator
 
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError, nearest_first
 from minbert.schema import Frozen
 from minbert.yaml_reader import Located, config_error, shorten
 from trainables.spaces.files import available_spaces, locate, read_layers
@@ -160,9 +160,8 @@ def _check_names(
 ) -> None:
     def refuse(leaf: str, value: str, kind: str, known: Collection[str]) -> None:
         if value not in known:
-            message = f"there is no {kind} {value!r}: the {kind}s are {', '.join(known)}"
-            where = f"{written.where(f'{path}.{leaf}')}: {path}.{leaf}"
-            raise UserError(f"{where}: {message}{did_you_mean(value, known)}")
+            message = f"there is no {kind} {value!r}{nearest_first(value, known, f'the {kind}s are')}"
+            raise UserError(f"{written.where(f'{path}.{leaf}')}: {path}.{leaf}: {message}")
 
     refuse("metric", contrast.metric, "metric", [*tasks, *AVERAGES, *COSTS])
     if contrast.space is not None:

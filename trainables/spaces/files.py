@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from minbert.config import TrainConfig
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError, nearest_first
+from minbert.misplaced import belongs
 from minbert.yaml_reader import Document, read_yaml, shorten
+from trainables.spaces.settings import SearchSettings
 from trainables.spaces.trees import overlay
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
@@ -38,9 +40,9 @@ def locate(name_or_path: str, origin: str = "", beside: Path | None = None) -> t
         return path, path.stem
     names = available_spaces()
     if name_or_path not in names:
-        spaces = f"the spaces are {', '.join(names)}; a file is given by its path with .yaml"
+        spaces = nearest_first(name_or_path, names, "the spaces are")
         raise UserError(
-            f"{origin}there is no search space {name_or_path!r}: {spaces}{did_you_mean(name_or_path, names)}"
+            f"{origin}there is no search space {name_or_path!r}{spaces}; a file is given by its path with .yaml"
         )
     return FOLDER / f"{name_or_path}.yaml", name_or_path
 
@@ -55,7 +57,8 @@ def read_layers(path: Path, readers: tuple[Path, ...] = ()) -> tuple[dict[str, A
     tree = dict(document.data)
     for key in tree:
         if key not in KEYS:
-            message = f"unknown key {key!r}: the keys here are {', '.join(KEYS)}{did_you_mean(key, KEYS)}"
+            hint = belongs(key, (f"search.{name}" for name in SearchSettings.model_fields))
+            message = f"unknown key {key!r}{nearest_first(key, KEYS, 'the keys here are', hint)}"
             raise UserError(f"{document.where(key)}: {message}")
     below = tree.pop("extends", None)
     if below is None:

@@ -13,6 +13,7 @@ from minbert.config import TrainConfig, build_config
 from minbert.dotted import get, leaves, put
 from minbert.errors import UserError, cut, did_you_mean
 from minbert.idle import reason as why
+from minbert.misplaced import belongs
 from minbert.yaml_reader import parse_value, problems, shorten
 from trainables.spaces.distribution_parsing import is_distribution
 from trainables.spaces.distributions import Choice, label, same
@@ -147,7 +148,8 @@ def _refuse_unknown(space: Space, setting: Setting, known: set[str]) -> None:
         if factor.owns(path) and factor.path != path:
             raise UserError(f"{origin}: {factor.path} is searched as a whole: set that")
     if path not in known and path.rpartition(".")[0] not in open_paths(space.fixed):
-        raise UserError(f"{origin}: there is no setting {shorten(path)}{did_you_mean(path, sorted(known))}")
+        near = belongs(path, known) or did_you_mean(path, sorted(known))
+        raise UserError(f"{origin}: there is no setting {shorten(path)}{near}")
 
 
 def _with_search(space: Space, setting: Setting) -> Space:

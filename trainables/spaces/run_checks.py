@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minbert.canonical import config_id
 from minbert.config import TrainConfig
 from minbert.dotted import leaves
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError, nearest_first
 from minbert.yaml_reader import check_nulls, shorten
 from trainables.spaces.runs import RUN
 from trainables.spaces.trees import InRun, split
@@ -153,7 +153,7 @@ def _check_names(space: Space, name: str, tasks: list[str]) -> None:
 def _refuse_unknown(space: Space, name: str, path: str, key: str, allowed: list[str]) -> None:
     if key not in allowed:
         place = space.written.where(f"runs.{name}.{path}")
-        message = f"unknown key {key!r}: the keys here are {', '.join(allowed)}{did_you_mean(key, allowed)}"
+        message = f"unknown key {key!r}{nearest_first(key, allowed, 'the keys here are')}"
         raise UserError(f"{place}: run {name!r}: {path}: {message}")
 
 

@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BeforeValidator, Field, model_validator
 
 from minbert.dotted import put
-from minbert.errors import UserError, did_you_mean
+from minbert.errors import UserError, nearest_first
 from minbert.schema import Frozen
 from minbert.yaml_reader import Located, config_error, shorten
 from trainables.spaces.trees import overlay
@@ -215,8 +215,7 @@ def _check_name(runs: Runs, name: str, leaf: str, other: str, written: Located) 
     place = f"{written.where(f'runs.{name}.{leaf}')}: run {name!r}: {leaf}"
     if other not in runs.rows:
         known = [each for each in runs.rows if each != name]
-        message = f"there is no run {other!r}: the others are {', '.join(known)}"
-        raise UserError(f"{place}: {message}{did_you_mean(other, known)}")
+        raise UserError(f"{place}: there is no run {other!r}{nearest_first(other, known, 'the others are')}")
     if runs.rows[other].members:
         raise UserError(f"{place}: {other!r} is a composite row and has no configuration of its own")
 

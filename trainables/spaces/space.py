@@ -37,6 +37,10 @@ from trainables.spaces.trees import InRun, Layers, Set, overlay, split
 __all__ = ["Space", "available_spaces", "load_space"]
 
 
+NO_FACTOR = "no factor: they differ by seed alone"
+"""What is said of the runs of a space in which nothing is searched."""
+
+
 @dataclass(frozen=True)
 class Space:
     """A search space: what is fixed, what is drawn, and where each was written."""

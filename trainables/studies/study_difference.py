@@ -16,6 +16,8 @@ PINNED = {
 }
 """What must not change between two starts of a study, and how to name it."""
 _SHOWN = 100
+_NAMED = 4
+"""Of so many leaves of a space it is told how they differ."""
 _UNTRAINED = ("name", "source", "description", "search.", "paper.", "claims.")
 _OF_SEARCH = ("search.design", "search.base.")
 """What a study's runs depend on of its search section."""
@@ -42,14 +44,20 @@ def leaf(spec: Spec, dotted: str) -> Any:
 
 def _space_difference(stored: Spec, wanted: Spec) -> str:
     old, new = _leaves(stored.get("space", {})), _leaves(wanted.get("space", {}))
-    for path in [*old, *new]:
-        told = re.fullmatch(r"runs\..*?\.(reported|interpretation|note)\b.*", path)
-        if old.get(path) != new.get(path) and not told and _is_trained(path):
-            return f"{path.removeprefix('config.')}: {shown(old.get(path, 'absent'))} there, {shown(new.get(path, 'absent'))} now"
-    return f"{shown(stored.get('name'))} there, {wanted.get('name')} now"
+    paths = [
+        path for path in dict.fromkeys([*old, *new]) if old.get(path) != new.get(path) and _is_trained(path)
+    ]
+    told = [
+        f"{path.removeprefix('config.')}: {shown(old.get(path, 'absent'))} there, {shown(new.get(path, 'absent'))} now"
+        for path in paths[:_NAMED]
+    ]
+    more = [f"and {len(paths) - _NAMED} more"] if len(paths) > _NAMED else []
+    return "; ".join([*told, *more]) or f"{shown(stored.get('name'))} there, {wanted.get('name')} now"
 
 
 def _is_trained(path: str) -> bool:
+    if re.fullmatch(r"runs\..*?\.(reported|interpretation|note)\b.*", path):
+        return False
     return path.startswith(_OF_SEARCH) or not path.startswith(_UNTRAINED)
 
 

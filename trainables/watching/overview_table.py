@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from minbert.now import SCORING
 from trainables.watching.overview import Best, Overview
+from trainables.watching.running_table import BEGUN, RunningTable
 from trainables.watching.running_trials import Running
+from trainables.watching.texts import duration, one_line, printable
 from trainables.watching.time_left import TimeLeft
 
 _SHOWN_OF_FRONT = 8
-_MESSAGE = 160
-_BEGUN = "begun"
-"""What a trial is that has not ended where no driver is at work any more."""
 
 
 def draw(overview: Overview, room: tuple[int, int] | None = None, at_work: bool = True) -> Group:
@@ -32,7 +29,7 @@ def draw(overview: Overview, room: tuple[int, int] | None = None, at_work: bool 
     shown = overview.running[:most]
     parts: list[RenderableType] = [text_line(line) for line in lines]
     if shown:
-        parts.append(_table(overview, shown, at_work))
+        parts.append(RunningTable(shown, overview.tasks, at_work))
     if any(trial.constant for trial in shown):
         parts.append(text_line("* the same answer for every example", style="dim"))
     if len(overview.running) > len(shown):
@@ -43,11 +40,6 @@ def draw(overview: Overview, room: tuple[int, int] | None = None, at_work: bool 
 def text_line(line: str, style: str = "") -> Text:
     """A line that goes on in the next row where the terminal ends, whatever the console's own rule."""
     return Text(printable(line), style=style, no_wrap=False, overflow="fold")
-
-
-def printable(text: str) -> str:
-    """A text without what would steer the terminal: a study may come from anywhere."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def summary(overview: Overview, at_work: bool = True) -> list[str]:
@@ -74,7 +66,7 @@ def counts(overview: Overview, at_work: bool = True) -> str:
         "complete": overview.complete,
         "stopped early": overview.pruned,
         "failed": overview.failed,
-        "running" if at_work else _BEGUN: len(overview.running),
+        "running" if at_work else BEGUN: len(overview.running),
     }
     parts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
     return f"{overview.done} of {overview.target} trials done" + (f": {parts}" if parts else "")
@@ -127,69 +119,16 @@ def left(time: TimeLeft | None) -> str:
     return f"about {about} {name}{bounds}" + ("; a guess until the first trial ends" if time.rough else "")
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: ``1 h 05 min``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
 def scores(running: Running) -> str:
     """The scores of a trial's last epoch in one line."""
     told = " ".join(f"{name} {value:.3f}" for name, value in running.scores.items())
     return told + "".join(f"; {task}: constant answer" for task in running.constant)
 
 
-def one_line(text: str) -> str:
-    """A message in one line, cut to fit."""
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= _MESSAGE else line[: _MESSAGE - 1] + "…"
-
-
 def _rows_below(lines: list[str], columns: int, rows: int) -> int:
     """Trials that a table has room for below these lines, beside its head and two notes."""
     taken = sum(math.ceil(len(line) / max(columns, 1)) for line in lines)
     return max(rows - taken - 3, 1)
-
-
-def _table(overview: Overview, shown: tuple[Running, ...], at_work: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trial", justify="right", overflow="ellipsis", no_wrap=True)
-    table.add_column("stage", overflow="ellipsis", no_wrap=True)
-    for name in ("epoch", "done", *overview.tasks, "score", *(("time",) if at_work else ())):
-        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
-    for trial in shown:
-        cells = [_cell(trial, name) for name in (*overview.tasks, "score")]
-        table.add_row(
-            Text(printable(f"{trial.number} {trial.run}".strip())),
-            Text(printable(trial.stage) or ("starting" if at_work else f"{_BEGUN}, no epoch done")),
-            _epoch(trial),
-            _done(trial),
-            *cells,
-            *((duration(trial.elapsed),) if at_work else ()),
-        )
-    return table
-
-
-def _cell(trial: Running, name: str) -> str:
-    if name not in trial.scores:
-        return ""
-    mark = "*" if name in trial.constant else " "
-    return f"{trial.scores[name]:.3f}{mark}"
-
-
-def _epoch(trial: Running) -> str:
-    if not trial.epoch:
-        return ""
-    return f"{trial.epoch}/{trial.epochs}" if trial.epochs else str(trial.epoch)
-
-
-def _done(trial: Running) -> str:
-    """How far it is in its epoch's training or scoring; only what is wholly done is 100%."""
-    share = "" if trial.share is None else f"{math.floor(100 * trial.share)}%"
-    return f"{SCORING} {share}".strip() if trial.doing == SCORING else share
 
 
 def _best(found: Best) -> str:

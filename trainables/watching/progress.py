@@ -19,6 +19,7 @@ from trainables.studies.watcher import Watcher
 from trainables.watching import overview_table
 from trainables.watching.events import EventStream, SearchEvents
 from trainables.watching.follower import Follower
+from trainables.watching.texts import duration, one_line
 
 _REFRESH_SECONDS = 1.0
 
@@ -160,7 +161,7 @@ class PlainLines(Watcher):
     def ended(self, issue: Issue, trial: FrozenTrial) -> None:
         cause, message = trial.user_attrs.get("cause"), trial.user_attrs.get("message") or ""
         state = {
-            "FAIL": f"failed ({cause}): {overview_table.one_line(message)}",
+            "FAIL": f"failed ({cause}): {one_line(message)}",
             "PRUNED": "stopped early",
         }.get(trial.state.name, "complete")
         now = self._follower.overview()
@@ -170,7 +171,7 @@ class PlainLines(Watcher):
         )
 
     def _say(self, line: str) -> None:
-        passed = overview_table.duration(time.monotonic() - self._began)
+        passed = duration(time.monotonic() - self._began)
         self._console.print(f"[{passed}] {line}", markup=False, highlight=False)
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.near_studies import near_studies
 from minbert.config import TrainConfig
 from minbert.errors import UserError
 from minbert.files.strangers import refuse_irregular
 from minbert.files.yaml_dialect import read_record, shorten
 from minbert.history import Record
+from minbert.now import NOW
 from minbert.remote.journal_segments import FOLDER as SEGMENTS
 from minbert.remote.object_store import ObjectStore, Stored, check_reachable
 from minbert.yaml_reader import load_config
@@ -209,13 +211,15 @@ def _spec(study: Path, driver: Driver | None) -> dict[str, Any]:
         UserError: it is not there or cannot be used.
     """
     if not study.is_dir():
-        raise UserError(f"{study}: {'not a folder' if study.exists() else 'no such folder'}")
+        raise UserError(
+            f"{study}: {'not a folder' if study.exists() else 'no such folder'}{near_studies(study)}"
+        )
     file = study / "study.yaml"
     refuse_irregular(file)
     if not file.is_file():
         if driver is not None and driver.at_work:
             raise NotYetBegun(study, driver)
-        raise UserError(f"{study}: not a study folder (it has no study.yaml)")
+        raise UserError(f"{study}: not a study folder (it has no study.yaml){near_studies(study)}")
     spec = read_record(file)
     kinds: Mapping[str, type] = {"name": str, "tasks": dict, "trials": int}
     for key, kind in kinds.items():
@@ -292,7 +296,8 @@ def _changed(file: Path) -> float | None:
 
 
 def _since_written(study: Path, running: Iterable[int], now: float) -> float | None:
-    files = [study / JOURNAL, *(trial_folder(study, number) / "history.jsonl" for number in running)]
+    trials = [trial_folder(study, number) for number in running]
+    files = [study / JOURNAL, *(folder / name for folder in trials for name in ("history.jsonl", NOW))]
     times = [changed for file in files if (changed := _changed(file)) is not None]
     return max(now - max(times), 0.0) if times else None
 
