@@ -155,8 +155,8 @@ def fill(path: Path, case: Case) -> None:
 
 
 def changed(case: Case) -> str:
-    """A cluster file of the project's, with a case's changes, each of the first such text."""
-    text = (HERE.parents[1] / case.get("of", "cluster.yaml")).read_text()
+    """A cluster file of the project's, with addresses, and a case's changes, each of the first such text."""
+    text = (HERE.parents[1] / case.get("of", "cluster.yaml")).read_text().replace("192.0.2.", "10.0.0.")
     for old, new in case["change"].items():
         assert old in text
         text = text.replace(old, new, 1)
@@ -165,9 +165,11 @@ def changed(case: Case) -> str:
 
 def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put there what cluster files name: the project's folder, and a home with a token and keys."""
+    for name in ("constraints.txt", "cluster/constraints.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(HERE.parents[1] / name, folder / name)
     for name in (
         "pyproject.toml",
-        "constraints.txt",
         "home/.ray/auth_token",
         "home/.ssh/id_ed25519",
         "home/.ssh/open",

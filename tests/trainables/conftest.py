@@ -1,19 +1,21 @@
-"""The command line in this process, an object store, and a cluster that has no node for trials yet."""
+"""Command lines in this process, an object store, and a cluster that has no node for trials yet."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
 from minbert import command_line
+from tests.bad_input.test_bad_input import at_home
 from tests.trainables.commands import CommandLine
 from tests.trainables.object_stores import S3
-from trainables import search
+from trainables import cluster, search
 
 
 @pytest.fixture
@@ -50,3 +52,19 @@ def empty_cluster() -> Iterator[Cluster]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """Check a text as cluster.yaml, in a folder and a home that have what it names: code, output, lines of errors."""
+    at_home(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cluster", "check", "cluster.yaml"])
+
+    def check(text: str | bytes) -> tuple[int, str, list[str]]:
+        Path("cluster.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+        code = command_line.run(cluster.main)
+        written = capsys.readouterr()
+        return code, written.out, written.err.splitlines()
+
+    return check

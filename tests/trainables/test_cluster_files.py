@@ -18,10 +18,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minbert import command_line
 from minbert.files.yaml_dialect import dump_yaml
-from tests.bad_input.test_bad_input import at_home, changed
-from trainables import cluster
+from tests.bad_input.test_bad_input import changed
 from trainables.cluster_check.instance_types import INSTANCE_TYPES
 
 ROOT = Path(__file__).parents[2]
@@ -29,22 +27,6 @@ FILES = ("cluster.yaml", "cluster/on_prem.yaml")
 BUCKET = {"s3://YOUR-BUCKET": "s3://my-bucket"}
 """What whoever starts the cluster must change."""
 DATA: dict[str, dict[str, Any]] = {name: yaml.safe_load((ROOT / name).read_text()) for name in FILES}
-
-
-@pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    """Check a text as cluster.yaml, in a folder and a home that have what it names: code, output, lines of errors."""
-    at_home(tmp_path, monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["cluster", "check", "cluster.yaml"])
-
-    def check(text: str | bytes) -> tuple[int, str, list[str]]:
-        Path("cluster.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-        code = command_line.run(cluster.main)
-        written = capsys.readouterr()
-        return code, written.out, written.err.splitlines()
-
-    return check
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -113,6 +95,7 @@ def test_the_price_is_that_of_the_head_and_the_dearest_workers(checked: Any) -> 
         {"change": BUCKET | {"max_workers: 8": "max_workers: 3", "    max_workers: 8": "    max_workers: 3"}}
     )
     dear = dear.replace("InstanceType: g5.xlarge\n", "InstanceType: g5.12xlarge\n")  # on demand, at most 2
+    dear = dear.replace("{CPU: 4, GPU: 1, on_demand: 1}", "{CPU: 48, GPU: 4, on_demand: 1}")
     _, output, _ = checked(dear)
     prices = [INSTANCE_TYPES[name].usd_per_hour for name in ("m7i.xlarge", "g5.12xlarge", "g5.xlarge")]
     most = prices[0] + 2 * prices[1] + prices[2]
@@ -138,7 +121,8 @@ def test_a_bucket_serves_machines_of_ones_own_too(checked: Any) -> None:
 
 def test_a_machine_that_the_file_describes_is_taken(checked: Any) -> None:
     described = "metadata: {instance_types: {x9.huge: {cpus: 8, gpus: 2, usd_per_hour: 7.5}}}\n"
-    text = changed({"change": BUCKET | {"g5.xlarge             # CHANGE": "x9.huge  #"}})
+    machine = {"g5.xlarge             # CHANGE": "x9.huge  #", "{CPU: 4, GPU: 1} ": "{CPU: 8, GPU: 2} "}
+    text = changed({"change": BUCKET | machine})
     code, output, _ = checked(described + text)
     assert code == 0
     assert "x9.huge on spot" in output

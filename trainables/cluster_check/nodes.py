@@ -1,9 +1,8 @@
-"""Checks of a cluster file's machines on AWS: types, markets, images, counts, and what they cost at most."""
+"""Checks of a cluster file's machines on AWS: which they are, what they have for trials, and what they cost at most."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +10,7 @@ from minbert.errors import did_you_mean
 from minbert.files.yaml_dialect import shorten
 from trainables.cluster_check.instance_types import INSTANCE_TYPES, InstanceType
 from trainables.machines.cluster_file import ClusterFile, Finding, as_mapping, whole
-from trainables.machines.on_demand import RESOURCE
 
-_MARKETS = ("spot", "capacity-block")
-_PINNED = re.compile(r"ami-([0-9a-f]{8}|[0-9a-f]{17})|resolve:ssm:/?[\w./-]+:[0-9]+")
 _ANOTHER = "another is allowed once metadata.instance_types says what it has and costs"
 
 
@@ -26,16 +22,8 @@ def check_nodes(file: ClusterFile) -> Iterator[Finding]:
     yield from _check_own_types(file)
     yield from _check_head(file)
     for name, node in file.node_types.items():
-        path = f"available_node_types.{name}"
-        config = as_mapping(node.get("node_config"))
-        yield from _check_instance(file, path, node, config)
-        yield from _check_image(path, config)
-        yield from _check_market(path, config, name == file.head_type)
-        if "IamInstanceProfile" not in config:
-            text = "is missing: through this role a machine reaches the study's storage without keys in files"
-            yield Finding(f"{path}.node_config.IamInstanceProfile", text)
-    yield from _check_counts(file)
-    yield from _check_fallback(file)
+        runs_trials = file.head_type in file.node_types and name != file.head_type
+        yield from _check_instance(file, f"available_node_types.{name}", node, runs_trials)
 
 
 def most_per_hour(file: ClusterFile) -> float:
@@ -64,14 +52,18 @@ def known_types(file: ClusterFile) -> dict[str, InstanceType]:
     return types
 
 
-def most_gpus(file: ClusterFile) -> int:
-    """GPUs of the largest worker that the file offers."""
-    offered = [
-        whole(as_mapping(node.get("resources")).get("GPU")) or 0
-        for name, node in file.node_types.items()
-        if name != file.head_type and file.most_of(node) > 0
-    ]
-    return max(offered, default=0)
+def most_gpus(file: ClusterFile) -> int | None:
+    """GPUs of the largest worker that the file offers; None where it does not say so in numbers."""
+    offered = [0]
+    for name, node in file.node_types.items():
+        gpus = whole(as_mapping(node.get("resources")).get("GPU", 0))
+        most = whole(node.get("max_workers", file.data.get("max_workers", 0)))
+        if name == file.head_type:
+            continue
+        if gpus is None or most is None:
+            return None
+        offered += [gpus] if most > 0 else []
+    return max(offered)
 
 
 def _described(given: object) -> InstanceType | None:
@@ -110,96 +102,35 @@ def _check_head(file: ClusterFile) -> Iterator[Finding]:
 
 
 def _check_instance(
-    file: ClusterFile, path: str, node: dict[str, Any], config: dict[str, Any]
+    file: ClusterFile, path: str, node: dict[str, Any], runs_trials: bool
 ) -> Iterator[Finding]:
     types = known_types(file)
+    config = as_mapping(node.get("node_config"))
     place = f"{path}.node_config.InstanceType"
     if "InstanceType" not in config:
         yield Finding(place, "is missing: for example g5.xlarge")
         return
     name = config["InstanceType"]
     if not isinstance(name, str) or name not in types:
-        yield Finding(
-            place, f"{shorten(name)} is not one that we know{did_you_mean(name, types)}; {_ANOTHER}"
-        )
-        return
-    resources = as_mapping(node.get("resources"))
-    for key, has in (("CPU", types[name].cpus), ("GPU", types[name].gpus)):
-        offered = whole(resources.get(key, 0))
-        if offered is not None and offered > has:
-            yield Finding(f"{path}.resources.{key}", f"{offered} is not allowed: a {name} has {has} {key}s")
-    if types[name].gpus and "resources" in node and "GPU" not in resources:
-        text = f"is missing: a {name} has {types[name].gpus} GPUs, and trials would not find them"
-        yield Finding(f"{path}.resources.GPU", text)
+        near = did_you_mean(name, types)
+        yield Finding(place, f"{shorten(name)} is not one that we know{near}; {_ANOTHER}")
+    elif runs_trials and isinstance(node.get("resources"), dict):
+        yield from _check_resources(f"{path}.resources", node["resources"], name, types[name])
 
 
-def _check_image(path: str, config: dict[str, Any]) -> Iterator[Finding]:
-    place = f"{path}.node_config.ImageId"
-    if "ImageId" not in config:
-        text = "is missing: Ray would take its own of years ago, whose driver is too old for the pinned torch"
-        yield Finding(place, text)
-        return
-    image = config["ImageId"]
-    if not isinstance(image, str) or not _PINNED.fullmatch(image) or not image.strip("ami-0"):
-        allowed = "an image's id (ami-0123456789abcdef0) or resolve:ssm:NAME:VERSION"
-        yield Finding(place, f"{shorten(image)} is not pinned: write {allowed}")
-
-
-def _check_market(path: str, config: dict[str, Any], is_head: bool) -> Iterator[Finding]:
-    if "InstanceMarketOptions" not in config:
-        return
-    place = f"{path}.node_config.InstanceMarketOptions"
-    options = as_mapping(config["InstanceMarketOptions"])
-    market = options.get("MarketType")
-    if market not in _MARKETS:
-        text = f"{shorten(market)} is not allowed: the markets are {', '.join(_MARKETS)}"
-        yield Finding(f"{place}.MarketType", text + did_you_mean(market, _MARKETS))
-    elif is_head:
-        yield Finding(place, "the head may not be a spot machine: with it the cluster ends")
-    limit = as_mapping(options.get("SpotOptions")).get("MaxPrice")
-    if limit is not None and not isinstance(limit, str):
-        text = f"{shorten(limit)} is not allowed: AWS takes a price as quoted text, '{limit}'"
-        yield Finding(f"{place}.SpotOptions.MaxPrice", text)
-
-
-def _check_fallback(file: ClusterFile) -> Iterator[Finding]:
-    """Ray does not turn from spot machines to others by itself while there are none."""
-    workers = {name: node for name, node in file.node_types.items() if name != file.head_type}
-    spot = {name for name, node in workers.items() if _is_spot(node)}
-    for name in sorted(workers.keys() - spot) if spot else ():
-        node = workers[name]
-        resources = as_mapping(node.get("resources"))
-        if not whole(node.get("min_workers", 0)) and file.most_of(node) > 0 and RESOURCE not in resources:
-            text = "is missing: with 1 a search asks for such a machine while there is none on spot; Ray by itself does not"
-            yield Finding(f"available_node_types.{name}.resources.{RESOURCE}", text)
-
-
-def _is_spot(node: dict[str, Any]) -> bool:
-    market = as_mapping(as_mapping(node.get("node_config")).get("InstanceMarketOptions"))
-    return market.get("MarketType") == "spot"
-
-
-def _check_counts(file: ClusterFile) -> Iterator[Finding]:
-    if "max_workers" not in file.data:
-        yield Finding("max_workers", "is missing: Ray would take 2")
-    workers = {name: node for name, node in file.node_types.items() if name != file.head_type}
-    least = 0
-    for name, node in workers.items():
-        path = f"available_node_types.{name}"
-        fewest, most = whole(node.get("min_workers", 0)) or 0, file.most_of(node)
-        least += max(fewest, 0)
-        if fewest < 0 or most < 0:
-            key = "min_workers" if fewest < 0 else "max_workers"
-            yield Finding(f"{path}.{key}", f"{node[key]} is not allowed: at least 0 is")
-        elif fewest > most:
-            yield Finding(
-                f"{path}.min_workers", f"{fewest} is not allowed: max_workers of the type is {most}"
-            )
-        if most > file.most_workers:
-            text = f"{most} is not allowed: max_workers of the cluster is {file.most_workers}"
-            yield Finding(f"{path}.max_workers", text)
-    if least > file.most_workers:
-        text = f"{file.most_workers} is not allowed: the node types' min_workers are {least} together"
-        yield Finding("max_workers", text)
-    if file.head_type in file.node_types and not any(file.most_of(node) > 0 for node in workers.values()):
-        yield Finding("available_node_types", "no type beside the head's may start a worker")
+def _check_resources(
+    path: str, resources: dict[str, Any], name: str, machine: InstanceType
+) -> Iterator[Finding]:
+    """Ray starts a machine for what a trial asks when the node type says that it has it, and believes what it says."""
+    cpus, gpus = whole(resources.get("CPU", 0)), whole(resources.get("GPU", 0))
+    if cpus is not None and cpus > machine.cpus:
+        yield Finding(f"{path}.CPU", f"{cpus} is not allowed: a {name} has {machine.cpus} CPUs")
+    elif cpus is not None and cpus < 1:
+        said = f"{cpus} is not allowed" if "CPU" in resources else "is missing"
+        yield Finding(f"{path}.CPU", f"{said}: every trial takes a CPU, and a {name} has {machine.cpus}")
+    if gpus is not None and gpus > machine.gpus:
+        yield Finding(f"{path}.GPU", f"{gpus} is not allowed: a {name} has {machine.gpus} GPUs")
+    elif gpus is not None and gpus < machine.gpus:
+        said = f"{gpus} is not allowed" if "GPU" in resources else "is missing"
+        text = f"{said}: a {name} has {machine.gpus} GPUs, and trials would not find them"
+        yield Finding(f"{path}.GPU", text)

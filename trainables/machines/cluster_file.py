@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,6 @@ from minbert.files.yaml_dialect import Document, join, read_yaml
 
 LOCAL, AWS = "local", "aws"
 _RAYS_MOST = 2  # workers, where a file does not say it
-_ASSIGNED = re.compile(
-    r"(?<![\w$])(?P<name>(?:MINBERT|RAY|HF)_\w+)=(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\";&|]*)"
-)
 
 
 @dataclass(frozen=True)
@@ -25,14 +21,6 @@ class Finding:
 
     path: str
     text: str
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The value that a command or a container's option gives an environment variable, and where."""
-
-    value: str
-    path: str
 
 
 class ClusterFile:
@@ -97,16 +85,6 @@ class ClusterFile:
             for at, text in enumerate(given if isinstance(given, list) else ()):
                 if isinstance(text, str):
                     yield join(path, str(at)), text
-
-    def environment(self, role: str) -> dict[str, Setting]:
-        """What is set for the commands of the ``head`` or of a ``worker``; the last one counts."""
-        options = ("docker.run_options", f"docker.{role}_run_options") if self.in_container else ()
-        commands = ("setup_commands", f"{role}_setup_commands", f"{role}_start_ray_commands")
-        return {
-            found["name"]: Setting(found["value"].strip("'\""), path)
-            for path, text in self.texts(*options, *commands)
-            for found in _ASSIGNED.finditer(text)
-        }
 
     @cached_property
     def settings_place(self) -> str:

@@ -1,0 +1,110 @@
+"""Cluster files that say the same in other ways are good as well, and what is not known is not held against them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from tests.bad_input.test_bad_input import changed
+from trainables.cluster_check import provider, run_instances
+
+BUCKET = {"s3://YOUR-BUCKET": "s3://my-bucket"}
+
+
+def test_settings_may_stand_in_files_that_shells_read_in_a_container_too(checked: Any) -> None:
+    """Each name: how a command of the setup writes it; the container's options lack it."""
+    written = {
+        "RAY_AUTH_MODE=token": "echo export RAY_AUTH_MODE=token >> ~/.bashrc",
+        "RAY_USAGE_STATS_ENABLED=0": "echo RAY_USAGE_STATS_ENABLED=0 | sudo tee -a /etc/environment > /dev/null",
+        "MINBERT_GPUS_PER_TRIAL=1": "printf 'export %s\\n' MINBERT_GPUS_PER_TRIAL=1 > $HOME/.more && echo '. ~/.more' >> ~/.profile",
+    }
+    changes = {f"    - --env {setting}": "    #" for setting in written}
+    setup = "".join(f"  - {command}\n" for command in written.values())
+    text = changed({"change": BUCKET | changes | {"setup_commands:\n": "setup_commands:\n" + setup}})
+    code, _, errors = checked(text)
+    assert (code, errors) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"--env RAY_AUTH_MODE=token": "--env=RAY_AUTH_MODE=token"},
+        {"--env RAY_AUTH_MODE=token": "-e RAY_AUTH_MODE=token"},
+        {"- --env RAY_AUTH_MODE=token": "- --env\n    - RAY_AUTH_MODE=token"},
+        {"constraints.txt boto3": "constraints.txt boto3 'wandb[media]==0.30.1'"},
+        {"constraints.txt boto3": "constraints.txt --index-url https://example.org/simple boto3"},
+        {"constraint constraints.txt boto3": "constraint=~/minbert-search/constraints.txt boto3 | tail"},
+        {"constraints.txt boto3": "constraints.txt boto3 git+https://example.org/x.git@0123456789abcdef"},
+        {"  - /data\n  - /results\n": "  - data/\n  - '**/results'\n"},
+        {"    GroupName: minbert": "    GroupName: minbert\n    IpPermissions: [{IpProtocol: '-1', UserIdGroupPairs: [{GroupId: sg-1}]}]"},
+        {"{MarketType: spot}": "{MarketType: spot, SpotOptions: {MaxPrice: '.5', SpotInstanceType: one-time}}"},
+        {"{Name: minbert-head}": "{Arn: 'arn:aws:iam::1:instance-profile/minbert-head'}"},
+        {"    priority: 1": "    priority: 1\n    docker: {worker_image: 'rayproject/ray:2.60.0-py311-cu128'}"},
+        {"  - ray start --address": "  - ulimit -n hard; nohup ray start --address"},
+    ],
+    ids=lambda change: next(iter(change.values()))[:50],
+)  # fmt: skip
+def test_other_ways_to_say_the_same_are_good_as_well(checked: Any, change: dict[str, str]) -> None:
+    code, _, errors = checked(changed({"change": BUCKET | change}))
+    assert (code, errors) == (0, [])
+
+
+def test_a_share_cannot_be_held_against_workers_whose_number_is_no_number(checked: Any) -> None:
+    change = BUCKET | {"    max_workers: 8": "    max_workers: eight", "TRIAL=1 ": "TRIAL=2 "}
+    _, _, (error,) = checked(changed({"change": change}))
+    assert "'eight' is not allowed" in error
+
+
+def test_without_botocore_the_keys_alone_are_known(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(run_instances.KEYS) == set(run_instances.request().members)
+    known = (run_instances.request, provider._regions)
+    for name in ("botocore", "botocore.loaders", "botocore.model"):
+        monkeypatch.setitem(sys.modules, name, None)
+    try:
+        for each in known:
+            each.cache_clear()
+        wrong = {"MarketType: spot": "MarketType: spot}\n      IamInstanceProfil: {Name: x"}
+        _, _, (error,) = checked(
+            changed(
+                {
+                    "change": BUCKET
+                    | wrong
+                    | {
+                        "-west-2 ": "-west-9 ",
+                        "zone: us-west-2a": "zone: us-west-9a",
+                        ",us-west-2b,us-west-2c": "",
+                    }
+                }
+            )
+        )
+    finally:
+        for each in known:
+            each.cache_clear()
+    assert "AWS knows no such key here; did you mean 'IamInstanceProfile'" in error
+
+
+@pytest.mark.parametrize("hosts", ["head.example.org, gpu-1, fd00::12", "10.0.0.10, 10.0.0.11, gpu-2.lan"])
+def test_machines_of_ones_own_have_names_or_addresses(checked: Any, hosts: str) -> None:
+    head, *workers = hosts.split(", ")
+    changes = {"head_ip: 10.0.0.10": f"head_ip: {head}", "[10.0.0.11, 10.0.0.12]": f"{workers}"}
+    code, output, errors = checked(changed({"of": "cluster/on_prem.yaml", "change": changes}))
+    assert (code, errors) == (0, [])
+    assert f"head {head}, 2 workers, " in output
+
+
+def test_the_summary_counts_the_machines_that_may_be_used(checked: Any) -> None:
+    one = {"cluster_name: minbert": "cluster_name: minbert\nmax_workers: 1"}
+    _, output, _ = checked(changed({"of": "cluster/on_prem.yaml", "change": one}))
+    assert "head 10.0.0.10, 1 worker, " in output
+
+
+def test_the_summary_names_the_older_autoscaler_unless_the_file_itself_takes_it(checked: Any) -> None:
+    own = {"ray start --head": "RAY_enable_autoscaler_v2=0 ray start --head"}
+    _, without, _ = checked(
+        changed({"of": "cluster/on_prem.yaml", "change": {}}).replace("RAY_enable_autoscaler_v2=0 ", "")
+    )
+    _, with_it, _ = checked(changed({"of": "cluster/on_prem.yaml", "change": own}))
+    assert "start them with RAY_UP_enable_autoscaler_v2=0 ray up cluster.yaml" in without
+    assert "start them with ray up cluster.yaml" in with_it
