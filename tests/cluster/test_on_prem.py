@@ -36,7 +36,7 @@ SEARCH = f"{PLAIN} --gpus-per-trial 0"
 DATA = "/mnt/minbert/data"
 """Where the file's MINBERT_DATA leads."""
 REFUSED = "error: --gpus-per-trial 1: no node of the cluster has more than 0 GPUs"
-PLACEHOLDERS = ("10.0.0.10", "10.0.0.11", "10.0.0.12")
+PLACEHOLDERS = ("192.0.2.10", "192.0.2.11", "192.0.2.12")
 OF_LAPTOP = """
     echo 'PATH=$HOME/minbert-venv/bin:$PATH' > $home/.profile
     install -d -m 700 $home/.ssh
