@@ -88,8 +88,10 @@ def main() -> int:
     events = take_stdout() if arguments.json else None
     if not arguments.dry_run:
         outlast_readers("the search goes on")
-    if arguments.cluster and not arguments.dry_run:
-        raise UserError("--cluster: only --dry-run looks at it: add that, or leave this out")
+    for option in ("cluster", "seconds_per_trial"):
+        if getattr(arguments, option) and not arguments.dry_run:
+            told = f"--{option.replace('_', '-')}"
+            raise UserError(f"{told}: only --dry-run looks at it: add that, or leave this out")
     refuse_no_address(arguments.address)
     search = _look(arguments)
     console = PlainConsole(soft_wrap=True)

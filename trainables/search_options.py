@@ -149,6 +149,12 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
         help="with --dry-run: of Ray's launcher, to tell what the study costs there (default: $MINBERT_CLUSTER, "
         "cluster.yaml where there is one)",
     )
+    add(
+        "--seconds-per-trial",
+        type=number(0, allowed=False),
+        metavar="SECONDS",
+        help="with --dry-run: that a trial takes on the cluster, where one was tried; else it is as fast as this machine",
+    )
     return parser
 
 
@@ -160,7 +166,8 @@ def asked_for(arguments: argparse.Namespace, device: str) -> Asked:
     """
     cluster = arguments.cluster or os.environ.get("MINBERT_CLUSTER")
     gpus = gpus_per_trial(arguments, device)
-    return Asked(arguments.cpus_per_trial, gpus, arguments.max_concurrent, Path(cluster) if cluster else None)
+    path = Path(cluster) if cluster else None
+    return Asked(arguments.cpus_per_trial, gpus, arguments.max_concurrent, path, arguments.seconds_per_trial)
 
 
 def gpus_per_trial(arguments: argparse.Namespace, device: str) -> float | str | None:

@@ -248,3 +248,17 @@ def test_dollars_have_the_start_and_the_idle_end_of_machines() -> None:
     _, line = cost._there(offer, hour, trials=4)
     assert line.startswith("cluster.yaml: about 2.0 h and 7.50 dollars, if its cores are as fast")
     assert line.endswith("; 30 min of each machine's start and idle end are in the dollars")
+
+
+def test_hours_on_gpus_follow_from_what_a_trial_there_took(
+    told: Callable[[Asked], str], tmp_path: Path
+) -> None:
+    (tmp_path / "gpus.yaml").write_text(ON_GPUS.replace("provider:", "idle_timeout_minutes: 10\nprovider:"))
+    text = told(Asked(gpus=None, cluster=tmp_path / "gpus.yaml", seconds=1200))
+    assert re.search(r"gpus.yaml: about 1.0 h and 0.5\d dollars, if a trial takes 1200 s there; 20 min", text)
+
+
+def test_seconds_of_a_trial_are_for_a_dry_run_alone(search_command: CommandLine) -> None:
+    code, errors = search_command("--space", "essentials", "--seconds-per-trial", "60")
+    assert code == 2
+    assert errors.startswith("error: --seconds-per-trial: only --dry-run looks at it")

@@ -20,7 +20,7 @@ from minbert.stage_chain import stage_ends
 from trainables.cluster_check.checks import findings
 from trainables.cluster_check.instance_types import PRICES_NOTED
 from trainables.cluster_check.nodes import most_per_hour
-from trainables.dry_run.estimate import StepTimer, Timing
+from trainables.dry_run.estimate import StepTimer, Timing, hours_of
 from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile
 from trainables.machines.placement import Asked, Node, Room, TrialResources
 from trainables.spaces.space import Space
@@ -84,7 +84,9 @@ def show_cost(console: Console, space: Space, sources: Sources, trials: int, ask
     ) as failure:  # such as no GPU here
         console.print(f"time: not known: {failure}", markup=False, highlight=False)
         return
-    there = [offer] if isinstance(offer, str) else _there(offer, timing, trials) if offer else ()
+    there = (
+        [offer] if isinstance(offer, str) else _there(offer, timing, trials, asked.seconds) if offer else ()
+    )
     for line in [*_here(timing, trials, asked, less=_less(space)), *there]:
         console.print(line, markup=False, highlight=False)
 
@@ -132,21 +134,26 @@ def _counted(trials: int) -> str:
     return f"{trials} trial{'s' * (trials != 1)}"
 
 
-def _there(offer: Offer, timing: Timing, trials: int) -> Iterator[str]:
+def _there(offer: Offer, timing: Timing, trials: int, seconds: float | None = None) -> Iterator[str]:
     gets = f"{offer.trial.cpus} CPU{'s' * (offer.trial.cpus > 1)}"
     gets += f" and {offer.trial.gpus:g} GPU" if offer.trial.gpus else ""
     yield f"{offer.path}: {_counted(offer.slots)} at a time, each with {gets}; {_price(offer)}"
-    if offer.trial.gpus and timing.device != "cuda":
+    if seconds is None and offer.trial.gpus and timing.device != "cuda":
         yield (
-            f"{offer.path}: hours and cost are not known, as this machine has no GPU to time: --trials 1 there tells; "
-            f"{_read(timing)}"
+            f"{offer.path}: hours and cost are not known, as this machine has no GPU to time: --trials 1 there tells what "
+            f"--seconds-per-trial takes here; {_read(timing)}"
         )
         return
-    hours = timing.hours(trials, offer.slots)
+    hours = timing.hours(trials, offer.slots) if seconds is None else hours_of(seconds, trials, offer.slots)
     unit = "GPUs" if offer.trial.gpus else "cores"
+    given = (
+        f"its {unit} are as fast as this machine's"
+        if seconds is None
+        else f"a trial takes {seconds:g} s there"
+    )
     yield (
-        f"{offer.path}: about {_duration(hours)} and {(hours + offer.beside) * offer.usd:.2f} dollars, if its {unit} are as "
-        f"fast as this machine's; {60 * offer.beside:.0f} min of each machine's start and idle end are in the dollars"
+        f"{offer.path}: about {_duration(hours)} and {(hours + offer.beside) * offer.usd:.2f} dollars, if "
+        f"{given}; {60 * offer.beside:.0f} min of each machine's start and idle end are in the dollars"
     )
 
 

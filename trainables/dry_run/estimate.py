@@ -76,7 +76,12 @@ class Timing:
 
     def hours(self, trials: int, slots: int) -> float:
         """Hours that so many trials take, so many at a time."""
-        return math.ceil(trials / slots) * self.mean / 3600
+        return hours_of(self.mean, trials, slots)
+
+
+def hours_of(seconds: float, trials: int, slots: int) -> float:
+    """Hours that trials of so many seconds each take, so many at a time."""
+    return math.ceil(trials / slots) * seconds / 3600
 
 
 class StepTimer:

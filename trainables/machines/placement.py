@@ -137,12 +137,14 @@ class Asked:
         cpus, gpus: of a trial; None: what is usual; ``auto`` is taken for a whole GPU, as none can be looked at.
         most: trials at a time; None: as many as fit.
         cluster: a file of Ray's launcher; None: ``cluster.yaml`` in the working directory, where there is one.
+        seconds: that a trial is known to take there; None: it is as fast as here.
     """
 
     cpus: int | None = None
     gpus: float | str | None = None
     most: int | None = None
     cluster: Path | None = None
+    seconds: float | None = None
 
     def slots(self, room: Room) -> tuple[int, TrialResources]:
         """Trials at a time on some nodes, and what each of them gets.
