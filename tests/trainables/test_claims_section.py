@@ -95,7 +95,7 @@ CLAIM = 'claims:\n  "1":\n    '
 MISTAKES = {
     "claims: [a]": "x.yaml:7: claims: ['a'] is not a mapping of claims by their numbers",
     CLAIM
-    + 'says: s\n    section: "1"\n    not_measured: x\n    say: s': "x.yaml:12: claims.1.say: unknown key 'say': the keys here are contrasts, not_measured, note, says,",
+    + 'says: s\n    section: "1"\n    not_measured: x\n    say: s': "x.yaml:12: claims.1.say: unknown key 'say'; did you mean 'says'? The keys here are contrasts, not_measured, note, says,",
     CLAIM + "says: s\n    section: 4.4": "x.yaml:10: claims.1.section: 4.4 is not allowed",
     CLAIM + 'says: s\n    section: "1"': "x.yaml:8: claims.1: a claim has either contrasts or not_measured",
     CONTRAST

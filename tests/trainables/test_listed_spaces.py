@@ -99,7 +99,7 @@ MISTAKES = {
     "  a: {}\n  b:\n    members: {sst: a}\n    like: a": "x.yaml:8: runs.b: members do not go with like",
     "  a: {}\n  b: {members: {stss: a}}": "x.yaml:7: run 'b': members.stss: unknown key 'stss'; did you mean 'sts'? The keys here are sst, qqp, sts",
     "  a: {}\n  b: {members: {sst: a}}\n  c: {like: b}": "x.yaml:8: run 'c': like: 'b' is a composite row",
-    "  a: {reported: {ss: .5}}": "x.yaml:6: run 'a': reported.ss: unknown key 'ss'; did you mean 'sst'? The keys here are sst, qqp, sts, plain, overall, train, test",
+    "  a: {reported: {ss: .5}}": "x.yaml:6: run 'a': reported.ss: unknown key 'ss'; did you mean 'sts'? The keys here are sst, qqp, sts, plain, overall, train, test",
     "  a: {reported: {sst: 51.2}}": "x.yaml:6: runs.a.reported.sst: 51.2 is not allowed",
     "  a: {reported: {train: .5}}": "x.yaml:6: run 'a': reported.train: 0.5 is not a mapping of tasks to scores",
     "  a: {set: {max_length: 9, stages.finetune.epochs: 1, stages: {finetune: {epochs: 2}}}}": "x.yaml:6: run 'a': stages.finetune.epochs is set twice, by dotted path and nested",

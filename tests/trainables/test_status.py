@@ -538,7 +538,7 @@ def test_a_mistake_is_one_line(
             "results",
             "not a study folder (it has no study.yaml); studies in it: results/full_ablation, results/heads",
         ),
-        ("elsewhere/thesis", "elsewhere/thesis: no such folder\n"),
+        ("elsewhere/wxyz", "elsewhere/wxyz: no such folder\n"),
     ],
 )
 def test_whoever_misspells_a_study_is_told_of_those_that_there_are(
