@@ -21,6 +21,7 @@ on AWS:
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -47,6 +48,8 @@ stages: {finetune: {epochs: 20, epoch_examples: 200}}
 """
 DATA = "/home/ray/data"
 """Where the file's MINBERT_DATA leads."""
+EIGHT_AT_A_TIME = re.compile(r"up to (\x1b\[[0-9;]*m)?8(\x1b\[0m)? trials may run at once")
+"""As a trial takes a worker's only GPU, by the file's MINBERT_GPUS_PER_TRIAL; without it, a trial on the CPU takes one of four CPUs."""
 HANG = 900
 
 
@@ -137,7 +140,9 @@ def test_a_study_runs_on_a_spot_machine_and_after_that_was_taken_back_on_one_on_
     assert "InstanceLifecycle" not in account.cloud.instances()[second]
     account.finish(search)
     assert "one on demand is asked for, at the full price" in search.said
+    assert EIGHT_AT_A_TIME.search(search.said)
     assert_it_went_on(account, first, second)
+    assert [turns_itself_off(account, name) for name in (head, second)] == [False, True]
     account.wait_until(lambda: not account.switch.hosts[second].alive, "the idle machine's end", search)
     bring_all_down(account, [head, first, second])
 
@@ -188,6 +193,11 @@ def assert_it_went_on(account: Account, first: str, second: str) -> None:
     told = account.laptop.run(f"python -m trainables.status s3://{BUCKET}/results/taken_back --json")
     state = json.loads(told.stdout)
     assert (state["complete"], state["failed"]) == (1, 0), state
+
+
+def turns_itself_off(account: Account, name: str) -> bool:
+    """Whether a machine will, once it is left alone: that it waits for it."""
+    return "flock" in account.switch.hosts[name].run("ps -A -o comm=").stdout.split()
 
 
 def bring_all_down(account: Account, names: list[str]) -> None:
