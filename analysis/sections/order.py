@@ -104,7 +104,7 @@ def _unfinished(study: Study, tables: StudyTables) -> Section:
     counts = trials.groupby([trials["state"], causes.rename("cause")], sort=True)["number"]
     table = pd.DataFrame(
         {
-            "state": [WORDS.get(state, state) for (state, _), _ in counts],
+            "state": [WORDS.get(str(state), str(state)) for (state, _), _ in counts],
             "cause": [str(cause) for (_, cause), _ in counts],
             "trials": [str(len(numbers)) for _, numbers in counts],
             "numbers": [_listed(numbers.tolist()) for _, numbers in counts],
