@@ -18,6 +18,8 @@ from minbert.errors import UserError
 
 _CLEARLY = 1.25
 """So many times as fast bf16 must be to be taken: times of two measurements differ by tenths on a machine with other work."""
+_PROBED = {"cuda": 16}
+"""A GPU gets so many times larger batches to time: it is to be busy with products, not with being told of them."""
 _BF16_TOKENS = 64
 """On a CPU each new shape of a bf16 product is compiled, which costs more than a few more tokens."""
 
@@ -150,7 +152,7 @@ def bf16_speed(device: torch.device, threads: int, shape: EncoderConfig) -> floa
     torch.set_num_threads(threads)
     _choose_products(device)
     encoder = BertEncoder(dataclasses.replace(shape, num_hidden_layers=1, vocab_size=100)).to(device)
-    sizes = (26, 30, 34, 38)  # batches differ in size as real ones do
+    sizes = [_PROBED.get(device.type, 1) * size for size in (26, 30, 34, 38)]  # differ as real batches do
     ratios = []
     try:
         for size in sizes * 3:
