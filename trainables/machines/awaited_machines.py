@@ -55,7 +55,8 @@ def _logs() -> Path:
     """Where Ray's own processes on this machine write."""
     import ray  # noqa: PLC0415
 
-    return Path(ray._private.worker._global_node.get_logs_dir_path())
+    node: Any = ray._private.worker._global_node
+    return Path(node.get_logs_dir_path())
 
 
 def _supply(needed: str) -> Supply:
