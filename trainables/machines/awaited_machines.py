@@ -55,8 +55,7 @@ def _logs() -> Path:
     """Where Ray's own processes on this machine write."""
     import ray  # noqa: PLC0415
 
-    node = ray._private.worker._global_node
-    assert node is not None  # this process has connected
+    node: Any = ray._private.worker._global_node
     return Path(node.get_logs_dir_path())
 
 
