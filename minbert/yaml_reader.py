@@ -211,7 +211,7 @@ def _unknown_key(path: str, allowed: Iterable[str], with_nearest: bool = True) -
 def _bound(context: Mapping[str, Any]) -> str:
     """What pydantic says of a number beyond a bound, as a person says it; empty of other refusals."""
     names = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-    return next((f"it must be {names[name]} {context[name]:g}" for name in names if name in context), "")
+    return next((f"it must be {names[name]} {context[name]:.15g}" for name in names if name in context), "")
 
 
 def _not_allowed(value: object, allowed: list[str]) -> str:

@@ -50,6 +50,8 @@ def lay_out(folder: Path, study: Path | None = None) -> None:
         (corpus / file.name).write_text(text, encoding="utf-8")
     (folder / BUNDLED["--encoder"]).symlink_to(ENCODER)
     shutil.copytree(ROOT / "cluster", folder / "cluster")
+    own = folder / "cluster" / "on_prem.yaml"
+    own.write_text(own.read_text(encoding="utf-8").replace("192.0.2.", "10.0.0."), encoding="utf-8")
     for name in ("pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
     named = (ROOT / "cluster.yaml").read_text(encoding="utf-8").replace("YOUR-BUCKET", "studies-of-mine")
