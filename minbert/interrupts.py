@@ -72,8 +72,10 @@ class Interrupts:
 
     def _end_at_once(self) -> None:
         """Without any cleaning up, which may take long: files are whole at every moment, Ray's processes end too."""
-        say_last(f"ended at once; continue with: {self._command}", 1, self._tidy)
-        os._exit(EXIT_INTERRUPTED)
+        try:
+            say_last(f"ended at once; continue with: {self._command}", 1, self._tidy)
+        finally:
+            os._exit(EXIT_INTERRUPTED)
 
     def give_up(self, reason: str, further: Callable[[], object] = lambda: None) -> None:
         """End at once, from any thread, for something that nothing in this process can mend.
@@ -82,8 +84,10 @@ class Interrupts:
             reason: what it is.
             further: tells others of it, if it takes no longer than a moment.
         """
-        say_last(f"error: {reason}; continue with: {self._command}", 2, self._tidy, further)
-        os._exit(EXIT_FAILED)
+        try:
+            say_last(f"error: {reason}; continue with: {self._command}", 2, self._tidy, further)
+        finally:
+            os._exit(EXIT_FAILED)
 
     def _say(self, text: str) -> None:
         with suppress(

@@ -26,22 +26,18 @@ def say_last(
         after: tells it in further places.
     """
 
-    def tidy() -> None:
-        with suppress(
-            OSError, RuntimeError, ValueError, AttributeError
-        ):  # closed, or in the middle of a print
-            before()
-            sys.stdout.flush()
-
-    def say() -> None:
-        with suppress(OSError):  # past the console: what it still holds back would end with the process
-            os.write(stream, f"{line}\n".encode())
-
+    # Past the console: what it still holds back would end with the process. Whoever was interrupted in a print keeps
+    # the first step waiting, not the second.
     for step in (
-        tidy,
-        say,
+        lambda: (before(), sys.stdout.flush()),
+        lambda: os.write(stream, f"{line}\n".encode()),
         after,
-    ):  # whoever was interrupted in a print keeps the first one waiting, not the second
-        speaker = threading.Thread(target=step, daemon=True)
+    ):
+        speaker = threading.Thread(target=_try, args=(step,), daemon=True)
         speaker.start()
         speaker.join(_SECONDS)
+
+
+def _try(step: Callable[[], object]) -> None:
+    with suppress(Exception):  # a stream that is closed, or in the middle of a print; storage that is away
+        step()

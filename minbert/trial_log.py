@@ -21,7 +21,7 @@ from minbert.choice import Choice
 from minbert.files.durable import append_json, publish_folder, read_json_lines, settle_folder, write_text
 from minbert.files.failpoints import reach
 from minbert.files.sealed import is_intact
-from minbert.history import LINE, Record, missing_line
+from minbert.history import LINE, Record
 from minbert.model import MultitaskModel
 from minbert.stages import prefixed, split_prefixed
 from minbert.steps import UnfinishedEpoch
@@ -83,7 +83,7 @@ class TrialLog:
         except ValueError:
             self.start_over()
             return None
-        if any(record.get("of") != self._run for record in self.records) or missing_line(self.records):
+        if not self._is_whole():
             self.start_over()
             return None
         if not self.has(stage, last_epoch) and resumable:
@@ -91,6 +91,11 @@ class TrialLog:
         if not self.has(stage, last_epoch) or not self._choice.is_intact():
             self.start_over()
         return None
+
+    def _is_whole(self) -> bool:
+        """Whether all records are of this run, and each is in its line."""
+        places = ((record.get("of"), record.get(LINE)) for record in self.records)
+        return all(place == (self._run, line) for line, place in enumerate(places, 1))
 
     def has(self, stage: str, epoch: int) -> bool:
         """Whether an epoch of a stage is noted."""

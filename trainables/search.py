@@ -174,8 +174,8 @@ def _run(search: Search, console: Console, events: EventStream | None) -> int:
         from trainables.running.driver import StudyStopped, run_study  # noqa: PLC0415 - imports Ray
 
         def give_up(reason: str) -> None:
-            say_finished(events, study, "failed", EXIT_FAILED, search.command)
-            interrupts.give_up(reason)
+            told = functools.partial(say_finished, events, study, "failed", EXIT_FAILED, search.command)
+            interrupts.give_up(reason, told)
 
         connect = functools.cache(functools.partial(_connect, search, gpus, console, interrupts, give_up))
         try:

@@ -132,6 +132,17 @@ def test_a_trial_whose_history_lacks_an_epoch_starts_over(
     assert_same_outcome(finish(config, "whole"), folder)
 
 
+def test_a_history_that_does_not_say_its_lines_is_not_continued(begun: tuple[Trial, Path]) -> None:
+    trial, folder = begun
+    history = folder / "history.jsonl"
+    (record,) = read_json_lines(history)
+    assert record.pop("line") == 1
+    history.write_bytes(sealed_line(record) + b"\n")
+    assert [each["epoch"] for each in trial.run()] == [1, 2]
+    assert trial.found == 0
+    assert [each["line"] for each in read_json_lines(history)] == [1, 2]
+
+
 @pytest.mark.parametrize("damage", [b"\xff\xfe\x00bad", b"\x00", b""])
 def test_a_damaged_configuration_is_written_anew_and_no_epoch_is_trained_again(
     damage: bytes, begun: tuple[Trial, Path]

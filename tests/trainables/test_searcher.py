@@ -68,6 +68,19 @@ def test_another_cause_is_the_trials_own(searcher: LedgerSearcher, tmp_path: Pat
     assert states(tmp_path) == ["FAIL", "RUNNING"]
 
 
+def test_a_trial_whose_worker_is_lost_for_tune_is_issued_again_and_fails_in_the_end(
+    searcher: LedgerSearcher, tmp_path: Path
+) -> None:
+    searcher.on_trial_complete("first", error=True)
+    assert searcher.suggest("again") == {"n": 0}
+    assert searcher.suggest("other") == {"n": 1}
+    searcher.on_trial_complete("again", {"records": [record(1, 0.5)], "attempt": 2}, error=True)
+    assert searcher.suggest("once more") == {"n": 0}
+    searcher.on_trial_complete("once more", error=True)
+    assert searcher.suggest("next") == {"n": 2}
+    assert states(tmp_path) == ["FAIL", "RUNNING", "RUNNING"]
+
+
 def test_a_journal_that_cannot_be_written_ends_the_search_and_stays_whole(
     searcher: LedgerSearcher, tmp_path: Path
 ) -> None:

@@ -33,7 +33,10 @@ def refuse_lost_again_and_again(
     """
     if attempt.fruitless < FRUITLESS:
         return
-    lost = len(gone(attempt.nodes, nodes()))
+    try:
+        lost = len(gone(attempt.nodes, nodes()))
+    except Exception:  # Ray's head is busy or gone: that speaks against no trial
+        return
     if attempt.fruitless - lost >= FRUITLESS:
         raise TrainingFailure(
             "lost", f"lost {attempt.fruitless - lost} workers without a checkpoint in between"

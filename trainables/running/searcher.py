@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from ray.tune.search import Searcher
 from minbert.files.storage import told
 from minbert.history import is_evaluated
 from minbert.remote.journal_segments import TakenOver
-from trainables.machines.elsewhere import Elsewhere
+from trainables.machines.elsewhere import TRIES, Elsewhere
 from trainables.machines.gpu_share import NO_CUDA
 from trainables.running.trainable import STORAGE
 from trainables.spaces.settings import EarlyStopping
@@ -63,7 +64,8 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         self._may_start, self._most_waiting = may_start, most_waiting
         self._issued: dict[str, Issue] = {}
         self._waiting: list[Issue] = []
-        self._elsewhere, self._turned_away = elsewhere, list[Issue]()
+        self._elsewhere, self._issued_again = elsewhere, list[Issue]()
+        self._losses = Counter[int]()
         self.closing = False
         self.storage_failure = ""
         self.taken_over: TakenOver | None = None
@@ -87,8 +89,8 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
 
     def _next(self) -> Issue | None:
         """The first trial that may start: one that waited, or else a new one; those that may not yet wait."""
-        if self._turned_away:
-            return self._turned_away.pop(0)
+        if self._issued_again:
+            return self._issued_again.pop(0)
         for issue in self._waiting:
             if self._may_start(issue):
                 self._waiting.remove(issue)
@@ -131,7 +133,9 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             return
         if self._elsewhere and result.get("cause") == NO_CUDA:
             self._elsewhere.turned_away(issue.number, result["node"], result["message"])
-            self._turned_away.append(issue)
+            self._issued_again.append(issue)
+            return
+        if error and self._is_issued_again(issue):
             return
         if result.get("attempt"):
             self._ledger.started_on_a_worker(issue.number, result["attempt"])
@@ -154,6 +158,18 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             trial = self._ledger.finish(issue.number, "pruned")
         for watcher in self._watchers:
             watcher.ended(issue, trial)
+
+    def _is_issued_again(self, issue: Issue) -> bool:
+        """Whether a trial whose worker is lost gets another one.
+
+        Tune starts it anew by itself, but hears twice of a worker that dies while it is handed its next trial, and then
+        fails that one (2.60). A trial whose workers die again and again fails by itself as it begins.
+        """
+        self._losses[issue.number] += 1
+        if self._losses[issue.number] == TRIES:
+            return False
+        self._issued_again.append(issue)
+        return True
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Tune's snapshots are not used."""
