@@ -46,11 +46,11 @@ def begin(machine: Path, **environment: str) -> None:
 
 def asked(machine: Path) -> list[str]:
     """What root was asked to do, once it was."""
-    deadline = time.monotonic() + _HANG
-    while not (machine / "asked").is_file():
+    deadline, said = time.monotonic() + _HANG, machine / "asked"
+    while not (said.is_file() and said.read_text().endswith("\n")):
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
-    return (machine / "asked").read_text().splitlines()
+    return said.read_text().splitlines()
 
 
 def test_a_worker_without_ray_for_half_an_hour_on_end_turns_itself_off(machine: Path) -> None:
