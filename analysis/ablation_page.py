@@ -11,22 +11,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.listed import is_listed
+from analysis.number_text import interval, points, probability, score
 from analysis.one_factor import DELTA, SCORE, VERDICTS, ablation_table, is_one_factor
 from analysis.provenance import refuse_lost_journal
 from analysis.relative_cost import AGREE, cost_text
 from analysis.relative_cost import COLUMNS as COST_COLUMNS
+from analysis.settings_text import short_names
 from analysis.study import Study, load
-from analysis.tables import (
-    compute_tables,
-    effects_note,
-    effects_title,
-    interval,
-    points,
-    probability,
-    score,
-    short_names,
-    show_effects,
-)
+from analysis.tables import compute_tables, effects_note, effects_title, show_effects
 from analysis.terminal import print_table
 from minbert.command_line import Parser
 from minbert.errors import UserError

@@ -12,21 +12,14 @@ from analysis import intervals
 from analysis.ablation import per_configuration
 from analysis.intervals import Difference, paired_difference
 from analysis.listed_forms import runs_of
+from analysis.number_text import interval, points, score
 from analysis.one_factor import SCORE
 from analysis.provenance import lost_journal, setting, unfinished
 from analysis.quoted import left_out, told_trials
 from analysis.scoring import Floats, Outputs, influence, stack
+from analysis.settings_text import short_names, telling_settings
 from analysis.study import WORDS, Study
-from analysis.tables import (
-    StudyTables,
-    halves_differ,
-    interval,
-    points,
-    score,
-    short_names,
-    telling_settings,
-    unadjusted,
-)
+from analysis.tables import StudyTables, halves_differ, unadjusted
 
 SAME_EXAMPLES = "chosen and quoted on the same examples: optimistic"
 _SAID = 3

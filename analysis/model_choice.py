@@ -10,6 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from analysis.ensemble import best_trials, choose, ensemble_table
+from analysis.number_text import interval, points, score
 from analysis.provenance import (
     bundled_warning,
     data_name,
@@ -18,9 +19,10 @@ from analysis.provenance import (
     refuse_lost_journal,
     unfinished,
 )
+from analysis.settings_text import settings_text, short_names
 from analysis.study import WORDS, Study
 from analysis.submission import Members
-from analysis.tables import halves_differ, interval, points, quoted_metric, score, settings_text, short_names
+from analysis.tables import halves_differ, quoted_metric
 from analysis.task_ensemble import TaskEnsemble
 from minbert.errors import UserError
 

@@ -17,11 +17,12 @@ import jinja2
 from analysis.headline import headline
 from analysis.listed import is_listed
 from analysis.listed_forms import paper_of
+from analysis.number_text import markdown_table
 from analysis.paper_setting import OTHER, UNCHECKED, other_setting, unchecked_data
 from analysis.provenance import bundled_warning, lost_journal
 from analysis.sections import report_sections
 from analysis.study import Study, load
-from analysis.tables import compute_tables, markdown_table, summary_tables
+from analysis.tables import compute_tables, summary_tables
 from minbert.command_line import EXIT_USER, Parser, local_path, nameable, refuse_unwritable, run
 from minbert.errors import UserError
 from minbert.files.durable import publish_folder, settle_folder, write_text

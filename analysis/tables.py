@@ -1,23 +1,21 @@
-"""The tables of a study, and how their numbers are written.
-
-Computation keeps full precision; rounding and units (a point is 0.01 of a score) live here.
-"""
+"""The tables of a study: computed in full precision, and shown as text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
-from analysis.coding import INACTIVE, level_text
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
-from analysis.description import Factor, as_level
+from analysis.description import Factor
 from analysis.ensemble import best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
+from analysis.number_text import duration, interval, points, probability, score
 from analysis.one_factor import ablation_table, is_one_factor
+from analysis.settings_text import settings_text, short_names, telling_settings
 from analysis.study import Study
 from analysis.task_ensemble import TaskEnsemble
 
@@ -25,7 +23,6 @@ TOP = 10
 SCALE = 1.0
 """From the worst score to the best."""
 MEMBERS_SHOWN = 6
-SETTINGS_SHOWN = 8
 FACTORS_SHOWN = 10
 """So many factors fit on a screen; the report has them all."""
 LED = 3
@@ -111,13 +108,6 @@ def quoted_metric(trials: pd.DataFrame) -> str:
     finished = trials[trials["state"].isin(FINISHED)]
     found = [name for name in ("report/score", "dev/score") if finished[name].notna().any()]
     return found[0] if found else "report/score" if finished["score"].isna().all() else "select/score"
-
-
-def short_names(factors: Sequence[Factor]) -> dict[str, str]:
-    """Map dotted paths to names that fit a table: ``tasks.sts.head.kind`` → ``sts.head``."""
-    short = {factor.path: _short(factor.path) for factor in factors}
-    names = list(short.values())
-    return {path: name if names.count(name) == 1 else path for path, name in short.items()}
 
 
 def show_leaders(leaders: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -243,67 +233,6 @@ def effects_note(tables: StudyTables) -> str:
     )
 
 
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Write a frame of strings as a Markdown table."""
-
-    def line(cells: Sequence[object]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    header = [line(list(frame.columns)), line(["---"] * frame.shape[1])]
-    return "\n".join(header + [line(list(row)) for row in frame.itertuples(index=False)])
-
-
-def score(value: float) -> str:
-    """A metric to three decimals; a dash for NaN, as in all of these."""
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def points(value: float) -> str:
-    """A difference in points (0.01), signed."""
-    return "–" if math.isnan(value) else f"{100 * value:+.1f}"
-
-
-def interval(low: float, high: float) -> str:
-    """Both ends of a difference in points."""
-    return "–" if math.isnan(low) or math.isnan(high) else f"{points(low)} to {points(high)}"
-
-
-def probability(value: float) -> str:
-    """A p-value to three decimals; the smallest only as below 0.001."""
-    return "–" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best: s, min or h."""
-    if math.isnan(seconds):
-        return "–"
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def settings_text(row: pd.Series, names: dict[str, str]) -> str:
-    """The active factors of a configuration as ``name=level, …``."""
-    return ", ".join(_settings(row, names))
-
-
-def telling_settings(
-    row: pd.Series, factors: Sequence[Factor], base: Mapping[str, object] | None = None
-) -> str:
-    """At most ``SETTINGS_SHOWN`` active factors of a configuration, those first that are not at their level in ``base``,
-    or their first one."""
-    names = short_names(factors)
-    first = {factor.path: factor.levels[0] for factor in factors if factor.levels}
-    usual = {**first, **{path: as_level(level) for path, level in (base or {}).items()}}
-    plain = {path for path in names if path in usual and level_text(row[path]) == level_text(usual[path])}
-    differing = _settings(row, {path: name for path, name in names.items() if path not in plain})
-    same = _settings(row, {path: name for path, name in names.items() if path in plain})
-    if len(differing) + len(same) <= SETTINGS_SHOWN:
-        return settings_text(row, names)
-    shown = differing[:SETTINGS_SHOWN] or same[:SETTINGS_SHOWN]
-    return f"{', '.join(shown)} and {len(differing) + len(same) - len(shown)} more"
-
-
 def _told(study: Study, leaders: pd.DataFrame) -> list[str]:
     """What tells the first configurations from the base of the space."""
     base = study.meta.get("base")
@@ -311,11 +240,6 @@ def _told(study: Study, leaders: pd.DataFrame) -> list[str]:
     shown = leaders if len(study.factors) <= FEW else leaders.head(LED)
     told = [telling_settings(row, study.factors, base) for _, row in shown.iterrows()]
     return told + [""] * (len(leaders) - len(told))
-
-
-def _settings(row: pd.Series, names: dict[str, str]) -> list[str]:
-    cells = ((name, level_text(row[path])) for path, name in names.items())
-    return [f"{name}={level}" for name, level in cells if level != INACTIVE]
 
 
 def _verdicts_note(effects: pd.DataFrame) -> str:
@@ -342,12 +266,6 @@ def _smallest_visible(best: float, middle: float) -> str:
     if middle > SCALE:
         return f"{told}, none for the middle one, where it would take more than the {100 * SCALE:.0f} points of the scale"
     return f"{told}, {100 * middle:.1f} for the middle one"
-
-
-def _short(path: str) -> str:
-    for prefix in ("tasks.", "stages."):
-        path = path.removeprefix(prefix)
-    return path.removesuffix(".kind")
 
 
 def _numbers(numbers: Sequence[int]) -> str:

@@ -16,8 +16,8 @@ from analysis.listed_forms import RUN
 from analysis.one_factor import DELTA, SCORE, planned_levels
 from analysis.paired import paired_differences
 from analysis.sections.parts import Picture, Section, drawn
+from analysis.settings_text import short_names
 from analysis.study import Study
-from analysis.tables import short_names
 
 
 def ablation_sections(study: Study, table: pd.DataFrame) -> list[Section]:

@@ -12,9 +12,9 @@ from analysis.ensemble import best_trials
 from analysis.error_groups import error_by_group, error_trends, mistakes_by_group
 from analysis.errors import confusion, constant_predictors, example_features
 from analysis.examples import encoder_folder, judged, read_texts, readable_examples
+from analysis.number_text import probability
 from analysis.sections.parts import Picture, Section, drawn
 from analysis.study import Study
-from analysis.tables import probability
 from analysis.wording import read_vocabulary
 from minbert.errors import UserError
 

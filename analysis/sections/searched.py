@@ -7,19 +7,11 @@ import pandas as pd
 from analysis import plots
 from analysis.importance import Importance, importance
 from analysis.interactions import VERDICTS, confirm_command, interactions
+from analysis.number_text import interval, points, probability
 from analysis.sections.parts import Picture, Section, drawn, filled
+from analysis.settings_text import short_names
 from analysis.study import Study
-from analysis.tables import (
-    StudyTables,
-    effects_note,
-    effects_title,
-    interval,
-    points,
-    probability,
-    short_names,
-    show_effects,
-    strongest,
-)
+from analysis.tables import StudyTables, effects_note, effects_title, show_effects, strongest
 from minbert.errors import UserError
 
 FACTORS_DRAWN = 8

@@ -6,11 +6,13 @@ import pandas as pd
 
 from analysis import plots
 from analysis.listed import is_listed
+from analysis.number_text import score
 from analysis.one_factor import is_one_factor
 from analysis.pareto import hypervolume_over_time, pareto_front
 from analysis.sections.parts import Section, drawn
+from analysis.settings_text import settings_text, short_names
 from analysis.study import Study
-from analysis.tables import halves_differ, score, settings_text, short_names
+from analysis.tables import halves_differ
 
 FRONT_SHOWN = 15
 LEAST = 3

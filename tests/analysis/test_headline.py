@@ -19,8 +19,9 @@ from analysis.provenance import encoder_name
 from analysis.report import write_report
 from analysis.sections import report_sections
 from analysis.sections.trade_offs import pareto_sections
+from analysis.settings_text import telling_settings
 from analysis.study import Study, load
-from analysis.tables import compute_tables, effects_note, summary_tables, telling_settings
+from analysis.tables import compute_tables, effects_note, summary_tables
 
 EXAMPLE = Path(__file__).parents[2] / "analysis" / "notebooks" / "example_study"
 PLAIN = {"stages.finetune.sampler.kind": "sequential"}

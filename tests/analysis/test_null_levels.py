@@ -17,8 +17,8 @@ from analysis.importance import importance
 from analysis.interactions import interactions
 from analysis.model_choice import choose_model
 from analysis.one_factor import planned_levels
+from analysis.settings_text import settings_text, short_names, telling_settings
 from analysis.study import Study, load
-from analysis.tables import settings_text, short_names, telling_settings
 from tests.analysis.conftest import StudyWriter
 
 NewStudy = Callable[..., StudyWriter]

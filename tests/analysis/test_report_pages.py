@@ -18,11 +18,12 @@ from optuna.trial import TrialState, create_trial
 from analysis import ensemble
 from analysis.description import Factor
 from analysis.ensemble import best_trials
+from analysis.number_text import markdown_table
 from analysis.provenance import continue_command
 from analysis.report import main, summary_tables
 from analysis.selection import METHODS
+from analysis.settings_text import short_names
 from analysis.study import Study, load
-from analysis.tables import markdown_table, short_names
 from minbert.command_line import run
 from tests.analysis.conftest import TASKS
 

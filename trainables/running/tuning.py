@@ -20,9 +20,8 @@ from trainables.spaces.space import Space
 from trainables.studies.ledger import Ledger
 from trainables.watching.progress import Progress
 
-_RESTARTS = (
-    30  # of a trial, but those for a lost node; without a checkpoint in between it is given up much earlier
-)
+_RESTARTS = 30
+"""Of a trial, but those for a lost node; without a checkpoint in between it is given up much earlier."""
 
 
 def tune_trials(
