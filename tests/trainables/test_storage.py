@@ -38,13 +38,13 @@ SPACE = """\
 description: Two trials whose storage fails
 search: {design: listed}
 runs: {mean: {}, cls: {set: {pooling: cls}}}
-stages: {finetune: {epochs: 3, epoch_examples: 120}}
+stages: {finetune: {epochs: 4, epoch_examples: 120}}
 """
 ONE_TRIAL = """\
 description: A trial whose storage fails
 search: {design: listed}
 runs: {mean: {}}
-stages: {finetune: {epochs: 3, epoch_examples: 120}}
+stages: {finetune: {epochs: 4, epoch_examples: 120}}
 """
 OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32", "--max-concurrent", "2")
 FROZEN_SECONDS = 15
@@ -89,10 +89,11 @@ def ends(folder: Path, study: Path, space: Path) -> tuple[int, str, str]:
     return process.returncode, output, errors
 
 
-def start_and_reach_an_epoch(folder: Path, study: Path, space: Path) -> subprocess.Popen[str]:
+def start_and_reach_a_second_epoch(folder: Path, study: Path, space: Path) -> subprocess.Popen[str]:
+    """A line may be seen before it is on the disk; once the next one is there, it must be."""
     process = start_search(folder, *OPTIONS, "--study", str(study), space=space)
-    first = folder_of(study, 0) / "history.jsonl"
-    wait_until(lambda: first.is_file() and first.stat().st_size > 0, process)
+    records = folder_of(study, 0) / "history.jsonl"
+    wait_until(lambda: records.is_file() and records.read_bytes().count(b"\n") >= 2, process)
     return process
 
 
@@ -145,9 +146,10 @@ def test_a_search_on_a_full_disk_ends_in_one_line_and_goes_on_once_there_is_room
     [
         (Disk.become_read_only, ("Read-only file system",), ONE_TRIAL, ["mean"]),
         (Disk.break_down, ("Input/output error",), ONE_TRIAL, ["mean"]),
+        (Disk.lose_power, ("Input/output error",), ONE_TRIAL, ["mean"]),
         (Disk.unmount, ("No such file or directory", "is no longer there"), SPACE, ["cls", "mean"]),
     ],
-    ids=["read-only", "broken", "gone"],
+    ids=["read-only", "broken", "without power", "gone"],
 )
 def test_a_search_whose_disk_fails_ends_in_one_line_and_goes_on_once_it_is_back(
     disk: Disk,
@@ -160,7 +162,7 @@ def test_a_search_whose_disk_fails_ends_in_one_line_and_goes_on_once_it_is_back(
 ) -> None:
     study = disk.folder
     space.write_text(content)
-    process = start_and_reach_an_epoch(tmp_path, study, space)
+    process = start_and_reach_a_second_epoch(tmp_path, study, space)
     fail(disk)
     output, errors = process.communicate(timeout=_HANG)
     assert process.returncode == 3, output + errors
@@ -184,7 +186,7 @@ def test_a_search_whose_disk_does_not_answer_for_a_while_waits_and_loses_nothing
     disk: Disk, tmp_path: Path, space: Path
 ) -> None:
     study = disk.folder
-    process = start_and_reach_an_epoch(tmp_path, study, space)
+    process = start_and_reach_a_second_epoch(tmp_path, study, space)
     disk.freeze()
     before = [history(folder_of(study, number)) for number in range(2)]
     time.sleep(FROZEN_SECONDS)
