@@ -122,7 +122,7 @@ def refuse_unwritable(out: Path, said: str) -> None:
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        raise UserError(f"{said}: cannot be written: {why_refused(error)}") from None
+        raise UserError(f"{said}: cannot be written: {why_refused(error, there)}") from None
 
 
 def local_path(text: str) -> Path:

@@ -17,14 +17,18 @@ from contextlib import suppress
 from pathlib import Path
 
 _DAY = 86400.0
-_MARK = r"\.[A-Za-z0-9-]+\.[0-9]+\.[0-9a-f]{8}\.(tmp|old)"
+_OF = r"\.[A-Za-z0-9-]+\.[0-9]+\.[0-9a-f]{8}\."
+_MARK = rf"{_OF}(tmp|old)"
 _OURS = re.compile(rf"\..+{_MARK}", re.DOTALL)
 """Names that :func:`beside` makes; whatever else is hidden there is somebody's own."""
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 
 
 def beside(target: Path, ending: str) -> Path:
-    """A hidden name of its own beside a file or folder: ``tmp`` for what is to take its place, ``old`` for what had it."""
+    """A hidden name of its own beside a file or folder: ``tmp`` for what is to take its place, ``old`` for what had it.
+
+    Any other ending is for what its process keeps there while it runs.
+    """
     return target.with_name(f".{target.name}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}.{ending}")
 
 
@@ -48,6 +52,14 @@ def clear_abandoned_of(target: Path) -> None:
     _clear(path for path in _unfinished(target.parent) if named.fullmatch(path.name))
 
 
+def clear_of_dead(folder: Path, ending: str) -> None:
+    """Remove the files of a folder that :func:`beside` named with an ending for processes of this host that have ended."""
+    named = re.compile(rf"\..+{_OF}{re.escape(ending)}", re.DOTALL)
+    for entry in folder.glob(f".*.{ending}"):
+        if named.fullmatch(entry.name) and _is_of_dead(entry):
+            _remove(entry)
+
+
 def is_ours(path: Path) -> bool:
     """Whether a name is one of :func:`beside`'s."""
     return _OURS.fullmatch(path.name) is not None
@@ -65,10 +77,12 @@ def _clear(entries: Iterable[Path]) -> None:
 
 
 def _is_abandoned(path: Path) -> bool:
+    return _is_of_dead(path) or time.time() - path.lstat().st_mtime > _DAY
+
+
+def _is_of_dead(path: Path) -> bool:
     host, process = (["", "", *path.name.split(".")])[-4:-2]
-    if host == _HOST and process.isdecimal() and not _is_alive(int(process)):
-        return True
-    return time.time() - path.lstat().st_mtime > _DAY
+    return host == _HOST and process.isdecimal() and not _is_alive(int(process))
 
 
 def _is_alive(process: int) -> bool:

@@ -42,14 +42,18 @@ def is_of_storage(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _OF_STORAGE
 
 
-def why_refused(error: OSError) -> str:
+def why_refused(error: OSError, path: Path) -> str:
     """Why a file or folder of a user's cannot be used, in words.
+
+    Args:
+        error: what became of it.
+        path: the file or folder, which the system names only where it is opened.
 
     Raises:
         OSError: nothing is wrong with it; its storage is full, broken or out of reach.
     """
     if is_of_storage(error) and error.errno != errno.EROFS:
-        raise error
+        raise error if error.filename else OSError(error.errno, error.strerror, str(path))
     return error.strerror or str(error)
 
 

@@ -118,7 +118,7 @@ def _read_file(path: Path, most: int, place: Callable[[int], str]) -> Document:
         with path.open("rb") as stream:
             content = stream.read(most + 1)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {why_refused(error)}") from None
+        raise UserError(f"{path}: cannot be read: {why_refused(error, path)}") from None
     except ValueError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     if len(content) > most:

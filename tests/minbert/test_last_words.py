@@ -36,6 +36,23 @@ def test_what_is_said_last_follows_what_was_printed(redirected: str) -> None:
         assert b"".join(process.communicate(timeout=60)) == b"before why\n"
 
 
+def test_what_is_to_be_told_elsewhere_is_told_whatever_fails_before() -> None:
+    fails, tells = "before=lambda: 1 / 0", "after=lambda: os.write(1, b'elsewhere')"
+    said = f"say_last = __import__('functools').partial(say_last, {fails}, {tells})"
+    for first in (said, f"{said}; os.close(2)"):
+        with start(first) as process:
+            assert process.communicate(timeout=60)[0] == b"elsewhere"
+
+
+def test_a_print_that_hangs_does_not_silence_it() -> None:
+    with start(STUCK) as process:
+        try:
+            assert process.wait(60) == 3
+            assert process.stderr is not None and process.stderr.read() == b"why\n"
+        finally:
+            process.kill()
+
+
 def test_whoever_holds_the_console_does_not_silence_it() -> None:
     held = "lock = threading.RLock(); lock.acquire()"
     said = "say_last = __import__('functools').partial(say_last, before=lock.acquire)"
@@ -51,9 +68,8 @@ def test_whoever_holds_the_console_does_not_silence_it() -> None:
         "sys.stdout.close()",
         "sys.stdout = None",
         FILL.format(2),
-        STUCK,
     ],
-    ids=["no stderr", "no streams", "stdout closed", "no stdout", "stderr full", "hangs in a print"],
+    ids=["no stderr", "no streams", "stdout closed", "no stdout", "stderr full"],
 )
 def test_nobody_who_does_not_read_keeps_a_process_from_its_end(first: str) -> None:
     with start(first) as process:

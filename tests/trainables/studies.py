@@ -75,6 +75,7 @@ def attempts(trial: Path) -> list[dict[str, Any]]:
 def history(trial: Path) -> list[dict[str, Any]]:
     """A trial's records without what a clock or the memory says; of a stage that may come from the store its place."""
     records = read_json_lines(trial / "history.jsonl")
+    assert [record[LINE] for record in records] == [*range(1, len(records) + 1)]
     return [
         {
             key: value

@@ -25,6 +25,7 @@ from minbert.files.durable import append_json, publish_folder, read_json_lines, 
 from minbert.files.leftovers import beside, clear_abandoned, clear_abandoned_of
 from minbert.files.sealed import is_intact
 from tests.trainables.test_chaos import IN_THE_DRIVER, ON_DAMAGE, ON_WORKERS
+from tests.trainables.test_lost_workers import REUSED
 from tests.trainables.test_remote_chaos import SENT_BY_A_STUDY, SENT_BY_STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,7 @@ def test_every_failpoint_there_is_is_reached() -> None:
     for use, name in USES.items():
         if "::" not in name:
             points |= {f"{name}.{step}" for step in STEPS[use.split()[1].partition("(")[0]]}
-    assert points == {*ON_WORKERS, *IN_THE_DRIVER, *ON_DAMAGE, *OF_A_REPORT}
+    assert points == {*ON_WORKERS, *IN_THE_DRIVER, *ON_DAMAGE, *OF_A_REPORT, REUSED}
 
 
 def test_every_step_of_a_change_in_a_store_is_known() -> None:

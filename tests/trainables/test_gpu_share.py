@@ -25,9 +25,10 @@ from tests.trainables.test_ledger import open_ledger
 from trainables.machines import gpu_share
 from trainables.machines.elsewhere import PATIENCE_SECONDS, TRIES, Elsewhere, requested
 from trainables.machines.gpu_auto import automatic_share, bytes_needed, trials_that_pay
-from trainables.machines.gpu_share import CONTEXT_BYTES, keep_to_share, memory_fraction
+from trainables.machines.gpu_share import CONTEXT_BYTES, NO_CUDA, keep_to_share, memory_fraction
 from trainables.machines.placement import TrialResources
 from trainables.machines.probe import refuse_other_device
+from trainables.machines.seen_folders import UNSHARED
 from trainables.running import trainable
 from trainables.running.searcher import LedgerSearcher
 from trainables.running.trainable import TrialTrainable
@@ -145,7 +146,7 @@ def test_a_node_without_its_gpu_is_avoided_while_there_are_others() -> None:
     there = nodes("a", "b")
     elsewhere = Elsewhere(TrialResources(1, 0.5), said.append, lambda: there)
     assert elsewhere.avoided == []
-    elsewhere.turned_away(7, "a", "none")
+    elsewhere.turned_away(7, "a", NO_CUDA, "none")
     assert elsewhere.avoided == ["a"]
     there[1]["Alive"] = False
     assert elsewhere.avoided == []  # better than to wait for ever
@@ -156,8 +157,8 @@ def test_a_trial_is_tried_a_few_times_and_then_ends_the_search() -> None:
     elsewhere = Elsewhere(TrialResources(1, 1), lambda line: None, lambda: nodes("a", "b", "c", "d"))
     for count in range(TRIES):
         assert elsewhere.stopped_by == ""
-        elsewhere.turned_away(3, "abcd"[count], "none")
-        elsewhere.turned_away(count + 10, "abcd"[count], "none")  # others have their own tries
+        elsewhere.turned_away(3, "abcd"[count], NO_CUDA, "none")
+        elsewhere.turned_away(count + 10, "abcd"[count], UNSHARED, "none")  # others have their own tries
     assert "trial 3" in elsewhere.stopped_by and f"tried {TRIES} times" in elsewhere.stopped_by
 
 
@@ -173,25 +174,26 @@ def test_a_trial_that_waits_for_another_node_does_so_no_longer_than_there_is_one
             ends.append(bool(elsewhere.stopped_by))
         return ends
 
-    elsewhere.turned_away(7, "a" * 20, "none")
+    elsewhere.turned_away(7, "a" * 20, NO_CUDA, "none")
     assert elsewhere.keep_away(7) == ["a" * 20]
     assert ends_after(10, 10 * PATIENCE_SECONDS) == [False, False]
     there[1]["Alive"] = False
     assert ends_after(10, PATIENCE_SECONDS - 10) == [False, False]
     assert said[1:] == [
-        "trial 7: no node is left but aaaaaaaa, without a GPU (no_cuda); it waits for another one, for 300 s at most"
+        "trial 7: no node is left but aaaaaaaa (no_cuda); it waits for another one, for 300 s at most"
     ]
     there[1]["Alive"] = True  # it came back
     assert ends_after(10) == [False]
     there[1]["Alive"] = False
     assert ends_after(10, PATIENCE_SECONDS - 10, 10) == [False, False, True]
     assert elsewhere.stopped_by == (
-        "trial 7: no node is left but aaaaaaaa, without a GPU (no_cuda): mend such nodes or bring others, and give the "
+        "trial 7: no node is left but aaaaaaaa (no_cuda): mend such nodes or bring others, and give the "
         "same command again"
     )
 
 
-def test_only_trials_that_have_not_ended_wait_for_a_node(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cause", ["no_cuda", "unshared"])
+def test_only_trials_that_have_not_ended_wait_for_a_node(tmp_path: Path, cause: str) -> None:
     there, now = nodes("a", "b"), [0.0]
     elsewhere = Elsewhere(TrialResources(1, 1), lambda line: None, lambda: there, lambda: now[0])
     searcher = LedgerSearcher(
@@ -199,7 +201,7 @@ def test_only_trials_that_have_not_ended_wait_for_a_node(tmp_path: Path) -> None
         lambda issue: {"avoid": elsewhere.keep_away(issue.number)},
         elsewhere=elsewhere,
     )
-    turned_away = {"cause": "no_cuda", "node": "a", "message": "none", "done": True}
+    turned_away = {"cause": cause, "node": "a", "message": "none", "done": True}
     assert searcher.suggest("first") == {"avoid": []}
     searcher.on_trial_complete("first", turned_away)
     assert searcher.suggest("again") == searcher.suggest("second") == {"avoid": ["a"]}

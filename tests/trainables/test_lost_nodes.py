@@ -62,6 +62,7 @@ def test_a_trial_is_given_up_for_lost_nodes_only_after_very_many(tmp_path: Path)
 def test_lost_nodes_stop_no_study() -> None:
     assert equal_cause(["lost"] * EQUAL_FAILURES) == "lost"
     assert equal_cause([LOST_NODES] * EQUAL_FAILURES) == ""
+    assert equal_cause(["lost", LOST_NODES] * EQUAL_FAILURES) == "lost"
     assert equal_cause(["lost"] * (EQUAL_FAILURES - 1)) == ""
     assert equal_cause([*["lost"] * (EQUAL_FAILURES - 1), ""]) == ""
 

@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster
 
 from minbert.now import NOW
 from tests.trainables.commands import start_search
+from tests.trainables.killing import arm
 from tests.trainables.studies import (
     attempts,
     counted,
@@ -21,6 +22,7 @@ from tests.trainables.studies import (
     history,
     predictions,
     repeat,
+    state_names,
     wait_until,
     wait_until_all_end,
     weights,
@@ -35,6 +37,13 @@ runs: {mean: {}}
 stages: {finetune: {epochs: 8, epoch_examples: 200}}
 """
 OPTIONS = ("--set", "device=cpu", "--set", "precision=fp32")
+THREE = """\
+description: Trials one after the other in one worker, which is lost in between
+search: {design: listed}
+runs: {mean: {}, cls: {set: {pooling: cls}}, pooler: {set: {pooling: pooler}}}
+stages: {finetune: {epochs: 2, epoch_examples: 48}}
+"""
+REUSED = "worker.reused"
 _HANG = 180
 
 
@@ -95,6 +104,26 @@ def test_a_killed_workers_trial_goes_on_from_its_last_checkpoint(tmp_path: Path,
     os.kill(attempts(trial)[0]["process"], signal.SIGKILL)
     assert_ends_as_if_undisturbed(process, trial, tmp_path)
     wait_until_all_end(tmp_path)
+
+
+@pytest.mark.chaos
+def test_a_worker_that_dies_while_it_is_handed_its_next_trial_costs_no_trial(
+    tmp_path: Path, space: Path
+) -> None:
+    space.write_text(THREE)
+    arm(tmp_path, REUSED)
+    options = ("--max-concurrent", "1")
+    process = start_search(tmp_path, *OPTIONS, *options, space=space, failpoints=tmp_path)
+    output, errors = process.communicate(timeout=_HANG)
+    assert (process.returncode, errors) == (0, ""), output
+    assert not (tmp_path / REUSED).exists(), "no worker was used again"
+    study = tmp_path / "results" / "space"
+    assert state_names(study) == ["COMPLETE"] * 3
+    for number in range(3):
+        trial = folder_of(study, number)
+        alone = repeat(trial, tmp_path / f"alone-{number}")
+        assert history(trial) == history(alone)
+        assert weights(trial) == weights(alone) != {}
 
 
 @pytest.mark.chaos

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def test_machines_listed_by_address_are_waited_for_until_all_have_joined(
 def test_only_a_single_node_that_nothing_joins_is_one_machine(launcher: Callable[[str], ClusterFile]) -> None:
     trial = TrialResources(1, 0)
     assert Placement(LAPTOP, trial).on_one_machine
+    assert not Placement(replace(LAPTOP, is_open=True), trial).on_one_machine
     assert not Placement(Room((Node(8), Node(8))), trial).on_one_machine
     assert not Placement(Room.of(listed({"CPU": 0}), launcher(GROWING)), trial).on_one_machine
 

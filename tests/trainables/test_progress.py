@@ -205,6 +205,14 @@ def test_a_search_goes_on_when_nobody_reads_its_events_any_more(
     assert capsys.readouterr().err == "events cannot be written any more (Broken pipe); the search goes on\n"
 
 
+def test_nothing_follows_the_last_event() -> None:
+    out = io.StringIO()
+    events = EventStream(out)
+    events.say("finished", {"how": "failed"}, last=True)
+    events.say("progress", {})
+    assert [event["event"] for event in told(out)] == ["finished"]
+
+
 def test_tensorboard_logs_hold_each_trials_scalars_by_epoch_and_nothing_of_the_report_half(
     tmp_path: Path,
 ) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
 
+from tests.needing_root import cannot_run
 from tests.trainables.commands import start_search
+from tests.trainables.studies import attempts
+from tests.trainables.test_lost_workers import SPACE, assert_ends_as_if_undisturbed, node_of, start
 from trainables.machines.seen_folders import unseen
 from trainables.machines.shared_path import tokens_in
 
 _HANG = 300
+_OWN_MOUNTS, _OWN_PLACE = 0x00020000, 0x00000200  # CLONE_NEWNS and CLONE_FS of linux/sched.h
 
 
 @pytest.fixture
@@ -35,6 +44,51 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path, cluster: C
         "name one that all nodes mount at the same path, or a URL such as s3://bucket/folder\n"
     )
     assert not (tmp_path / "study").exists()
+
+
+@contextmanager
+def another_folder_at(path: Path) -> Iterator[None]:
+    """Processes that are started meanwhile see an empty folder at a path, in a namespace of their own."""
+    if os.geteuid():
+        cannot_run("another folder at a path needs root")
+    kernel, here = ctypes.CDLL(None, use_errno=True), Path.cwd()
+    with Path("/proc/self/ns/mnt").open() as before:
+        assert not kernel.unshare(_OWN_MOUNTS), os.strerror(ctypes.get_errno())
+        try:
+            subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
+            yield
+        finally:
+            assert not kernel.unshare(_OWN_PLACE), os.strerror(
+                ctypes.get_errno()
+            )  # threads begun meanwhile share it
+            assert not kernel.setns(before.fileno(), _OWN_MOUNTS), os.strerror(ctypes.get_errno())
+            os.chdir(here)
+
+
+@pytest.mark.chaos
+def test_a_node_that_joins_without_the_folder_trains_nothing_and_its_trial_goes_on_on_another_node(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    process, trial = start(tmp_path, tmp_path / "space.yaml", "--address", cluster.address)
+    study = trial.parent.parent
+    with another_folder_at(study):
+        beyond = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+    first = node_of(cluster, attempts(trial)[0]["process"])
+    first.kill()
+    first.wait()
+    assert process.stdout is not None
+    told = next((line for line in process.stdout if "tried again elsewhere" in line), "it never was there\n")
+    wrong = f"--study {study} is not the same folder on 127.0.0.1 as where the search runs"
+    assert re.fullmatch(
+        rf"trial 0: unshared on node [0-9a-f]{{8}}: {wrong}; it is tried again elsewhere\n", told
+    )
+    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+    assert_ends_as_if_undisturbed(process, trial, tmp_path)
+    raylet = beyond.all_processes["raylet"][0].process.pid
+    assert not list(Path(f"/proc/{raylet}/root", *study.parts[1:]).iterdir())
+    assert not list(study.glob(".seen*"))
 
 
 def test_what_is_there_is_seen(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from trainables.studies.study import StudyFolder, make_folder, read_spec
 def test_a_folder_in_which_a_driver_died_before_it_had_described_the_study_is_free(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".study.yaml.4711.tmp").write_text("schema_ver")
-    (tmp_path / ".seen.0123456789abcdef").touch()
+    (tmp_path / ".seen.host.4711.01234567.token").touch()
     assert read_spec(tmp_path) is None
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="not empty and holds no study"):
@@ -37,6 +37,8 @@ def test_what_killed_drivers_left_half_done_is_removed_and_the_rest_stays(tmp_pa
         path.mkdir(parents=True)
     beside(folder.path / "study.yaml", "tmp").touch()
     abandoned(folder.stages / "key.failure.json").touch()
+    for place in (folder.path, folder.stages):
+        abandoned(place / "seen", "token").touch()
     folder.clear_leftovers()
     assert all(path.is_dir() for path in kept)
     assert not any(path.exists() for path in left)
@@ -50,9 +52,13 @@ def test_what_a_living_search_has_half_done_in_a_shared_store_stays(tmp_path: Pa
     living = [beside(store / "key", "tmp"), beside(store / "key", "old"), elsewhere]
     for path in (*living, abandoned(store / "key"), store / "key"):
         path.mkdir(parents=True)
+    tokens = [store / ".seen.another-host-than-this.1.00000000.token", beside(store / "seen", "token")]
+    for path in tokens:
+        path.touch()
+        os.utime(path, (0, 0))  # searches may run for weeks
     folder = make_folder(tmp_path / "study", {"schema_version": 1})
     folder.clear_leftovers(store)
-    assert sorted(store.iterdir()) == sorted([*living, store / "key"])
+    assert sorted(store.iterdir()) == sorted([*living, *tokens, store / "key"])
     os.utime(elsewhere, (0, 0))
     folder.clear_leftovers(store)
     assert not elsewhere.exists()
@@ -79,9 +85,9 @@ def test_what_is_somebody_elses_stays_however_old_it_is(tmp_path: Path) -> None:
     assert [path.read_text() for path in theirs] == 3 * ["theirs"]
 
 
-def abandoned(target: Path) -> Path:
-    """What a process that is dead was about to put in a place."""
-    script = f"from pathlib import Path; from minbert.files.leftovers import beside; print(beside(Path({str(target)!r}), 'tmp'))"
+def abandoned(target: Path, ending: str = "tmp") -> Path:
+    """What a process that is dead was about to put in a place, or kept beside it."""
+    script = f"from pathlib import Path; from minbert.files.leftovers import beside; print(beside(Path({str(target)!r}), {ending!r}))"
     return Path(
         subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True

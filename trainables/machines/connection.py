@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,7 +63,7 @@ def start_ray(address: str | None) -> Room:
     except Exception as error:  # other versions of Ray or Python, a token that is missing or wrong, …
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{place} {cut(address)}: Ray does not let us in there: {cut(reason, 300)}") from None
-    return _room_of(launchers_file())
+    return replace(_room_of(launchers_file()), is_open=True)
 
 
 def launchers_file() -> ClusterFile | None:

@@ -1,4 +1,4 @@
-"""Trials that were promised a GPU by a node that has none to use: they go to other nodes, a few times."""
+"""Trials sent to a node that cannot run them, without a GPU that it promised or without the study's folder: they go elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ray.tune import PlacementGroupFactory
 
 from trainables.machines.gpu_share import NO_CUDA
 from trainables.machines.placement import TrialResources, others
+from trainables.machines.seen_folders import UNSHARED
 
+TURNED_AWAY = (NO_CUDA, UNSHARED)
+"""Causes that speak against a node, and no trial."""
 TRIES = 3
 """So often a trial, or the probe before the first one, is sent to a node for nothing."""
 PATIENCE_SECONDS = 300.0
@@ -23,7 +26,7 @@ _SHOWN = 8  # of the id of a node
 
 
 class Elsewhere:
-    """Knows the nodes without a usable GPU. What is broken there is quick to fail, and would draw all trials.
+    """Knows the nodes that cannot run trials. What is broken there is quick to fail, and would draw all of them.
 
     Args:
         trial: what each trial gets.
@@ -40,7 +43,7 @@ class Elsewhere:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._trial, self._say, self._list = trial, say, nodes
-        self._found: dict[str, None] = {}  # in order
+        self._found: dict[str, str] = {}  # cause by node, in order
         self._tries: Counter[int] = Counter()
         self._kept_away: dict[int, list[str]] = {}
         self._clock, self._looked = clock, clock()
@@ -84,18 +87,26 @@ class Elsewhere:
             self._without = None
             return
         number, avoided = min(without.items())
-        told = f"trial {number}: no node is left but {', '.join(node[:_SHOWN] for node in avoided)}, without a GPU ({NO_CUDA})"
+        named = ", ".join(f"{node[:_SHOWN]} ({self._found[node]})" for node in avoided)
+        told = f"trial {number}: no node is left but {named}"
         if self._without is None:
             self._without = self._looked
             self._say(f"{told}; it waits for another one, for {PATIENCE_SECONDS:.0f} s at most")
         elif self._looked - self._without >= PATIENCE_SECONDS:
             self._stopped_by = f"{told}: mend such nodes or bring others, and give the same command again"
 
-    def turned_away(self, number: int, node: str, message: str) -> None:
-        """Note that a trial found no GPU on a node; it is to be issued again, unless the search ends for it."""
-        self._found[node] = None
+    def turned_away(self, number: int, node: str, cause: str, message: str) -> None:
+        """Note that a node could not run a trial; it is to be issued again, unless the search ends for it.
+
+        Args:
+            number: of the trial.
+            node: its id.
+            cause: one of :data:`TURNED_AWAY`.
+            message: what was wrong there.
+        """
+        self._found[node] = cause
         self._tries[number] += 1
-        told = f"{NO_CUDA} on node {node[:_SHOWN]}: {message}"
+        told = f"{cause} on node {node[:_SHOWN]}: {message}"
         if self._tries[number] < TRIES:
             self._say(f"trial {number}: {told}; it is tried again elsewhere")
         elif not self._stopped_by:

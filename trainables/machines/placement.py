@@ -57,12 +57,14 @@ class Room:
         kinds: nodes that the launcher may start, each with how many of them there may be at once.
         most: how many nodes there may be at once, whatever their kind.
         listed: how many machines the launcher was given by their addresses; they join by themselves.
+        is_open: whether other nodes may join by hand, as in any cluster that a search only connects to.
     """
 
     there: tuple[Node, ...]
     kinds: tuple[tuple[Node, int], ...] = ()
     most: int = 0
     listed: int = 0
+    is_open: bool = False
 
     @classmethod
     def of(cls, nodes: Iterable[Mapping[str, Any]], launcher: ClusterFile | None = None) -> Room:
@@ -126,7 +128,7 @@ class Placement:
     @property
     def on_one_machine(self) -> bool:
         """Whether trials run where the driver runs, and nowhere else."""
-        return len(self.room.there) == 1 and self.slots == self.slots_now > 0
+        return not self.room.is_open and len(self.room.there) == 1 and self.slots == self.slots_now > 0
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from pathlib import Path
 
 from ray.util import get_node_ip_address
 
+UNSHARED = "unshared"
+"""Cause of a trial that was sent to a node with other folders than the search's."""
 APPEARING_SECONDS = 5.0  # network file systems show a new file a little later
 
 
@@ -25,19 +28,31 @@ def refuse_unseen(tokens: tuple[tuple[str, str], ...], seconds: float = APPEARIN
 
     Raises:
         Unshared: one of them is not there.
+        OSError: that cannot be known, as the storage does not answer.
     """
     missing = unseen([token for _, token in tokens], seconds)
     for option, token in tokens:
         if token in missing:
             raise Unshared(
-                f"{option} {Path(token).parent} is not the same folder on node {get_node_ip_address()}: mount it there at the "
-                "same path, or use a URL such as s3://bucket/folder"
+                f"{option} {Path(token).parent} is not the same folder on {get_node_ip_address()} as where the search runs"
             )
 
 
 def unseen(paths: list[str], seconds: float) -> list[str]:
-    """Those of the paths that are not there, even a while later."""
+    """Those of the paths that are not there, even a while later.
+
+    Raises:
+        OSError: that cannot be known, as the storage does not answer.
+    """
     late = time.monotonic() + seconds
-    while (missing := [path for path in paths if not Path(path).exists()]) and time.monotonic() < late:
+    while (missing := [path for path in paths if _is_missing(path)]) and time.monotonic() < late:
         time.sleep(0.2)
     return missing
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return True
+    return False

@@ -5,7 +5,6 @@ Nodes that join later look for themselves (:mod:`trainables.machines.seen_folder
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,8 +14,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from minbert.errors import UserError
+from minbert.files.leftovers import beside
 from trainables.machines.seen_folders import APPEARING_SECONDS, unseen
-from trainables.studies.study import SEEN
+from trainables.studies.study import SEEN, TOKEN
 
 _LOOK_SECONDS = 0.5
 
@@ -53,9 +53,7 @@ def tokens_in(folders: dict[str, Path]) -> Iterator[dict[str, str]]:
     Args:
         folders: by the option that names each; they are there, and may be written.
     """
-    tokens = {
-        option: folder.absolute() / f"{SEEN}{secrets.token_hex(8)}" for option, folder in folders.items()
-    }
+    tokens = {option: beside(folder.absolute() / SEEN, TOKEN) for option, folder in folders.items()}
     try:
         for token in tokens.values():
             token.touch()

@@ -16,8 +16,7 @@ from ray.tune.search import Searcher
 from minbert.files.storage import told
 from minbert.history import is_evaluated
 from minbert.remote.journal_segments import TakenOver
-from trainables.machines.elsewhere import TRIES, Elsewhere
-from trainables.machines.gpu_share import NO_CUDA
+from trainables.machines.elsewhere import TRIES, TURNED_AWAY, Elsewhere
 from trainables.running.trainable import STORAGE
 from trainables.spaces.settings import EarlyStopping
 from trainables.studies.ledger import Issue, Ledger
@@ -131,8 +130,8 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
     def _close(self, issue: Issue, result: dict[str, Any], error: bool) -> None:
         if self.storage_failure:
             return
-        if self._elsewhere and result.get("cause") == NO_CUDA:
-            self._elsewhere.turned_away(issue.number, result["node"], result["message"])
+        if self._elsewhere and result.get("cause") in TURNED_AWAY:
+            self._elsewhere.turned_away(issue.number, result["node"], result["cause"], result["message"])
             self._issued_again.append(issue)
             return
         if error and self._is_issued_again(issue):

@@ -22,6 +22,7 @@ from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
 from minbert.errors import Interrupted, TrainingFailure
+from minbert.files.failpoints import reach
 from minbert.files.sealed import damage
 from minbert.files.storage import failure, forbidden, gone, is_away, told
 from minbert.history import Record, is_evaluated
@@ -32,7 +33,7 @@ from minbert.trial import Materials, Trial
 from trainables.machines.end_sign import EndSign
 from trainables.machines.gpu_share import keep_to_share, node_id, refuse_missing_gpu
 from trainables.machines.lost_nodes import refuse_lost_again_and_again
-from trainables.machines.seen_folders import Unshared, refuse_unseen
+from trainables.machines.seen_folders import UNSHARED, Unshared, refuse_unseen
 from trainables.running.remote_trial import RemoteTrial, fetch_materials
 from trainables.studies.attempts import Attempt, claim
 
@@ -67,6 +68,7 @@ class TrialTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
+        reach("worker.reused")
         self.cleanup()
         self.setup(new_config)
         return True
@@ -100,7 +102,9 @@ class TrialTrainable(tune.Trainable):
             return error.cause, str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return "oom", str(error)
-        if isinstance(error, MaterialsChanged | Unshared):
+        if isinstance(error, Unshared):
+            return UNSHARED, str(error)
+        if isinstance(error, MaterialsChanged):
             return STORAGE, str(error)
         if stored := _storage_error(error, self._folder):
             return STORAGE, told(stored)

@@ -11,6 +11,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import optuna
@@ -81,7 +82,7 @@ class Ledger:
         self._in_journal: dict[int, set[int]] = {}
         self._again: deque[FrozenTrial] = deque()
         self._idle: tuple[int, int] | None = None
-        self._causes: deque[str] = deque(maxlen=EQUAL_FAILURES)
+        self._causes: list[str] = []
         self._account: dict[tuple[str, int], FrozenTrial] = {}
         self._distributions: dict[tuple[str, BaseDistribution], BaseDistribution] = {}
         self.states: Counter[TrialState] = Counter()
@@ -292,10 +293,11 @@ def equal_cause(causes: Sequence[str]) -> str:
     """The cause for which a study stops; empty where it goes on.
 
     Args:
-        causes: of the trials that ended last, in order; empty of one that did not fail.
+        causes: of the trials that have ended, in order; empty of one that did not fail. Lost nodes are nobody's fault.
     """
-    same = len(causes) == EQUAL_FAILURES and len(set(causes)) == 1
-    return causes[-1] if same and causes[-1] != LOST_NODES else ""
+    counted = (cause for cause in reversed(causes) if cause != LOST_NODES)
+    last = list(islice(counted, EQUAL_FAILURES))
+    return last[0] if len(last) == EQUAL_FAILURES and len(set(last)) == 1 else ""
 
 
 def configured(

@@ -88,7 +88,9 @@ def _taken(path: Path, option: str = "--study") -> Iterator[TextIO]:
             path.mkdir(parents=True, exist_ok=True)
             file = open_lock(path / LOCK)
         except OSError as error:
-            raise UserError(f"{option} {path}: cannot be written: {why_refused(error)}") from None
+            raise UserError(
+                f"{option} {path}: cannot be written: {why_refused(error, path / LOCK)}"
+            ) from None
         with file:
             _lock(file, f"{option} {path}", fcntl.LOCK_EX)
             if _is_there(file, path / LOCK):  # else a search that was refused has just removed it
@@ -102,7 +104,7 @@ def _lock(file: TextIO, study: str, kind: int) -> None:
     except BlockingIOError:
         raise UserError(f"{study}: in use by another search ({_owner(file)})") from None
     except OSError as error:
-        raise UserError(f"{study}: cannot be locked: {error.strerror}") from None
+        raise UserError(f"{study}: cannot be locked: {why_refused(error, Path(file.name))}") from None
 
 
 def _write(file: TextIO, text: str) -> None:

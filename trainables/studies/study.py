@@ -19,7 +19,7 @@ from minbert.config import Source
 from minbert.errors import UserError
 from minbert.files.durable import write_text
 from minbert.files.failpoints import reach
-from minbert.files.leftovers import clear_abandoned, clear_unfinished
+from minbert.files.leftovers import clear_abandoned, clear_of_dead, clear_unfinished
 from minbert.files.storage import why_refused
 from minbert.files.strangers import refuse_irregular, refuse_strangers
 from minbert.sources import Sources
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 STUDY = "study"
-SEEN = ".seen."  # begins the name of a file that all nodes are asked to see
+SEEN, TOKEN = "seen", "token"  # beginning and end of the name of a file that all nodes are asked to see
 _UNWRITTEN = ".study.yaml.*.tmp"  # left by a start that was killed while it wrote
 
 NUMERICS = ("device", "precision", "threads")
@@ -103,6 +103,8 @@ class StudyFolder:
         clear_unfinished(self.path / "corpus")
         for unwritten in self.path.glob(_UNWRITTEN):
             unwritten.unlink()
+        for place in (self.path, stages or self.stages):
+            clear_of_dead(place, TOKEN)
         shutil.rmtree(self.path / "tune", ignore_errors=True)
 
     def drop(self, number: int, model: bool) -> None:
@@ -122,7 +124,7 @@ class StudyFolder:
 
 def holds_anything(path: Path) -> bool:
     """Whether a folder holds more than what a start leaves there that ended before its study.yaml was written."""
-    left = (LOCK, _UNWRITTEN, f"{SEEN}*")
+    left = (LOCK, _UNWRITTEN, f".{SEEN}.*.{TOKEN}")
     return path.is_dir() and any(not any(map(entry.match, left)) for entry in path.iterdir())
 
 
@@ -243,7 +245,7 @@ def make_folder(path: Path, spec: Spec, remote: RemoteStudy | None = None) -> St
         reach("study.after")
         (path / "trials").mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"--study {path}: cannot be written: {why_refused(error)}") from None
+        raise UserError(f"--study {path}: cannot be written: {why_refused(error, path)}") from None
     if remote:
         remote.describe()
     return StudyFolder(path, spec, remote)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,9 +39,22 @@ class EventStream:
 
     def __init__(self, out: TextIO) -> None:
         self._out: TextIO | None = out
+        self._writing = threading.Lock()
 
-    def say(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Write an event at once; what is no finite number becomes null."""
+    def say(self, event: str, fields: Mapping[str, Any], last: bool = False) -> None:
+        """Write an event at once; what is no finite number becomes null.
+
+        Args:
+            event: its name.
+            fields: what it tells.
+            last: whether nothing is to follow, whoever else may want to say something.
+        """
+        with self._writing:
+            self._write(event, fields)
+            if last:
+                self._out = None
+
+    def _write(self, event: str, fields: Mapping[str, Any]) -> None:
         if self._out is None:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -85,7 +99,7 @@ def say_finished(stream: EventStream | None, study: Path, how: str, code: int, c
     with suppress(UserError, OSError):  # storage that is away
         fields["report"] = str(report) if report.is_file() else None
         fields |= as_plain(read_state(study).overview)
-    stream.say("finished", fields)
+    stream.say("finished", fields, last=True)
 
 
 class SearchEvents(Watcher):

@@ -27,7 +27,7 @@ from trainables.spaces.runs import RUN
 from trainables.studies.attempts import FOLDER, number_of
 from trainables.studies.driver_sign import Driver, find_driver
 from trainables.studies.journal import JOURNAL, read_trials
-from trainables.studies.ledger import EQUAL_FAILURES, EXHAUSTED, equal_cause, is_counted
+from trainables.studies.ledger import EXHAUSTED, equal_cause, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
 from trainables.watching.epochs import read_epochs, read_underway
@@ -303,7 +303,7 @@ def _since_written(study: Path, running: Iterable[int], now: float) -> float | N
 
 
 def _equal_failures(trials: Iterable[FrozenTrial]) -> str:
-    ended = sorted((trial for trial in trials if trial.state.is_finished()), key=_ended)[-EQUAL_FAILURES:]
+    ended = sorted((trial for trial in trials if trial.state.is_finished()), key=_ended)
     return equal_cause(
         [trial.user_attrs.get("cause", "") if trial.state.name == "FAIL" else "" for trial in ended]
     )
