@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN of linux/fs.h
-_JOURNAL_FIRST, _NOTHING_FIRST = struct.pack("I", 1), struct.pack("I", 2)
+_NOTHING_FIRST = struct.pack("I", 2)
 _TOOLS = ("mount", "umount", "mkfs.ext4", "fsfreeze")
 
 
@@ -73,17 +73,10 @@ class Disk:
         )
         Path("/sys/fs/ext4", Path(source.stdout.strip()).name, "trigger_fs_error").write_text("1")
 
-    def break_down(self) -> None:
-        """As a disk whose cable is pulled: all that is asked of it is an input/output error."""
-        self._shut_down(_JOURNAL_FIRST)
-
     def lose_power(self) -> None:
-        """As a machine that is switched off: what no program had waited for is not on the disk."""
-        self._shut_down(_NOTHING_FIRST)
-
-    def _shut_down(self, what_first: bytes) -> None:
+        """From now on all that is asked of it is an input/output error, and what nobody had waited for is not on it."""
         place = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.ioctl(place, _SHUT_DOWN, what_first)
+            fcntl.ioctl(place, _SHUT_DOWN, _NOTHING_FIRST)
         finally:
             os.close(place)

@@ -156,15 +156,6 @@ def test_a_trial_that_a_time_limit_ended_fails_for_that_and_is_not_tried_again(
 
 
 @pytest.mark.chaos
-def test_a_killed_nodes_trial_goes_on_on_another_node(tmp_path: Path, space: Path, cluster: Cluster) -> None:
-    process, trial = start(tmp_path, space, "--address", cluster.address)
-    node = node_of(cluster, attempts(trial)[0]["process"])
-    node.kill()
-    node.wait()
-    assert_ends_as_if_undisturbed(process, trial, tmp_path)
-
-
-@pytest.mark.chaos
 def test_a_trial_whose_nodes_are_lost_again_and_again_within_one_epoch_is_not_given_up(
     tmp_path: Path, space: Path, cluster: Cluster
 ) -> None:

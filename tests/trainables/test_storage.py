@@ -145,11 +145,10 @@ def test_a_search_on_a_full_disk_ends_in_one_line_and_goes_on_once_there_is_room
     ("fail", "reasons", "content", "runs"),
     [
         (Disk.become_read_only, ("Read-only file system",), ONE_TRIAL, ["mean"]),
-        (Disk.break_down, ("Input/output error",), ONE_TRIAL, ["mean"]),
         (Disk.lose_power, ("Input/output error",), ONE_TRIAL, ["mean"]),
         (Disk.unmount, ("No such file or directory", "is no longer there"), SPACE, ["cls", "mean"]),
     ],
-    ids=["read-only", "broken", "without power", "gone"],
+    ids=["read-only", "without power", "gone"],
 )
 def test_a_search_whose_disk_fails_ends_in_one_line_and_goes_on_once_it_is_back(
     disk: Disk,
