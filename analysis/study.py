@@ -187,6 +187,8 @@ class Study:
             self.damaged[file] = str(error).removeprefix(f"{file.name} ")
             return None
         if table is None:
+            if sealed and number in self._ends:
+                self.damaged[file] = "is gone"
             return None
         return table.add_column(0, "number", pa.array([number] * len(table), pa.int64()))
 

@@ -29,8 +29,9 @@ from minbert.sources import resolve
 from minbert.stages import LocalStageStore
 from minbert.time_limits import TimeLimits
 from trainables.machines.jobs import Jobs
-from trainables.running.searcher import LedgerSearcher, SuccessiveHalving
+from trainables.running.searcher import LedgerSearcher
 from trainables.running.single_flight import SingleFlight
+from trainables.running.successive_halving import SuccessiveHalving
 from trainables.running.tuning import early_stopping
 from trainables.spaces.space import Space
 from trainables.studies import journal

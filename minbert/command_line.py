@@ -139,10 +139,12 @@ def not_a_url(text: str) -> str:
 
 
 def nameable(text: str) -> str:
-    """The type of an option that takes a path or a URL: no name on the way is longer than file systems take."""
+    """The type of an option that takes a path or a URL: all names on the way are text, and as short as file systems want."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
-    for name in text.split("/"):
+    for name in (text if is_url(text) else os.path.abspath(text)).split("/"):
+        if name != name.encode(errors="replace").decode():
+            raise argparse.ArgumentTypeError(f"{_cut(name)} is no text in UTF-8, which file names must be here")
         if len(os.fsencode(name)) > _LONGEST_NAME:
             reason = f"has {len(os.fsencode(name))} bytes, and a file's name has at most {_LONGEST_NAME}"
             raise argparse.ArgumentTypeError(f"{_cut(name)} {reason}")

@@ -69,7 +69,7 @@ def write_vectors(file: Path, vectors: np.ndarray) -> None:
     except OSError as error:
         if is_of_storage(error):
             raise
-        raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
+        raise UserError(f"--out {file}: cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -34,8 +34,12 @@ def say_last(
         after,
     ):
         speaker = threading.Thread(target=_try, args=(step,), daemon=True)
-        speaker.start()
-        speaker.join(_SECONDS)
+        with suppress(RuntimeError):  # no thread can be had: better said with a risk than not
+            speaker.start()
+        if speaker.ident is None:
+            _try(step)
+        else:
+            speaker.join(_SECONDS)
 
 
 def _try(step: Callable[[], object]) -> None:

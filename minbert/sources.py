@@ -105,11 +105,13 @@ def _encoder_folder(name: str) -> Path:
 def _inside(path: Path) -> Path:
     """The encoder of a run's folder or of its ``best/``; any other folder is an encoder's itself."""
     if (path / "config.json").is_file():
+        _refuse_damaged(path, path)
+        if path.name == "encoder":
+            _refuse_damaged(path.absolute().parent, path)
         return path
     for inner in (path / "best" / "encoder", path / "encoder"):
         if (inner / "config.json").is_file():
-            if (inner.parent / CHECKSUMS).is_file() and (found := damage(inner.parent)):
-                raise UserError(f"--encoder {path}: damaged: {found}")
+            _refuse_damaged(inner.parent, path)
             return inner
     for folder in (path / "best", path):
         kept = sorted(inner for inner in folder.glob("*") if (inner / "encoder" / "config.json").is_file())
@@ -122,6 +124,12 @@ def _inside(path: Path) -> Path:
     if (path / "study.yaml").is_file():
         raise UserError(f"--encoder {path}: a study; name one of its trials: {path / 'trials'}/…")
     return path
+
+
+def _refuse_damaged(folder: Path, named: Path) -> None:
+    """Refuse the model of a run, or one that was exported, that is not what was written."""
+    if (folder / CHECKSUMS).is_file() and (found := damage(folder)):
+        raise UserError(f"--encoder {named}: damaged: {found}")
 
 
 def _download(name: str) -> Path:

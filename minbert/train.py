@@ -210,7 +210,7 @@ def _open_trial(
     except OSError as error:
         if failure(error):
             raise
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 
 
 def _print_result(records: list[Record], out: Path) -> None:

@@ -105,7 +105,9 @@ def _publish(target: Path, study: str, choice: ModelChoice, models: Mapping[int,
     except OSError as error:
         if is_of_storage(error):
             raise
-        raise UserError(f"--to {target}: cannot be written: {error.filename}: {error.strerror}") from None
+        raise UserError(
+            f"--to {target}: cannot be written: {error.filename2 or error.filename}: {error.strerror or error}"
+        ) from None
     if taken:
         raise UserError(f"--to {target}: there is something already; name a new or an empty folder")
 

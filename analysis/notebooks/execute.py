@@ -18,8 +18,9 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from analysis.notebooks.cells import FOLDER
-from minbert.command_line import EXIT_USER, Parser, local_path, run
+from minbert.command_line import EXIT_USER, Parser, local_path, refuse_unwritable, run
 from minbert.errors import UserError
+from minbert.files.inside_study import refuse_search_folders
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -76,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError("--study and --out go together: the committed notebooks show the example")
     study = None if options.study is None else str(options.study.resolve())
     out = options.out or FOLDER
+    if options.out:
+        refuse_unwritable(out, f"--out {out}")
+        refuse_search_folders(out, f"--out {out}")
     out.mkdir(parents=True, exist_ok=True)
     failed = False
     for file in notebooks():

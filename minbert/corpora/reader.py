@@ -24,6 +24,7 @@ from minbert.corpora.cs224n import (
 from minbert.corpora.tables import Table, counted, peek_columns, read_table
 from minbert.corpora.texts import Role, Text, read_text, role_of
 from minbert.errors import UserError, did_you_mean
+from minbert.files.strangers import what_is
 
 Claims = dict[tuple[str, Split], list[Path]]
 
@@ -145,7 +146,7 @@ def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tupl
         if file.is_dir():
             continue
         if not file.is_file():
-            unclaimed[file] = "is no regular file"
+            unclaimed[file] = f"is {what_is(file)}, not a file"
             continue
         try:
             answer = recognise(file, peek_columns(file), tasks)

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from minbert.errors import UserError
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import beside
-from minbert.files.sealed import seal_folder, sealed_line, unsealed_line
+from minbert.files.sealed import is_sealed, seal_folder, sealed_line, unsealed_line
 from minbert.files.strangers import refuse_irregular
 
 
@@ -60,7 +60,7 @@ def cut_torn_line(path: Path) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read complete JSON lines; a torn last line and a missing file count as nothing.
+    """Read complete lines of :func:`append_json`; a torn last line and a missing file count as nothing.
 
     Raises:
         ValueError: a line is not what was written.
@@ -68,6 +68,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]
+    if not all(map(is_sealed, lines)):
+        raise ValueError("a line carries no checksum")
     return [unsealed_line(line) for line in lines]
 
 

@@ -57,7 +57,8 @@ def clear_of_dead(folder: Path, ending: str) -> None:
     named = re.compile(rf"\..+{_OF}{re.escape(ending)}", re.DOTALL)
     for entry in folder.glob(f".*.{ending}"):
         if named.fullmatch(entry.name) and _is_of_dead(entry):
-            _remove(entry)
+            with suppress(PermissionError):  # another user's
+                _remove(entry)
 
 
 def is_ours(path: Path) -> bool:

@@ -99,8 +99,8 @@ def gone(path: Path) -> OSError:
 def told(error: OSError) -> str:
     """A failure of storage in words, without its number."""
     reason = error.strerror or str(error)
-    if error.filename:
-        return f"{error.filename}: {reason}"
+    if place := error.filename2 or error.filename:  # of two, the second is written
+        return f"{place}: {reason}"
     full = ", ".join(map(str, full_places())) if error.errno in _FULL else ""
     return f"{reason} (full: {full})" if full else reason
 
@@ -134,6 +134,8 @@ def _origins(error: BaseException) -> Iterator[BaseException]:
 
 def _number_told(text: str) -> int | None:
     """The number of the failure of storage that a text tells of."""
+    if re.fullmatch(r"\d+ requested and \d+ written", text):  # NumPy, of a file that it could not write whole
+        return errno.ENOSPC
     numbers = [int(found) for found in re.findall(r"\(os error (\d{1,4})\)", text)]
     numbers += [number for number in _TOLD if os.strerror(number) in text]
     return next((number for number in numbers if number in _OF_STORAGE), None)

@@ -95,6 +95,14 @@ def _no_files(folder: Path) -> Iterator[Path]:
         yield from (Path(entry.path) for entry in entries if entry.path not in folders)
 
 
+def what_is(path: Path) -> str:
+    """What stands in the place of a file that is none."""
+    try:
+        return _kind(path.stat().st_mode)
+    except OSError:
+        return "a link to nothing"
+
+
 def _kind(mode: int) -> str:
     if stat.S_ISFIFO(mode):
         return "a named pipe"

@@ -223,7 +223,10 @@ class _Reader:
                 return _SCALARS[node.tag.removeprefix(_TAG)](node.value)
             except (ValueError, KeyError):
                 kind = node.tag.removeprefix(_TAG)
-                raise self._error(line, f"{shorten(node.value)} is not a valid {kind}") from None
+                why = f"{shorten(node.value)} is not a valid {kind}"
+                if kind == "int" and re.fullmatch(r"[-+]?[0-9]+", node.value):
+                    why = f"{shorten(node.value)} is too large a number: whole ones are below 2**64"
+                raise self._error(line, f"{path}: {why}" if path else why) from None
         raise self._error(line, f"the tag {shorten(node.tag)} is not allowed here; write plain values")
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:

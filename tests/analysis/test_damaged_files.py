@@ -390,6 +390,11 @@ GONE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "trials/00001/history.jsonl",
         "is gone",
     ),
+    "a task's predictions": (
+        lambda path: (path / "trials" / "00001" / "predictions" / "sst.parquet").unlink(),
+        "trials/00001/predictions/sst.parquet",
+        "is gone; left out",
+    ),
     "a configuration": (
         lambda path: (path / "trials" / "00001" / "config.yaml").unlink(),
         "trials/00001/config.yaml",
@@ -466,7 +471,7 @@ def test_a_history_that_is_none_is_left_out_and_named(written: Path, kind: str) 
 
 
 STUDIES_THAT_ARE_NONE = {
-    "a number of thousands of digits": ("extra: " + 5000 * "9", "is not a valid int"),
+    "a number of thousands of digits": ("extra: " + 5000 * "9", "extra: '99"),
     "nested without end": ("extra: " + 3000 * "[", "nested too deeply"),
     "aliases that multiply": (
         "a0: &a0 [x, x, x, x]\n"

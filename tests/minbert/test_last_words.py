@@ -53,6 +53,12 @@ def test_a_print_that_hangs_does_not_silence_it() -> None:
             process.kill()
 
 
+def test_it_is_said_where_no_more_threads_can_be_had() -> None:
+    refused = "threading.Thread.start = lambda self: (_ for _ in ()).throw(RuntimeError('no more threads'))"
+    with start(refused) as process:
+        assert process.communicate(timeout=60)[1] == b"why\n"
+
+
 def test_whoever_holds_the_console_does_not_silence_it() -> None:
     held = "lock = threading.RLock(); lock.acquire()"
     said = "say_last = __import__('functools').partial(say_last, before=lock.acquire)"

@@ -10,6 +10,7 @@ import pytest
 from minbert.config import TrainConfig, build_config
 from minbert.corpora.texts import texts_needed
 from minbert.errors import UserError
+from minbert.files.sealed import seal_folder
 from minbert.sources import Sources, resolve
 from minbert.task_config import default_tasks
 from minbert.train import with_sources
@@ -56,6 +57,22 @@ def test_an_earlier_run_or_trial_gives_its_encoder(
     shutil.copytree(tiny_encoder, inner)
     for named in (inner, inner.parent, inner.parent.parent):
         assert resolve(str(corpus_folder), str(named), TASKS).encoder.folder == inner
+
+
+def test_a_damaged_model_gives_no_encoder_however_it_is_named(
+    corpus_folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    best, exported = tmp_path / "best", tmp_path / "exported"
+    shutil.copytree(tiny_encoder, best / "encoder")
+    shutil.copytree(tiny_encoder, exported)
+    for folder, weights in ((best, best / "encoder"), (exported, exported)):
+        seal_folder(folder)
+        content = bytearray((weights / "model.safetensors").read_bytes())
+        content[-1] ^= 1
+        (weights / "model.safetensors").write_bytes(content)
+    for named in (tmp_path, best, best / "encoder", exported):
+        with pytest.raises(UserError, match=rf"^--encoder {named}: damaged: .*model\.safetensors"):
+            resolve(str(corpus_folder), str(named), TASKS)
 
 
 def test_a_run_without_an_encoder_and_a_whole_study_are_refused(corpus_folder: Path, tmp_path: Path) -> None:

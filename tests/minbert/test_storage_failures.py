@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from safetensors import SafetensorError
@@ -19,6 +20,7 @@ from minbert.command_line import EXIT_FAILED, run
 from minbert.errors import TrainingFailure
 from minbert.files.sealed import damage, seal_folder
 from minbert.files.storage import failure, is_of_storage, told
+from tests.no_room import no_room
 
 STORAGE = (
     "ENOSPC",
@@ -160,3 +162,19 @@ def test_a_failure_that_names_no_file_names_the_full_disk(
     )
     assert told(OSError(errno.ETIMEDOUT, "Connection timed out")) == "Connection timed out"
     assert told(OSError(errno.ENOSPC, "No space left on device", "x")) == "x: No space left on device"
+
+
+def test_of_two_files_the_one_that_was_to_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "from").write_bytes(bytes(100))
+    (tmp_path / "to").touch()
+    with no_room(tmp_path / "to"), pytest.raises(OSError, match="File too large") as failed:
+        shutil.copyfile(tmp_path / "from", tmp_path / "to")
+    assert told(failed.value) == f"{tmp_path / 'to'}: File too large"
+
+
+def test_an_array_that_could_not_be_written_whole_is_a_failure_of_storage(tmp_path: Path) -> None:
+    (tmp_path / "array.npy").touch()
+    with no_room(tmp_path / "array.npy", 1000), pytest.raises(OSError, match="requested and") as failed:
+        np.save(tmp_path / "array.npy", np.zeros(10_000))
+    found = failure(failed.value)
+    assert found is not None and found.errno == errno.ENOSPC

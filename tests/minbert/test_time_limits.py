@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from minbert import time_limits
 from minbert.canonical import run_name
 from minbert.config import TrainConfig
 from minbert.errors import TrainingFailure
@@ -87,6 +88,17 @@ def test_what_hangs_ends_the_process_with_one_line_and_a_note(
     failure = read_timeout(tmp_path / "trial", run)
     assert failure is not None
     assert (failure.cause, str(failure)) == ("timeout", message)
+
+
+def test_what_hangs_ends_the_process_whatever_cannot_be_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(note: object) -> bytes:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(time_limits, "sealed_line", fails)
+    hang_at(monkeypatch, 5, False)
+    assert run_in_a_process(start(TimeLimits(1.0))) == 3
 
 
 def test_every_step_has_the_whole_of_its_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

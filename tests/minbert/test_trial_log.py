@@ -143,6 +143,18 @@ def test_a_history_that_does_not_say_its_lines_is_not_continued(begun: tuple[Tri
     assert [each["line"] for each in read_json_lines(history)] == [1, 2]
 
 
+def test_a_record_whose_checksum_went_with_what_it_says_is_not_used(begun: tuple[Trial, Path]) -> None:
+    trial, folder = begun
+    history = folder / "history.jsonl"
+    whole = history.read_bytes()
+    other = whole.replace(b'"crc"', b'"crb"').replace(b'"score": 0.', b'"score": 1.', 1)
+    assert other.count(b'"score": 1.') == 1
+    history.write_bytes(other)
+    assert [each["epoch"] for each in trial.run()] == [1, 2]
+    assert trial.found == 0
+    assert history.read_bytes().startswith(whole[:20])
+
+
 @pytest.mark.parametrize("damage", [b"\xff\xfe\x00bad", b"\x00", b""])
 def test_a_damaged_configuration_is_written_anew_and_no_epoch_is_trained_again(
     damage: bytes, begun: tuple[Trial, Path]

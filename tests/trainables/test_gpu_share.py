@@ -162,6 +162,25 @@ def test_a_trial_is_tried_a_few_times_and_then_ends_the_search() -> None:
     assert "trial 3" in elsewhere.stopped_by and f"tried {TRIES} times" in elsewhere.stopped_by
 
 
+def test_a_node_gets_another_chance_later_and_a_trial_that_trained_its_tries_anew() -> None:
+    now = [0.0]
+    elsewhere = Elsewhere(TrialResources(1, 1), lambda line: None, lambda: nodes("a", "b"), lambda: now[0])
+    for number in (3, 4):
+        for _ in range(TRIES - 1):
+            elsewhere.turned_away(number, "a", UNSHARED, "not mounted yet")
+    now[0] = PATIENCE_SECONDS - 1
+    assert elsewhere.avoided == ["a"]
+    now[0] = PATIENCE_SECONDS + 1
+    assert elsewhere.avoided == []
+    elsewhere.trains(3)
+    elsewhere.turned_away(3, "a", UNSHARED, "not mounted yet")
+    assert (elsewhere.stopped_by, elsewhere.avoided) == ("", ["a"])
+    elsewhere.turned_away(4, "a", UNSHARED, "not mounted yet")
+    assert elsewhere.stopped_by.startswith(
+        "trial 4: unshared on node a: not mounted yet; it was tried 3 times"
+    )
+
+
 def test_a_trial_that_waits_for_another_node_does_so_no_longer_than_there_is_one_or_may_soon_be() -> None:
     said: list[str] = []
     there, now = nodes("a" * 20, "b"), [0.0]
@@ -174,20 +193,21 @@ def test_a_trial_that_waits_for_another_node_does_so_no_longer_than_there_is_one
             ends.append(bool(elsewhere.stopped_by))
         return ends
 
-    elsewhere.turned_away(7, "a" * 20, NO_CUDA, "none")
+    elsewhere.turned_away(7, "a" * 20, UNSHARED, "--study /x is another folder there")
     assert elsewhere.keep_away(7) == ["a" * 20]
     assert ends_after(10, 10 * PATIENCE_SECONDS) == [False, False]
     there[1]["Alive"] = False
     assert ends_after(10, PATIENCE_SECONDS - 10) == [False, False]
     assert said[1:] == [
-        "trial 7: no node is left but aaaaaaaa (no_cuda); it waits for another one, for 300 s at most"
+        "trial 7: no node is left but aaaaaaaa (unshared: --study /x is another folder there); it waits for another one, for "
+        "300 s at most"
     ]
     there[1]["Alive"] = True  # it came back
     assert ends_after(10) == [False]
     there[1]["Alive"] = False
     assert ends_after(10, PATIENCE_SECONDS - 10, 10) == [False, False, True]
     assert elsewhere.stopped_by == (
-        "trial 7: no node is left but aaaaaaaa (no_cuda): mend such nodes or bring others, and give the "
+        "trial 7: no node is left but aaaaaaaa (unshared: --study /x is another folder there): mend such nodes or bring others, and give the "
         "same command again"
     )
 

@@ -15,6 +15,7 @@ from typing import TextIO
 import pytest
 
 from minbert.errors import UserError
+from tests.no_room import no_room
 from tests.trainables.commands import SMALL, start_search
 from trainables.studies.locks import LOCK, held, locked
 
@@ -70,6 +71,12 @@ def test_the_lock_of_a_dead_process_holds_nothing(
     assert f"process {holder.pid}" in (study / LOCK).read_text()
     with locked(study):
         assert f"process {os.getpid()}" in (study / LOCK).read_text()
+
+
+def test_a_study_on_a_full_disk_can_be_held_to_be_read(study: Path) -> None:
+    (study / LOCK).touch()
+    with no_room(study / LOCK, 1), held(study):
+        assert len((study / LOCK).read_text()) <= 1
 
 
 def test_a_lock_is_free_again_after_it_was_held(study: Path) -> None:

@@ -16,6 +16,7 @@ from minbert.devices import pin
 from minbert.sources import resolve
 from minbert.yaml_reader import load_config
 from tests.trainables.permissions import held_to_permissions
+from trainables.machines.elsewhere import UNUSABLE
 from trainables.machines.seen_folders import UNSHARED, refuse_unseen
 from trainables.running import trainable
 from trainables.running.trainable import STORAGE, TrialTrainable, _materials
@@ -84,6 +85,14 @@ def test_a_trial_whose_folder_may_not_be_written_is_no_failed_one(job: dict[str,
         cause, message = result(job)
     assert cause == STORAGE
     assert message.startswith(f"{folder}/") and message.endswith(": Permission denied")
+
+
+def test_a_node_whose_program_cannot_even_begin_a_trial_fails_none(job: dict[str, Any]) -> None:
+    job["config"] = {**job["config"], "a leaf of a later version": 1}
+    cause, message = result(job)
+    assert cause == UNUSABLE
+    assert "a leaf of a later version" in message and "\n" not in message
+    assert not Path(job["folder"]).exists()
 
 
 def test_a_node_that_has_another_folder_there_runs_no_trial_and_says_so(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
-import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +15,18 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from minbert.files import failpoints
+from tests.no_room import no_room
 from tests.trainables.commands import SPACE
 from tests.trainables.test_ledger import open_ledger, record
-from trainables.running.searcher import LedgerSearcher, SuccessiveHalving
+from trainables.machines.elsewhere import TRIES, Elsewhere
+from trainables.machines.placement import TrialResources
+from trainables.running.searcher import LedgerSearcher
+from trainables.running.successive_halving import SuccessiveHalving
 from trainables.spaces.settings import EarlyStopping
 from trainables.spaces.space import load_space
 from trainables.studies.journal import JOURNAL
+from trainables.studies.ledger import Issue
+from trainables.studies.watcher import Watcher
 
 FULL = {"cause": "storage", "message": "disk: No space left on device", "attempt": 1, "done": True}
 
@@ -42,17 +45,6 @@ def states(folder: Path) -> list[str]:
     """As the next driver finds them."""
     ledger = open_ledger(folder, load_space(str(SPACE)))
     return [trial.state.name for trial in ledger.trials()]
-
-
-@contextmanager
-def no_room(file: Path) -> Iterator[None]:
-    """Nothing of this process fits on the disk beyond ten more bytes of a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_storage_that_fails_ends_the_search_and_no_trial(searcher: LedgerSearcher, tmp_path: Path) -> None:
@@ -79,6 +71,43 @@ def test_a_trial_whose_worker_is_lost_for_tune_is_issued_again_and_fails_in_the_
     searcher.on_trial_complete("once more", error=True)
     assert searcher.suggest("next") == {"n": 2}
     assert states(tmp_path) == ["FAIL", "RUNNING", "RUNNING"]
+
+
+def test_machines_on_which_no_worker_begins_a_trial_end_the_search_and_no_trial(tmp_path: Path) -> None:
+    elsewhere = Elsewhere(TrialResources(1, 0), lambda line: None, list)
+    searcher = LedgerSearcher(
+        open_ledger(tmp_path, load_space(str(SPACE))),
+        lambda issue: {"n": issue.number},
+        elsewhere=elsewhere,
+    )
+    for _ in range(TRIES):
+        assert elsewhere.stopped_by == ""
+        assert searcher.suggest("first") == {"n": 0}
+        searcher.on_trial_complete("first", error=True)
+    assert elsewhere.stopped_by.startswith("trial 0: its workers end before it begins, ")
+    assert states(tmp_path) == ["RUNNING"]
+
+
+def test_what_is_lost_or_turned_away_while_the_search_ends_stays_to_be_continued(
+    searcher: LedgerSearcher, tmp_path: Path
+) -> None:
+    for _ in range(TRIES - 1):
+        searcher.on_trial_complete("first", error=True)
+        assert searcher.suggest("first") == {"n": 0}
+    searcher.closing = True
+    searcher.on_trial_complete("first", error=True)
+    assert states(tmp_path) == ["RUNNING"]
+
+
+def test_storage_that_fails_while_a_trial_is_handed_out_ends_the_search(tmp_path: Path) -> None:
+    class Away(Watcher):
+        def issued(self, issue: Issue) -> None:
+            raise OSError(errno.ESTALE, "Stale file handle", "stages")
+
+    ledger = open_ledger(tmp_path, load_space(str(SPACE)))
+    searcher = LedgerSearcher(ledger, lambda issue: {"n": issue.number}, Away())
+    assert searcher.suggest("first") == Searcher.FINISHED
+    assert searcher.storage_failure == "stages: Stale file handle"
 
 
 def test_a_journal_that_cannot_be_written_ends_the_search_and_stays_whole(

@@ -37,8 +37,8 @@ def test_what_killed_drivers_left_half_done_is_removed_and_the_rest_stays(tmp_pa
         path.mkdir(parents=True)
     beside(folder.path / "study.yaml", "tmp").touch()
     abandoned(folder.stages / "key.failure.json").touch()
-    for place in (folder.path, folder.stages):
-        abandoned(place / "seen", "token").touch()
+    (folder.path / ".seen.another-host-than-this.1.00000000.token").touch()  # the lock is held: nobody's
+    abandoned(folder.stages / "seen", "token").touch()
     folder.clear_leftovers()
     assert all(path.is_dir() for path in kept)
     assert not any(path.exists() for path in left)

@@ -9,7 +9,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from tests.trainables.test_ledger import record
-from trainables.running.searcher import SuccessiveHalving
+from trainables.running.successive_halving import SuccessiveHalving
 from trainables.spaces.settings import EarlyStopping
 
 

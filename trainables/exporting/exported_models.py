@@ -60,6 +60,10 @@ def find_models(
     trials = study / "trials"
     best = {number: places.get(number, trials / f"{number:05d}") / "best" for number in runs}
     if gone := [number for number, folder in best.items() if not folder.is_dir()]:
+        if not (config_file := trials / f"{gone[0]:05d}" / "config.yaml").exists():
+            raise UserError(
+                f"{config_file}: is gone, and the trial's model is: bring its folder back from a copy, or name another trial"
+            )
         several = "s were" if len(gone) > 1 else " was"
         raise UserError(f"{study}: model{several} not kept: trial {made_again(study, gone)} {_NAME_IT}")
     found = {}

@@ -91,6 +91,12 @@ def _start() -> Room:
     return _room_of(None)
 
 
+def in_one_line(error: BaseException) -> str:
+    """What an error of Ray's, or of a worker's, says; its last lines say it."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= _SAID else '…' + text[-_SAID:]}"
+
+
 def _why_not(error: Exception) -> str:
     """Why Ray did not start, as far as it can be told."""
     scratch = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
@@ -240,6 +246,7 @@ BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """Where ``ray up`` leaves its file on the head."""
 _ANSWER_SECONDS = 5
 _SCRATCH_BYTES = 2**24
+_SAID = 300
 """Ray's own files before the first trial take a few megabytes."""
 _NO_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # length, type, flags, stream
 _JOINING_SECONDS = 90

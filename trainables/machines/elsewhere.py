@@ -14,7 +14,9 @@ from trainables.machines.gpu_share import NO_CUDA
 from trainables.machines.placement import TrialResources, others
 from trainables.machines.seen_folders import UNSHARED
 
-TURNED_AWAY = (NO_CUDA, UNSHARED)
+UNUSABLE = "unusable"
+"""Cause of a trial that could not even begin on a node: another program is there, or what is there is broken."""
+TURNED_AWAY = (NO_CUDA, UNSHARED, UNUSABLE)
 """Causes that speak against a node, and no trial."""
 TRIES = 3
 """So often a trial, or the probe before the first one, is sent to a node for nothing."""
@@ -43,7 +45,7 @@ class Elsewhere:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._trial, self._say, self._list = trial, say, nodes
-        self._found: dict[str, str] = {}  # cause by node, in order
+        self._wrong: dict[str, tuple[str, float]] = {}  # with each node that was found so, and when; in order
         self._tries: Counter[int] = Counter()
         self._kept_away: dict[int, list[str]] = {}
         self._clock, self._looked = clock, clock()
@@ -52,16 +54,20 @@ class Elsewhere:
 
     @property
     def avoided(self) -> list[str]:
-        """Ids of the nodes that no trial is to go to; none while there are no others."""
-        if self._found and others(self._list(), self._found, self._trial):
-            return list(self._found)
-        return []
+        """Ids of the nodes that no trial is to go to for a while; none while there are no others."""
+        again = self._clock() - PATIENCE_SECONDS  # a folder may be mounted by now, a driver loaded
+        found = [node for node, (_, when) in self._wrong.items() if when > again]
+        return found if found and others(self._list(), found, self._trial) else []
 
     def keep_away(self, number: int) -> list[str]:
         """Ids of the nodes that a trial is not to go to, which is handed out now; that holds until it has ended."""
         if avoided := self.avoided:
             self._kept_away[number] = avoided
         return avoided
+
+    def trains(self, number: int) -> None:
+        """Note that a trial runs: what was wrong with nodes before is none of its next start's."""
+        self._tries.pop(number, None)
 
     def ended(self, number: int) -> None:
         """Note that a trial waits for no node any more."""
@@ -87,7 +93,7 @@ class Elsewhere:
             self._without = None
             return
         number, avoided = min(without.items())
-        named = ", ".join(f"{node[:_SHOWN]} ({self._found[node]})" for node in avoided)
+        named = ", ".join(f"{node[:_SHOWN]} ({self._wrong[node][0]})" for node in avoided)
         told = f"trial {number}: no node is left but {named}"
         if self._without is None:
             self._without = self._looked
@@ -104,7 +110,7 @@ class Elsewhere:
             cause: one of :data:`TURNED_AWAY`.
             message: what was wrong there.
         """
-        self._found[node] = cause
+        self._wrong[node] = f"{cause}: {message}", self._clock()
         self._tries[number] += 1
         told = f"{cause} on node {node[:_SHOWN]}: {message}"
         if self._tries[number] < TRIES:
@@ -114,6 +120,13 @@ class Elsewhere:
                 f"trial {number}: {told}; it was tried {TRIES} times: mend or leave out such nodes, and give the "
                 "same command again"
             )
+
+    def never_began(self, number: int) -> None:
+        """Note that no worker could be started for a trial, however often: that speaks against no trial either."""
+        self._stopped_by = self._stopped_by or (
+            f"trial {number}: its workers end before it begins, on whatever node they are started: see what Ray's logs on the "
+            "nodes say, and give the same command again"
+        )
 
 
 def requested(trial: TrialResources, job: Mapping[str, Any]) -> PlacementGroupFactory:

@@ -14,6 +14,7 @@ from minbert.devices import pin, told_precision
 from minbert.encoder import EncoderConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.interrupts import Interrupts
+from trainables.machines.connection import RayFailed, in_one_line
 from trainables.machines.elsewhere import PATIENCE_SECONDS, TRIES, away_from
 from trainables.machines.gpu_share import NO_CUDA, refuse_missing_gpu
 from trainables.machines.placement import Placement, TrialResources, others
@@ -36,6 +37,7 @@ def probe(
 
     Raises:
         UserError: the device that was asked for is not there, or nodes have no GPU that they promise.
+        RayFailed: the worker that was asked died, or cannot run the program.
         KeyboardInterrupt: the user gave up.
     """
     trial = placement.trial
@@ -107,10 +109,11 @@ def _waited_for(promise: Any, interrupts: Interrupts, hopeless: Callable[[], boo
             return None
     try:
         return ray.get(promise)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):  # without the worker's traceback
-            raise error.cause from None
-        raise
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, UserError):  # without the worker's traceback
+            raise cause from None
+        raise RayFailed(f"no worker could say what trials get there: {in_one_line(cause)}") from None
 
 
 def _on_a_worker(config: dict[str, Any], shape: EncoderConfig, trial: TrialResources) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from minbert.errors import UserError
 from minbert.files.leftovers import beside
+from trainables.machines.connection import RayFailed, in_one_line
 from trainables.machines.seen_folders import APPEARING_SECONDS, unseen
 from trainables.studies.study import SEEN, TOKEN
 
@@ -31,6 +32,7 @@ def refuse_unshared(folders: dict[str, Path], asked_to_end: Callable[[], bool] =
     Raises:
         KeyboardInterrupt: the user does not.
         UserError: a node does not see one.
+        RayFailed: a node that is there cannot look.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if not folders or len(nodes) < 2:
@@ -78,6 +80,11 @@ def _missing(
             raise KeyboardInterrupt
     missing = []
     for answer, node_name in asked.items():
-        with suppress(ray.exceptions.RayError):
+        try:
             missing.append((node_name, ray.get(answer)))
+        except ray.exceptions.RayTaskError as error:
+            reason = in_one_line(getattr(error, "cause", None) or error)
+            raise RayFailed(f"node {node_name} cannot run the program: {reason}") from None
+        except ray.exceptions.RayError:  # it is lost
+            continue
     return missing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -164,9 +165,9 @@ def _connect(plan: Plan, connect: Connect, interrupts: Interrupts, watched: Exit
 
 
 def _shared_folders(plan: Plan) -> dict[str, Path]:
-    """Folders that have to be the same on all nodes, by the options that name them; those that are there."""
+    """Folders that have to be the same on all nodes, by the options that name them; those that may be written."""
     folders = {} if plan.remote else {"--study": plan.study}
-    if plan.stages is not None and Path(plan.stages).is_dir():
+    if plan.stages is not None and Path(plan.stages).is_dir() and os.access(plan.stages, os.W_OK):
         folders["--stages"] = Path(plan.stages)
     return folders
 

@@ -1,24 +1,20 @@
-"""Between Ray Tune and the ledger: hands out trials, takes results, stops weak ones early."""
+"""Between Ray Tune and the ledger: hands out trials and takes their results."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from minbert.files.storage import told
-from minbert.history import is_evaluated
 from minbert.remote.journal_segments import TakenOver
 from trainables.machines.elsewhere import TRIES, TURNED_AWAY, Elsewhere
 from trainables.running.trainable import STORAGE
-from trainables.spaces.settings import EarlyStopping
 from trainables.studies.ledger import Issue, Ledger
 from trainables.studies.watcher import Watcher
 
@@ -64,7 +60,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         self._issued: dict[str, Issue] = {}
         self._waiting: list[Issue] = []
         self._elsewhere, self._issued_again = elsewhere, list[Issue]()
-        self._losses = Counter[int]()
+        self._losses, self._trained = Counter[int](), set[int]()
         self.closing = False
         self.storage_failure = ""
         self.taken_over: TakenOver | None = None
@@ -82,9 +78,11 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             done = self._ledger.done or not self._issued
             return Searcher.FINISHED if done else None
         self._issued[trial_id] = issue
-        for watcher in self._watchers:
-            watcher.issued(issue)
-        return self._job(issue)
+        with self._noting():
+            for watcher in self._watchers:
+                watcher.issued(issue)
+            return self._job(issue)
+        return Searcher.FINISHED
 
     def _next(self) -> Issue | None:
         """The first trial that may start: one that waited, or else a new one; those that may not yet wait."""
@@ -114,8 +112,12 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the epochs of a result."""
+        issue = self._issued[trial_id]
+        self._trained.add(issue.number)
+        if self._elsewhere:
+            self._elsewhere.trains(issue.number)
         with self._noting():
-            self._note_records(self._issued[trial_id], result)
+            self._note_records(issue, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -128,13 +130,13 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             self._close(issue, result or {}, error)
 
     def _close(self, issue: Issue, result: dict[str, Any], error: bool) -> None:
-        if self.storage_failure:
+        if self.storage_failure or (self.closing and (error or result.get("cause") in TURNED_AWAY)):
             return
         if self._elsewhere and result.get("cause") in TURNED_AWAY:
             self._elsewhere.turned_away(issue.number, result["node"], result["cause"], result["message"])
             self._issued_again.append(issue)
             return
-        if error and self._is_issued_again(issue):
+        if error and self._is_lost_to_tune_alone(issue):
             return
         if result.get("attempt"):
             self._ledger.started_on_a_worker(issue.number, result["attempt"])
@@ -158,17 +160,21 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         for watcher in self._watchers:
             watcher.ended(issue, trial)
 
-    def _is_issued_again(self, issue: Issue) -> bool:
-        """Whether a trial whose worker is lost gets another one.
+    def _is_lost_to_tune_alone(self, issue: Issue) -> bool:
+        """Whether a trial that Tune has given up is none of the failed ones: it is issued again, or the search ends.
 
         Tune starts it anew by itself, but hears twice of a worker that dies while it is handed its next trial, and then
-        fails that one (2.60). A trial whose workers die again and again fails by itself as it begins.
+        fails that one (2.60). A trial whose workers die again and again fails by itself as it begins; where none
+        can even begin, the machines are to blame.
         """
         self._losses[issue.number] += 1
-        if self._losses[issue.number] == TRIES:
-            return False
-        self._issued_again.append(issue)
-        return True
+        if self._losses[issue.number] < TRIES:
+            self._issued_again.append(issue)
+            return True
+        if self._elsewhere and issue.number not in self._trained:
+            self._elsewhere.never_began(issue.number)
+            return True
+        return False
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Tune's snapshots are not used."""
@@ -213,82 +219,3 @@ class EndedTrials(LeftOutOfSnapshots, tune.Callback):
         trial.run_metadata.metric_n_steps.clear()
         trial.run_metadata.last_result = {"done": True}
         trial._default_result_or_future = None
-
-
-class SuccessiveHalving(AsyncHyperBandScheduler):
-    """ASHA (Li et al. 2020) whose rungs begin with what earlier starts of the study recorded.
-
-    Args:
-        settings: grace period and reduction factor.
-        epochs: epochs of the longest trial.
-        histories: scores by epoch of the study's trials, by number.
-        stops: the epoch that a trial ends with, by number, where an earlier start decided so.
-        number_of: which of them a trial of Tune's is, or which new one.
-        stopping: is told of a trial that is to be stopped, and after which epoch, before anything else is.
-    """
-
-    def __init__(
-        self,
-        settings: EarlyStopping,
-        epochs: int,
-        histories: Mapping[int, Mapping[int, float]],
-        stops: Mapping[int, int],
-        number_of: Callable[[str], int],
-        stopping: Callable[[str, int], None],
-    ) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric="score",
-            mode="max",
-            grace_period=settings.grace_epochs,
-            max_t=max(epochs, settings.grace_epochs),
-            reduction_factor=settings.reduction,
-            stop_last_trials=False,
-        )
-        self._stops, self._number_of, self._stopping = stops, number_of, stopping
-        for number, history in histories.items():
-            for epoch, score in sorted(history.items()):
-                self._brackets[0].on_result(_place(number), epoch, score)
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Give a trial, of which Tune may have had one before that was handed out again, its place in the rungs."""
-        super().on_trial_add(tune_controller, self._place_of(trial))
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Forget a trial that ends before it has started."""
-        super().on_trial_remove(tune_controller, self._place_of(trial))
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether a trial goes on; of the epochs that it hands over at once, the last one decides.
-
-        What was decided stays, and with it what came of it: the rungs know more now than they did then.
-        """
-        place = self._place_of(trial)
-        self._take_in(place, result)
-        decision = str(super().on_trial_result(tune_controller, place, result))
-        last = self._stops.get(self._number_of(trial.trial_id))
-        if last is not None and result["epoch"] >= last:
-            return TrialScheduler.STOP
-        if decision == TrialScheduler.STOP:
-            self._stopping(trial.trial_id, result["epoch"])
-        return decision
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Note a trial's last epochs."""
-        place = self._place_of(trial)
-        self._take_in(place, result)
-        super().on_trial_complete(tune_controller, place, result)
-
-    def _place_of(self, trial: Any) -> Any:
-        return _place(self._number_of(trial.trial_id))
-
-    def _take_in(self, place: Any, result: dict[str, Any]) -> None:
-        """Let the epochs before the last one of a result enter their own rungs; they were decided upon before."""
-        for record in result.get("records", []):
-            if is_evaluated(record) and record["epoch"] < result["epoch"]:
-                self._brackets[0].on_result(place, record["epoch"], record["select"]["score"])
-
-
-def _place(number: int) -> Any:
-    """What stands in the rungs for a trial of the study: once, however often Tune is given a trial for it."""
-    return SimpleNamespace(trial_id=str(number))

@@ -21,7 +21,7 @@ from minbert.canonical import run_name
 from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.corpora.tokenised import open_tokenised
-from minbert.errors import Interrupted, TrainingFailure
+from minbert.errors import Interrupted, TrainingFailure, cut
 from minbert.files.failpoints import reach
 from minbert.files.sealed import damage
 from minbert.files.storage import failure, forbidden, gone, is_away, told
@@ -30,6 +30,7 @@ from minbert.remote.mirrored_stages import open_stages
 from minbert.remote.working_copy import working_copy
 from minbert.time_limits import TimeLimits, read_timeout
 from minbert.trial import Materials, Trial
+from trainables.machines.elsewhere import UNUSABLE
 from trainables.machines.end_sign import EndSign
 from trainables.machines.gpu_share import keep_to_share, node_id, refuse_missing_gpu
 from trainables.machines.lost_nodes import refuse_lost_again_and_again
@@ -110,8 +111,15 @@ class TrialTrainable(tune.Trainable):
             return STORAGE, told(stored)
         if isinstance(error, TimeoutError):
             raise error  # a worker that is out of reach holds the folder: Tune starts the trial anew, elsewhere
+        return self._unexpected(error)
+
+    def _unexpected(self, error: Exception) -> tuple[str, str]:
+        """The same of an error that nobody thought of; before the trial has begun it is the node's."""
+        if self._attempt is None:
+            return UNUSABLE, f"{type(error).__name__}: {cut(' '.join(str(error).split()), 300)}"
         text = "".join(traceback.format_exception(error))
-        (self._folder / "error.txt").write_text(text, encoding="utf-8")
+        with suppress(OSError):  # storage that is away
+            (self._folder / "error.txt").write_text(text, encoding="utf-8")
         if self._remote:
             with suppress(OSError):  # a store that is away
                 self._remote.publish()

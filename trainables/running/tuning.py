@@ -15,7 +15,8 @@ from trainables.machines.elsewhere import TRIES, requested
 from trainables.machines.placement import Placement
 from trainables.running.end_of_search import EndOfSearch
 from trainables.running.lost_nodes import UncountedLosses
-from trainables.running.searcher import EndedTrials, LedgerSearcher, LeftOutOfSnapshots, SuccessiveHalving
+from trainables.running.searcher import EndedTrials, LedgerSearcher, LeftOutOfSnapshots
+from trainables.running.successive_halving import SuccessiveHalving
 from trainables.spaces.space import Space
 from trainables.studies.ledger import Ledger
 from trainables.watching.progress import Progress
@@ -56,7 +57,7 @@ def tune_trials(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=ledger.unfinished * TRIES,  # the searcher says when there are no more
+            num_samples=ledger.unfinished * 2 * TRIES,  # the searcher says when there are no more
             max_concurrent_trials=slots,
             reuse_actors=True,
             trial_dirname_creator=_trial_folder_name,

@@ -62,11 +62,13 @@ def held(path: Path) -> Iterator[None]:
     with _taken(path) as file:
         file.seek(0)
         before = file.read()
-        _write(file, myself())
+        with suppress(OSError):  # a full disk; it is only for whoever is refused
+            _write(file, myself())
         try:
             yield
         finally:
-            _write(file, before)
+            with suppress(OSError):
+                _write(file, before)
             if not had_lock:
                 (path / LOCK).unlink(missing_ok=True)
 
@@ -108,10 +110,9 @@ def _lock(file: TextIO, study: str, kind: int) -> None:
 
 
 def _write(file: TextIO, text: str) -> None:
-    try:
-        file.truncate(0)
-        file.write(text)
-        file.flush()
+    try:  # past the file's buffer, which would try again when it is closed
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), text.encode(errors="surrogateescape"))
     except OSError as error:
         raise OSError(error.errno, error.strerror, file.name) from None
 

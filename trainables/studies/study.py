@@ -103,8 +103,9 @@ class StudyFolder:
         clear_unfinished(self.path / "corpus")
         for unwritten in self.path.glob(_UNWRITTEN):
             unwritten.unlink()
-        for place in (self.path, stages or self.stages):
-            clear_of_dead(place, TOKEN)
+        clear_of_dead(stages or self.stages, TOKEN)
+        for token in self.path.glob(f".{SEEN}.*.{TOKEN}"):  # the study's lock is held: nobody's
+            token.unlink()
         shutil.rmtree(self.path / "tune", ignore_errors=True)
 
     def drop(self, number: int, model: bool) -> None:

@@ -223,6 +223,7 @@ def test_stray_quotes_of_two_rows_do_not_swallow_the_rows_between(folder: Path) 
         (b"0\tx\ta\tb\t5.01\n", 2, "'5.01' is not a number from 0 to 5"),
         (b"0\tx\ta\tb\tnan\n", 2, "'nan' is not"),
         (b"0\tx\ta\tb\t1_0\n", 2, "'1_0' is not"),
+        ("0\tx\ta\tb\t٣\n".encode(), 2, "'٣' is not a number from 0 to 5"),  # a digit, elsewhere
         (b'0\tx\t"a\nb"\tb\t1\n1\tx\ta\xff\tb\t1\n', 4, "byte 0xff"),
     ],
 )
