@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.bad_input.test_bad_input import changed
 from trainables.cluster_check import provider, run_instances
@@ -95,9 +97,11 @@ def test_machines_of_ones_own_have_names_or_addresses(checked: Any, hosts: str) 
 
 
 def test_the_summary_counts_the_machines_that_may_be_used(checked: Any) -> None:
-    one = {"cluster_name: minbert": "cluster_name: minbert\nmax_workers: 1"}
-    _, output, _ = checked(changed({"of": "cluster/on_prem.yaml", "change": one}))
+    one = {"cluster_name: minbert": "cluster_name: minbert\nmin_workers: 1\nmax_workers: 1"}
+    text = changed({"of": "cluster/on_prem.yaml", "change": one})
+    _, output, _ = checked(text)
     assert "head 10.0.0.10, 1 worker, " in output
+    validate_config(prepare_config(yaml.safe_load(text)))  # what Ray takes, too
 
 
 def test_the_summary_names_the_older_autoscaler_unless_the_file_itself_takes_it(checked: Any) -> None:

@@ -129,10 +129,15 @@ def test_machines_and_those_who_wait_are_counted_as_ray_lists_them() -> None:
         {"Alive": True, "Resources": {"CPU": 4.0}},
         {"Alive": False, "Resources": {"CPU": 4.0, "GPU": 1.0}},
     ]
-    assert supply_of(nodes, 1, [{"CPU": 1, "GPU": 1}], "GPU") == Supply(
-        2, 1, True, on_demand=1, of_any_kind=3
-    )
-    assert not supply_of(nodes, 1, [{RESOURCE: 1}], "GPU").awaited  # that is what we asked for
+    assert supply_of(nodes, 1, [{"CPU": 1, "GPU": 1}]) == Supply(2, 1, True, on_demand=1, of_any_kind=3)
+    assert not supply_of(nodes, 1, [{RESOURCE: 1}]).awaited  # that is what we asked for
+
+
+def test_no_machine_with_gpus_is_asked_for_where_trials_on_cpus_have_one_without() -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}]
+    on_cpus, on_gpus = (supply_of(nodes, 0, [bundle]) for bundle in ({"CPU": 1}, {"CPU": 1, "GPU": 0.5}))
+    assert asked(every_five_seconds(0, 900, on_cpus)) == ([], [])
+    assert [each for each, _ in asked(every_five_seconds(0, 900, on_gpus))[0]] == ["+"]
 
 
 def test_rays_autoscaler_starts_one_more_where_one_is_there() -> None:

@@ -123,6 +123,19 @@ def test_machines_listed_by_address_are_waited_for_until_all_have_joined(
     assert Room.of(listed({"CPU": 0}, {"CPU": 8}), file).is_joined_by_more
     assert not Room.of(listed({"CPU": 0}, {"CPU": 8}, {"CPU": 8}), file).is_joined_by_more
     assert not Room.of(listed({"CPU": 8})).is_joined_by_more
+    fewer = launcher("provider: {type: local, head_ip: a, worker_ips: [b, c]}\nmax_workers: 1\n")
+    assert Room.of(listed({"CPU": 0}), fewer).is_joined_by_more
+    assert not Room.of(listed({"CPU": 0}, {"CPU": 8}), fewer).is_joined_by_more
+
+
+def test_a_refusal_says_that_listed_machines_stay_away(launcher: Callable[[str], ClusterFile]) -> None:
+    file = launcher("provider: {type: local, head_ip: a, worker_ips: [b, c]}\n")
+    with pytest.raises(UserError, match=r"no node .* more than 0 GPUs; of 3 machines 2 joined: "):
+        trial_resources(1, 1, Room.of(listed({"CPU": 0}, {"CPU": 8}), file))
+    with pytest.raises(UserError, match="both at once; of 3 machines 2 joined: "):
+        trial_resources(8, 1, Room.of(listed({"CPU": 8}, {"CPU": 4, "GPU": 1}), file))
+    with pytest.raises(UserError, match=r"no node .* more than 0 GPUs$"):
+        trial_resources(1, 1, Room.of(listed({"CPU": 0}, {"CPU": 8}, {"CPU": 8}), file))
 
 
 def test_only_a_single_node_that_nothing_joins_is_one_machine(launcher: Callable[[str], ClusterFile]) -> None:

@@ -31,14 +31,20 @@ def check_counts(file: ClusterFile) -> Iterator[Finding]:
 
 def check_fallback(file: ClusterFile) -> Iterator[Finding]:
     """Ray does not turn from spot machines to others by itself while there are none."""
-    workers = {name: node for name, node in file.node_types.items() if name != file.head_type}
-    spot = {name for name, node in workers.items() if _is_spot(node)}
-    for name in sorted(workers.keys() - spot) if spot else ():
-        node = workers[name]
+    spot = {name for name, node in file.node_types.items() if _is_spot(node)}
+    for name, node in file.node_types.items():
+        place = f"available_node_types.{name}.resources.{RESOURCE}"
         resources = as_mapping(node.get("resources"))
-        if not whole(node.get("min_workers", 0)) and file.most_of(node) > 0 and RESOURCE not in resources:
-            text = "is missing: with 1 a search asks for such a machine while there is none on spot; Ray by itself does not"
-            yield Finding(f"available_node_types.{name}.resources.{RESOURCE}", text)
+        if RESOURCE not in resources:
+            if spot and name not in (*spot, file.head_type) and _comes_when_asked_for(file, node):
+                text = "is missing: with 1 a search asks for such a machine while there is none on spot; Ray by itself does not"
+                yield Finding(place, text)
+        elif name in (*spot, file.head_type):
+            text = "is not allowed: a search asks for what has it while there is no worker on spot"
+            yield Finding(place, text)
+        elif whole(resources[RESOURCE]) == 0:
+            text = "0 is not allowed: a search asks for a machine that has 1, and none would come"
+            yield Finding(place, text)
 
 
 def _check_type(file: ClusterFile, path: str, node: Mapping[str, Any]) -> Iterator[Finding]:
@@ -53,6 +59,10 @@ def _check_type(file: ClusterFile, path: str, node: Mapping[str, Any]) -> Iterat
     if most > file.most_workers:
         text = f"{most} is not allowed: max_workers of the cluster is {file.most_workers}"
         yield Finding(f"{path}.max_workers", text)
+
+
+def _comes_when_asked_for(file: ClusterFile, node: Mapping[str, Any]) -> bool:
+    return not whole(node.get("min_workers", 0)) and file.most_of(node) > 0
 
 
 def _fewest(node: Mapping[str, Any]) -> int | None:

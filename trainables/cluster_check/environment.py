@@ -17,6 +17,8 @@ _EXAMPLES = {
     LOCAL: {"MINBERT_DATA": "/mnt/minbert/data", "MINBERT_RESULTS": "/mnt/minbert/results", **_ALWAYS},
 }
 """What a plain search on the head finds set."""
+_ALONE = ("", "local")
+"""Addresses at which Ray joins no cluster."""
 
 
 def check_environment(file: ClusterFile) -> Iterator[Finding]:
@@ -30,6 +32,10 @@ def check_environment(file: ClusterFile) -> Iterator[Finding]:
                 place = "docker.head_run_options" if name == "RAY_ADDRESS" else "docker.run_options"
             text = f"{name} is not set for commands on the head: {name}={example}{in_vain(head, name)}"
             yield Finding(place, text)
+    address = settings.get("RAY_ADDRESS")
+    if address is not None and address.value in _ALONE:
+        text = f"RAY_ADDRESS={address.value} is not allowed: a search would start a Ray of its own on the head; auto is"
+        yield Finding(address.path, text)
     if "MINBERT_GPUS_PER_TRIAL" in settings:
         yield from _check_share(file, settings["MINBERT_GPUS_PER_TRIAL"])
 

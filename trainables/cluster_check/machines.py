@@ -46,15 +46,21 @@ def most_machines(file: ClusterFile) -> int:
 
 
 def _check_counts(file: ClusterFile, machines: int) -> Iterator[Finding]:
-    for key, least in (("min_workers", 0), ("max_workers", 1)):
-        given = file.data.get(key, machines)
-        count = whole(given)
-        if count is None or not least <= count <= machines:
-            text = f"{shorten(given)} is not allowed: {least} to {machines} are, as provider.worker_ips lists {machines}"
-            yield Finding(key, text)
-    fewest, most = whole(file.data.get("min_workers")), whole(file.data.get("max_workers"))
-    if fewest is not None and most is not None and most < fewest <= machines:
-        yield Finding("min_workers", f"{fewest} is not allowed: max_workers is {most}")
+    """All machines that may join have to do so by themselves: a search counts on what is there."""
+    counts = {key: whole(file.data.get(key, machines)) for key in ("min_workers", "max_workers")}
+    out = [key for key, count in counts.items() if count is None or not 1 <= count <= machines]
+    for key in out:
+        given = shorten(file.data[key])
+        text = f"{given} is not allowed: 1 to {machines} are, as provider.worker_ips lists {machines}"
+        yield Finding(key, text)
+    fewest, most = counts["min_workers"], counts["max_workers"]
+    if not out and fewest != most:
+        said = (
+            f"{fewest} is not allowed"
+            if "min_workers" in file.data
+            else f"is missing, and Ray takes {fewest}"
+        )
+        yield Finding("min_workers", f"{said}: max_workers is {most}, and a search counts on that many")
 
 
 def _refusal(value: object) -> str | None:

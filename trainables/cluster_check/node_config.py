@@ -14,12 +14,16 @@ from trainables.machines.cluster_file import ClusterFile, Finding, as_mapping, w
 
 _MARKETS = ("spot", "capacity-block")
 _PINNED = re.compile(r"ami-([0-9a-f]{8}|[0-9a-f]{17})|resolve:ssm:/?[\w./-]+:[0-9]+")
+_TURNS_OFF = re.compile(r"\b(shutdown|poweroff|halt)\b")
 _LEAST_DISK = 100
 """GB that system, driver, container, and torch with CUDA fill, and some for a study's data."""
 
 
 def check_node_configs(file: ClusterFile) -> Iterator[Finding]:
     """What AWS would refuse, again and again, and what it would take although it does not serve."""
+    turn_off = file.head_type in file.node_types and any(
+        _TURNS_OFF.search(text) for _, text in file.texts("initialization_commands")
+    )
     for name, node in file.node_types.items():
         if not isinstance(node.get("node_config"), dict):
             continue  # Ray's schema says so
@@ -29,6 +33,7 @@ def check_node_configs(file: ClusterFile) -> Iterator[Finding]:
             *_check_market(path, config, name == file.head_type),
             *_check_role(path, config),
             *_check_disk(path, config),
+            *(_check_shutdown(path, config) if name != file.head_type and turn_off else ()),
         ]
         told = [finding.path for finding in own]
         yield from own
@@ -64,13 +69,25 @@ def _check_market(path: str, config: dict[str, Any], is_head: bool) -> Iterator[
         yield Finding(f"{place}.MarketType", text + did_you_mean(market, _MARKETS))
     elif is_head:
         yield Finding(place, "the head may not be a spot machine: with it the cluster ends")
-    limit = as_mapping(options.get("SpotOptions")).get("MaxPrice")
+    spot = as_mapping(options.get("SpotOptions"))
+    yield from _check_request(f"{place}.SpotOptions", spot)
+    limit = spot.get("MaxPrice")
     if limit is not None and not isinstance(limit, str):
         text = f"{shorten(limit)} is not allowed: AWS takes a price as quoted text, '{limit}'"
         yield Finding(f"{place}.SpotOptions.MaxPrice", text)
     elif limit is not None and not _is_price(limit):
         text = f"{shorten(limit)} is not allowed: dollars an hour above 0 are, such as '0.5'"
         yield Finding(f"{place}.SpotOptions.MaxPrice", text)
+
+
+def _check_request(place: str, spot: dict[str, Any]) -> Iterator[Finding]:
+    """AWS starts what a lasting request asked for again, also after Ray has ended it."""
+    if spot.get("SpotInstanceType") == "persistent":
+        text = "persistent is not allowed: AWS would start machines again that Ray has ended; one-time is"
+        yield Finding(f"{place}.SpotInstanceType", text)
+    if (taken_back := spot.get("InstanceInterruptionBehavior")) in ("stop", "hibernate"):
+        text = f"{taken_back} is not allowed: Ray goes on without the machine, whose disk would cost; terminate is"
+        yield Finding(f"{place}.InstanceInterruptionBehavior", text)
 
 
 def _is_price(text: str) -> bool:
@@ -90,6 +107,17 @@ def _check_role(path: str, config: dict[str, Any]) -> Iterator[Finding]:
             f"{shorten(config['IamInstanceProfile'])} is not allowed: {{Name: minbert-worker}} is, or an Arn"
         )
         yield Finding(place, text)
+
+
+def _check_shutdown(path: str, config: dict[str, Any]) -> Iterator[Finding]:
+    """A machine that turns itself off is only stopped by itself."""
+    said = config.get("InstanceInitiatedShutdownBehavior")
+    if said in (None, "stop"):
+        how = "is missing" if said is None else f"{said} is not allowed"
+        text = (
+            f"{how}: a worker that turns itself off would only be stopped, and its disk cost; write terminate"
+        )
+        yield Finding(f"{path}.InstanceInitiatedShutdownBehavior", text)
 
 
 def _check_disk(path: str, config: dict[str, Any]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -80,7 +81,7 @@ def _data_refusal(file: ClusterFile, value: str, workers_read_it: bool) -> str |
 def _folder_refusal(file: ClusterFile, value: str) -> str | None:
     if not value.startswith("/"):
         return "is not allowed: an absolute path is, the same on every node"
-    folder = PurePosixPath(value)
+    folder = PurePosixPath(os.path.normpath(value))
     if _is_below(folder, _FLEETING):
         return "is not allowed: a machine empties that folder when it starts, and shares it with none"
     if any(not _is_below(folder, _mount_points(file, role)) for role in roles(file)):

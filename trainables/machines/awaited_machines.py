@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trainables.machines.cluster_file import ClusterFile, as_mapping
+from trainables.machines.cluster_file import ClusterFile
 from trainables.machines.launch_failures import LaunchLog, Refusals
 from trainables.machines.on_demand import RESOURCE, OnDemand, Supply, ask, most_on_demand
 
@@ -28,27 +28,18 @@ def watch_machines(
     """
     import ray  # noqa: PLC0415 - reads the environment when imported
 
-    needed = needed_of(launcher)
     machines = OnDemand(most_on_demand(launcher), ask, say)
     log, refusals = LaunchLog(_logs()), Refusals(say, give_up)
 
     def watch() -> None:
         while ray.is_initialized():
             with suppress(Exception):  # the head is busy, or this process ends: others will say so
-                supply, now = _supply(needed), time.monotonic()
+                supply, now = _supply(), time.monotonic()
                 refusals.look(log.new(), supply, now)
                 machines.look(supply, now)
             time.sleep(_LOOK_SECONDS)
 
     threading.Thread(target=watch, name="awaited machines", daemon=True).start()
-
-
-def needed_of(launcher: ClusterFile) -> str:
-    """What machines that run trials have: GPUs where any kind has them, else CPUs."""
-    kinds = [
-        as_mapping(kind.get("resources")) for kind in launcher.node_types.values() if launcher.most_of(kind)
-    ]
-    return "GPU" if any(resources.get("GPU") for resources in kinds) else "CPU"
 
 
 def _logs() -> Path:
@@ -59,8 +50,8 @@ def _logs() -> Path:
     return Path(node.get_logs_dir_path())
 
 
-def _supply(needed: str) -> Supply:
-    """Of machines that have GPUs, or CPUs."""
+def _supply() -> Supply:
+    """Of this moment."""
     import ray  # noqa: PLC0415
     from ray.autoscaler.v2.sdk import get_cluster_status  # noqa: PLC0415
 
@@ -68,11 +59,11 @@ def _supply(needed: str) -> Supply:
     demands = status.resource_demands
     waiting = [*demands.ray_task_actor_demand, *demands.placement_group_demand]
     bundles = [each.bundle for demand in waiting for each in demand.bundles_by_count]
-    return supply_of(ray.nodes(), len(status.pending_nodes), bundles, needed)
+    return supply_of(ray.nodes(), len(status.pending_nodes), bundles)
 
 
 def supply_of(
-    nodes: Iterable[Mapping[str, Any]], coming: int, bundles: Iterable[Mapping[str, float]], needed: str
+    nodes: Iterable[Mapping[str, Any]], coming: int, bundles: Iterable[Mapping[str, float]]
 ) -> Supply:
     """What Ray tells of a cluster, in short.
 
@@ -80,14 +71,16 @@ def supply_of(
         nodes: as Ray lists them.
         coming: machines that have not joined yet.
         bundles: resources that somebody waits for; those for a machine at the full price are our own.
-        needed: the resource that machines for trials have.
     """
+    wanted = [bundle for bundle in bundles if RESOURCE not in bundle]
+    # Trials on CPUs run on machines without GPUs, too.
+    needed = "GPU" if any(bundle.get("GPU") for bundle in wanted) else "CPU"
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     there = [resources for resources in alive if resources.get(needed)]
     return Supply(
         there=len(there),
         coming=coming,
-        awaited=any(RESOURCE not in bundle for bundle in bundles),
+        awaited=bool(wanted),
         on_demand=sum(RESOURCE in resources for resources in there),
         of_any_kind=sum(bool(resources.get("CPU")) for resources in alive),
     )

@@ -74,6 +74,14 @@ class ClusterFile:
         """How many workers of a type there may be at once."""
         return (whole(node["max_workers"]) or 0) if "max_workers" in node else self.most_workers
 
+    @cached_property
+    def most_listed(self) -> int:
+        """How many machines join, the head among them, of those that the file lists by address; 0 where it lists none."""
+        workers = self.mapping("provider").get("worker_ips")
+        if not isinstance(workers, list):
+            return 0
+        return 1 + min(len(workers), whole(self.data.get("max_workers", len(workers))) or 0)
+
     def texts(self, *dotted: str) -> Iterator[tuple[str, str]]:
         """The texts of lists such as ``docker.run_options``: path and text."""
         for path in dotted:

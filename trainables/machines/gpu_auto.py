@@ -56,7 +56,7 @@ def automatic_share(
     Args:
         configs: that will be trained.
         shape: of their encoder.
-        memory: bytes of the smallest GPU.
+        memory: bytes of a GPU; where they differ, of the one that was looked at.
         cpus_a_gpu: CPUs of a node for each of its GPUs.
         cpus: of a trial.
     """

@@ -56,7 +56,7 @@ class Room:
         there: nodes that have joined.
         kinds: nodes that the launcher may start, each with how many of them there may be at once.
         most: how many nodes there may be at once, whatever their kind.
-        listed: how many machines the launcher was given by their addresses; they join by themselves.
+        listed: how many machines of those that the launcher was given by their addresses join by themselves.
         is_open: whether other nodes may join by hand, as in any cluster that a search only connects to.
     """
 
@@ -77,8 +77,7 @@ class Room:
             for name, kind in launcher.node_types.items()
             if name != launcher.head_type
         )
-        workers = launcher.mapping("provider").get("worker_ips")
-        return cls(there, kinds, launcher.most_workers, 1 + len(workers) if isinstance(workers, list) else 0)
+        return cls(there, kinds, launcher.most_workers, launcher.most_listed)
 
     @property
     def cpus_a_gpu(self) -> float:
@@ -176,13 +175,20 @@ def trial_resources(cpus: int | None, gpus: float | None, room: Room) -> TrialRe
     ):
         if wanted > max(offered, default=0):
             most = f"no node of the cluster has more than {max(offered, default=0):g} {name.upper()}s"
-            raise UserError(f"--{name}s-per-trial {wanted:g}: {most}")
+            raise UserError(f"--{name}s-per-trial {wanted:g}: {most}{_away(room)}")
     trial = TrialResources(cpus, gpus)
     if not any(node.holds(trial) for node in room.nodes):
         raise UserError(
-            f"--cpus-per-trial {cpus} --gpus-per-trial {gpus:g}: no node of the cluster has both at once"
+            f"--cpus-per-trial {cpus} --gpus-per-trial {gpus:g}: no node of the cluster has both at once{_away(room)}"
         )
     return trial
+
+
+def _away(room: Room) -> str:
+    """That what is asked for may be on a machine that stays away."""
+    if not room.is_joined_by_more:
+        return ""
+    return f"; of {room.listed} machines {len(room.there)} joined: the head's /tmp/ray/session_latest/logs/monitor.* say why"
 
 
 def check_gpus(gpus: float, given_by: str = "--gpus-per-trial") -> None:
