@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from minbert.command_line import Parser, folder, local_path, run
 from minbert.config import TrainConfig
-from minbert.errors import UserError
+from minbert.errors import UserError, did_you_mean
 from minbert.exported_files import (
     CARD,
     MEMBERS,
@@ -218,7 +218,10 @@ def _which(text: str) -> Which:
         return text  # type: ignore[return-value]
     if text.isascii() and text.isdigit() and len(text) < _DIGITS:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text[:40]!r}: best, ensemble or the number of a trial is needed")
+    hint = did_you_mean(text, ("best", "ensemble"))
+    raise argparse.ArgumentTypeError(
+        f"{text[:40]!r}: best, ensemble or the number of a trial is needed{hint}"
+    )
 
 
 def _parser() -> Parser:

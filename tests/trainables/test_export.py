@@ -327,6 +327,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     ("arguments", "says"),
     [
         (("--trial", "wurst", "--to", "new"), "--trial: 'wurst': best, ensemble or the number of a trial is needed"),
+        (("--trial", "bset", "--to", "new"), "is needed; did you mean 'best'?"),
         (("--trial", "99999999999", "--to", "new"), "best, ensemble or the number of a trial"),
         (("--to", "full"), "--to full: there is something already; name a new or an empty folder"),
         (("--to", "study/trials/00009"), "study/trials holds what the search writes"),
