@@ -253,6 +253,18 @@ def test_a_search_that_begins_to_log_writes_what_earlier_starts_did_not(tmp_path
             again.report(continued, record_of(epoch, score))
     logs = tmp_path / "study" / "tensorboard"
     assert [len(scalars(logs / f"{number:05d}")) for number in range(5)] == [14, 14, 7, 0, 14]
+    assert "writing the TensorBoard logs of 4 earlier trials\n" in again.output.getvalue()
+
+
+def test_a_single_earlier_log_is_told_as_one(tmp_path: Path) -> None:
+    first = Watched(tmp_path / "study")
+    issue = first.start()
+    first.epoch(issue, 1, 0.4)
+    first.end(issue, "complete")
+    again = Watched(tmp_path / "study", outlets=Outlets(tensorboard=True))
+    with again.progress:
+        pass
+    assert "writing the TensorBoard log of 1 earlier trial\n" in again.output.getvalue()
 
 
 def test_a_trial_that_is_handed_out_again_begins_its_log_anew(tmp_path: Path) -> None:
