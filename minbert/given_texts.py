@@ -139,7 +139,10 @@ def _read(path: Path, names: tuple[str, ...]) -> Given:
         raise UserError(f"{path}: empty; a pair a line is read")
     if len(columns) != len(names):
         raise UserError(
-            f"{_other_names(path, columns, names)}; without a header, just the two columns of a pair are read"
+            _going_on(
+                _other_names(path, columns, names),
+                "without a header, just the two columns of a pair are read",
+            )
         )
     _refuse_other_names(path, columns, names)
     table = read_table(path)
@@ -161,10 +164,16 @@ def _refuse_other_names(path: Path, columns: tuple[str, ...], names: tuple[str, 
     ):
         return
     needed = " and ".join(map(repr, names))
-    raise UserError(
-        f"{_other_names(path, columns, names)}; rename {'them' if pair else 'it'}, or, where line 1 is "
-        f"{'a pair' if pair else 'a sentence'}, put a header of just {needed} above it"
+    way_out = (
+        f"rename {'them' if pair else 'it'}, or, where line 1 is {'a pair' if pair else 'a sentence'}, "
+        f"put a header of just {needed} above it"
     )
+    raise UserError(_going_on(_other_names(path, columns, names), way_out))
+
+
+def _going_on(told: str, more: str) -> str:
+    """A guess at what was meant ends with a question mark, after which a sentence begins."""
+    return f"{told} {more[0].upper()}{more[1:]}" if told.endswith("?") else f"{told}; {more}"
 
 
 def _other_names(path: Path, columns: tuple[str, ...], names: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from minbert.command_line import Parser, folder, local_path, run
 from minbert.config import TrainConfig
-from minbert.errors import UserError
+from minbert.errors import UserError, did_you_mean
 from minbert.exported_files import (
     CARD,
     MEMBERS,
@@ -32,6 +32,7 @@ from minbert.files.inside_study import refuse_search_folders
 from minbert.files.sealed import seal_folder
 from minbert.files.storage import is_of_storage
 from minbert.loaded_model import LoadedModel
+from trainables.exporting.constant_answers import constant_tasks
 from trainables.exporting.exported_models import TrialModel, find_models
 from trainables.exporting.model_card import Card, card_text
 
@@ -59,14 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     models = find_models(study.path, _runs(study, choice), tuple(study.tasks), options.made_again)
     names = {"data": data_name(study), "encoder": encoder_name(study)}
     models = {number: _without_paths(model, names) for number, model in models.items()}
-    _publish(options.to, study.name, choice, models)
+    constant = constant_tasks(study, choice.members)
+    _publish(options.to, study.name, choice, models, constant)
     so_far = f"the study is not finished ({choice.unfinished})" if choice.unfinished else ""
     for line in filter(None, [so_far, *study.damage]):
         print(f"warning: {line}", file=sys.stderr)
     for model in models.values():
         if model.remark:
             print(f"warning: trial {model.number}: {model.remark}", file=sys.stderr)
-    _print_result(options.to, choice, models)
+    _print_result(options.to, choice, models, constant)
     return 0
 
 
@@ -84,7 +86,13 @@ def _without_paths(model: TrialModel, names: Mapping[str, str]) -> TrialModel:
     return TrialModel(model.number, model.config.model_copy(update=sources), model.best, model.remark)
 
 
-def _publish(target: Path, study: str, choice: ModelChoice, models: Mapping[int, TrialModel]) -> None:
+def _publish(
+    target: Path,
+    study: str,
+    choice: ModelChoice,
+    models: Mapping[int, TrialModel],
+    constant: Sequence[str],
+) -> None:
     """Write everything beside the target, see that it loads, and put it there whole.
 
     Raises:
@@ -101,7 +109,7 @@ def _publish(target: Path, study: str, choice: ModelChoice, models: Mapping[int,
         target.parent.mkdir(parents=True, exist_ok=True)
         with publish_folder(target, stays=stays) as temporary:
             members = _write(temporary, study, choice, models)
-            write_text(temporary / CARD, card_text(_card(choice, models, members)))
+            write_text(temporary / CARD, card_text(_card(choice, models, members, constant)))
     except OSError as error:
         if is_of_storage(error):
             raise
@@ -144,7 +152,10 @@ def _write_one(folder: Path, model: TrialModel, task: str, study: str) -> None:
 
 
 def _card(
-    choice: ModelChoice, models: Mapping[int, TrialModel], members: Mapping[str, Mapping[str, float]]
+    choice: ModelChoice,
+    models: Mapping[int, TrialModel],
+    members: Mapping[str, Mapping[str, float]],
+    constant: Sequence[str],
 ) -> Card:
     configs: dict[int, TrainConfig] = {number: model.config for number, model in sorted(models.items())}
     scores = choice.scores
@@ -158,7 +169,10 @@ def _card(
         settings=choice.settings,
         epochs=choice.epochs,
         members=members,
-        remarks=[f"Trial {model.number}: {model.remark}." for model in models.values() if model.remark],
+        remarks=[
+            *(f"{task}: every dev example gets the same answer." for task in constant),
+            *(f"Trial {model.number}: {model.remark}." for model in models.values() if model.remark),
+        ],
     )
 
 
@@ -182,12 +196,15 @@ def _refuse_used(to: Path) -> None:
     refuse_search_folders(to, f"--to {to}")
 
 
-def _print_result(to: Path, choice: ModelChoice, models: Mapping[int, TrialModel]) -> None:
+def _print_result(
+    to: Path, choice: ModelChoice, models: Mapping[int, TrialModel], constant: Sequence[str]
+) -> None:
     from analysis.model_choice import INTERVAL  # noqa: PLC0415
 
     print(f"{choice.title}: {to}")
     for row in choice.scores.to_dict("records"):
-        print(f"  {row['task']}: report {row['report']} ({row[INTERVAL]})")
+        alike = "; constant answer" if row["task"] in constant else ""
+        print(f"  {row['task']}: report {row['report']} ({row[INTERVAL]}){alike}")
     if (to / MEMBERS).is_dir():
         print(
             f"several models: transformers and sentence-transformers load each of {to / MEMBERS}, not the whole"
@@ -203,7 +220,10 @@ def _which(text: str) -> Which:
         return text  # type: ignore[return-value]
     if text.isascii() and text.isdigit() and len(text) < _DIGITS:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text[:40]!r}: best, ensemble or the number of a trial is needed")
+    hint = did_you_mean(text, ("best", "ensemble"))
+    raise argparse.ArgumentTypeError(
+        f"{text[:40]!r}: best, ensemble or the number of a trial is needed{hint}"
+    )
 
 
 def _parser() -> Parser:

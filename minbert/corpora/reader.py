@@ -29,6 +29,14 @@ from minbert.files.strangers import what_is
 Claims = dict[tuple[str, Split], list[Path]]
 
 
+class NoNamedFile(UserError):
+    """A task's entry names a file that is not in the data folder; ``leaf`` is where it names it."""
+
+    def __init__(self, leaf: str, told: str) -> None:
+        super().__init__(f"{leaf}: {told}")
+        self.leaf = leaf
+
+
 @dataclass(frozen=True)
 class Examples:
     """One split of one task: n examples in file order."""
@@ -118,7 +126,7 @@ def _find_files(
     for (name, split), file in named.items():
         if not file.is_file():
             hint = did_you_mean(file.name, (entry.name for entry in entries))
-            raise UserError(f"tasks.{name}.files.{split}: there is no file {file}{hint}")
+            raise NoNamedFile(f"tasks.{name}.files.{split}", f"there is no file {file}{hint}")
     candidates = [file for file in entries if file not in named.values() and not file.name.startswith(".")]
     claims, unclaimed = _claims(candidates, tasks)
     strangers = {file: f"{file.name} ignored: it {reason}" for file, reason in unclaimed.items()}

@@ -146,7 +146,7 @@ def _tab_separated(path: Path, text: str) -> Table:
         if len(cells) != len(columns):
             raise UserError(
                 f"{path}, line {start}: {len(cells)} tab-separated field(s), "
-                f"but the header has {len(columns)} ({shown_columns(columns)})"
+                f"but line 1 has {len(columns)} ({shown_columns(columns)})"
             )
         rows.append(cells)
         starts.append(start)
@@ -165,7 +165,7 @@ def _comma_separated(path: Path, text: str) -> Table:
         for cells in reader:
             if rows and cells and len(cells) != len(rows[0]):
                 raise UserError(
-                    f"{path}, line {start}: {len(cells)} comma-separated field(s), but the header has {len(rows[0])}; "
+                    f"{path}, line {start}: {len(cells)} comma-separated field(s), but line 1 has {len(rows[0])}; "
                     "a text with a comma needs double quotes around it"
                 )
             if cells:

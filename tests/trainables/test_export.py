@@ -30,12 +30,14 @@ from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.errors import UserError
 from minbert.exported import open_exported
 from minbert.files import failpoints
+from minbert.files.sealed import owner, seal_folder
 from minbert.sources import resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
 from minbert.yaml_reader import load_config
 from trainables.designs.sampler import build_sampler
 from trainables.export import main
+from trainables.exporting.constant_answers import constant_tasks
 from trainables.exporting.model_card import Card, card_text
 from trainables.spaces.space import load_space
 from trainables.studies.ledger import Ledger
@@ -232,6 +234,31 @@ def test_the_best_trial_is_exported_and_its_card_has_the_report_scores(
     assert "Overlap of train, dev and test: sst" in card
 
 
+def answering(study: Path, number: int, task: str, lowest: float, highest: float) -> None:
+    """Let a trial have answered with values that rise from one example to the next."""
+    folder = study / "trials" / f"{number:05d}" / "predictions"
+    run, frame = owner(folder) or "", stored(study, number, task)
+    frame["output_0"] = np.linspace(lowest, highest, len(frame))
+    frame.to_parquet(folder / f"{task}.parquet")
+    seal_folder(folder, run)
+
+
+def test_a_task_whose_dev_examples_all_get_one_answer_is_named(
+    copied: Path, export: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(copied, MEAN, "qqp", 0.1, 0.4)
+    answering(copied, POOLER, "qqp", 0.1, 0.9)
+    answering(copied, MEAN, "sts", 2.5, 2.5)
+    for trial, alike in ((MEAN, ["qqp", "sts"]), (POOLER, [])):
+        card = (export(trial, study=copied, to=str(trial)) / "README.md").read_text()
+        assert re.findall(r"(\w+): every dev example gets the same answer\.", card) == alike
+        said = capsys.readouterr().out
+        assert re.findall(r"^  (\w+): report .*; constant answer$", said, re.MULTILINE) == alike
+    study = load(copied)
+    assert constant_tasks(study, {"qqp": {MEAN: 0.1, POOLER: 0.9}}) == []
+    assert constant_tasks(study, {"qqp": {MEAN: 0.9, POOLER: 0.1}}) == ["qqp"]
+
+
 @pytest.mark.parametrize("trial", ["best", "ensemble"])
 def test_no_path_of_this_machine_leaves_it(trained: Trained, exported: Exported, trial: str) -> None:
     texts = [file.read_bytes() for file in exported(trial).rglob("*") if file.is_file()]
@@ -300,6 +327,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     ("arguments", "says"),
     [
         (("--trial", "wurst", "--to", "new"), "--trial: 'wurst': best, ensemble or the number of a trial is needed"),
+        (("--trial", "bset", "--to", "new"), "is needed; did you mean 'best'?"),
         (("--trial", "99999999999", "--to", "new"), "best, ensemble or the number of a trial"),
         (("--to", "full"), "--to full: there is something already; name a new or an empty folder"),
         (("--to", "study/trials/00009"), "study/trials holds what the search writes"),

@@ -77,6 +77,20 @@ def test_the_live_table_shows_running_trials_counts_best_causes_sharing_and_time
     assert max(map(len, lines)) <= 80
 
 
+def test_the_best_trial_is_not_shown_without_its_constant_answers(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "study", columns=120)
+    issue = watched.start()
+    record = watched.epoch(issue, 1, 0.5)
+    watched.epoch(issue, 2, 0.6, chosen={**record["chosen"], "constant": ["qqp"]})
+    watched.end(issue, "complete")
+    lines = shown_by(watched)
+    (best,) = [line for line in lines if line.startswith("best: ")]
+    assert "(sst 0.400 qqp 0.500 sts 0.600; qqp: constant answer)" in best
+    shown = read_state(watched.folder).overview.best
+    assert shown is not None
+    assert shown.constant == ("qqp",)
+
+
 def test_the_live_table_shows_inside_an_epoch_how_much_of_it_is_done(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "study", trials=9, columns=80)
     some_of_each(watched)
@@ -239,6 +253,18 @@ def test_a_search_that_begins_to_log_writes_what_earlier_starts_did_not(tmp_path
             again.report(continued, record_of(epoch, score))
     logs = tmp_path / "study" / "tensorboard"
     assert [len(scalars(logs / f"{number:05d}")) for number in range(5)] == [14, 14, 7, 0, 14]
+    assert "writing the TensorBoard logs of 4 earlier trials\n" in again.output.getvalue()
+
+
+def test_a_single_earlier_log_is_told_as_one(tmp_path: Path) -> None:
+    first = Watched(tmp_path / "study")
+    issue = first.start()
+    first.epoch(issue, 1, 0.4)
+    first.end(issue, "complete")
+    again = Watched(tmp_path / "study", outlets=Outlets(tensorboard=True))
+    with again.progress:
+        pass
+    assert "writing the TensorBoard log of 1 earlier trial\n" in again.output.getvalue()
 
 
 def test_a_trial_that_is_handed_out_again_begins_its_log_anew(tmp_path: Path) -> None:

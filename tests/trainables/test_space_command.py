@@ -262,6 +262,17 @@ def test_check_lays_settings_over_the_space_first(command: Command, tmp_path: Pa
     assert errors.startswith("error: own.yaml: --set pooling=max: ")
 
 
+def test_check_names_the_line_that_names_a_missing_data_file(command: Command, tmp_path: Path) -> None:
+    text = "extends: heads\ntasks:\n  sst:\n    files: {dev: ids-sst-dve.csv}\n"
+    (tmp_path / "own.yaml").write_text(text)
+    code, _, errors = command("check", "own.yaml", "--data", str(CORPUS))
+    assert code == 2
+    assert errors == (
+        f"error: own.yaml:4: tasks.sst.files.dev: there is no file {CORPUS / 'ids-sst-dve.csv'}; "
+        "did you mean 'ids-sst-dev.csv'?\n"
+    )
+
+
 def test_check_looks_at_data_and_encoder(command: Command, tmp_path: Path) -> None:
     write(tmp_path, "max_length: {choice: [64, 512]}\n")
     code, _, errors = command("check", "own.yaml")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from minbert.config import TaskConfig
+from minbert.corpora.reader import NoNamedFile
 from minbert.corpora.texts import Role, texts_needed
 from minbert.data_checks import check_data
 from minbert.errors import UserError
@@ -41,7 +43,8 @@ class Checker:
         """
         chosen = choose(Wish(name_or_path, None, None, self._settings, {}, None), Path())
         space = chosen.space
-        sources = self._sources(space.example().tasks, further_texts(space))
+        with naming_the_line(space):
+            sources = self._sources(space.example().tasks, further_texts(space))
         check_data(space.representatives, sources)
         runs = build_design(space, lambda params: identify(space, params, {})).runs
         found = f"{name_or_path}: ok: {_found(space, runs)}"
@@ -56,6 +59,19 @@ class Checker:
         sources = resolve(data, encoder, tasks, default_data, texts)
         self._read.append((tasks, texts, sources))
         return sources
+
+
+@contextmanager
+def naming_the_line(space: Space) -> Iterator[None]:
+    """Let a data file that is not there be told with the line of the space that names it.
+
+    Raises:
+        UserError: it is not there.
+    """
+    try:
+        yield
+    except NoNamedFile as error:
+        raise UserError(f"{space.written.where(error.leaf)}: {error}") from None
 
 
 def further_texts(space: Space) -> dict[str, Role]:

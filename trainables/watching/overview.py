@@ -30,11 +30,16 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Best:
-    """The best complete trial: its number, score, and metric of each task, on the select half."""
+    """The best complete trial: its number, score, and metric of each task, on the select half.
+
+    Attributes:
+        constant: tasks that it answers with one and the same answer for every example.
+    """
 
     number: int
     score: float
     tasks: Mapping[str, float]
+    constant: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ class Tally:
         tasks = {task: metrics[SELECT + task] for task in self._tasks if SELECT + task in metrics}
         score = trial.value
         if score is not None and (self._best is None or score > self._best.score):
-            self._best = Best(trial.number, score, tasks)
+            self._best = Best(trial.number, score, tasks, tuple(trial.user_attrs.get("constant") or ()))
         self._front = with_point(self._front, trial, [SELECT + task for task in self._tasks])
 
 

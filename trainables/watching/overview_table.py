@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -121,8 +122,7 @@ def left(time: TimeLeft | None) -> str:
 
 def scores(running: Running) -> str:
     """The scores of a trial's last epoch in one line."""
-    told = " ".join(f"{name} {value:.3f}" for name, value in running.scores.items())
-    return told + "".join(f"; {task}: constant answer" for task in running.constant)
+    return _metrics(running.scores, running.constant)
 
 
 def _rows_below(lines: list[str], columns: int, rows: int) -> int:
@@ -132,8 +132,14 @@ def _rows_below(lines: list[str], columns: int, rows: int) -> int:
 
 
 def _best(found: Best) -> str:
-    tasks = " ".join(f"{name} {value:.3f}" for name, value in found.tasks.items())
+    tasks = _metrics(found.tasks, found.constant)
     return f"best: trial {found.number}, score {found.score:.4f}" + (f" ({tasks})" if tasks else "")
+
+
+def _metrics(values: Mapping[str, float], constant: Iterable[str]) -> str:
+    """A constant answer is told beside its metric, which may look fair: the share of the commonest label."""
+    told = " ".join(f"{name} {value:.3f}" for name, value in values.items())
+    return told + "".join(f"; {task}: constant answer" for task in constant)
 
 
 def _trials(count: int) -> str:

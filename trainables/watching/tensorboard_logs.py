@@ -54,7 +54,8 @@ class TensorBoardLogs(Watcher):
         ended = [trial.number for trial in trials if trial.state.is_finished()]
         missing = [number for number in ended if not self._folder(number).is_dir()]
         if missing:
-            say(f"writing the TensorBoard logs of {len(missing)} earlier trials")
+            plural = "s" * (len(missing) != 1)
+            say(f"writing the TensorBoard log{plural} of {len(missing)} earlier trial{plural}")
         for number in missing:
             self._begin(number)
             for record in read_epochs(trial_folder(self._study, number) / "history.jsonl"):

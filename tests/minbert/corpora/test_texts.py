@@ -143,7 +143,7 @@ def test_snlis_own_columns_are_labelled_pairs_too(tmp_path: Path) -> None:
     [
         (
             "sent0,sent1,hard_neg\na,b,c\na,b\n",
-            "t.csv, line 3: 2 comma-separated field(s), but the header has 3",
+            "t.csv, line 3: 2 comma-separated field(s), but line 1 has 3",
         ),
         ("sent0,sent1,hard_neg\na,b,c\na, d, e,f\n", "needs double quotes"),
         ('sent0,sent1,hard_neg\na,b,c\na,b,"c\nd,e,f\n', "t.csv, line 3: its quotes do not pair up"),
