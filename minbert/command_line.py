@@ -144,7 +144,9 @@ def nameable(text: str) -> str:
         raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
     for name in (text if is_url(text) else os.path.abspath(text)).split("/"):
         if name != name.encode(errors="replace").decode():
-            raise argparse.ArgumentTypeError(f"{_cut(name)} is no text in UTF-8, which file names must be here")
+            raise argparse.ArgumentTypeError(
+                f"{_cut(name)} is no text in UTF-8, which file names must be here"
+            )
         if len(os.fsencode(name)) > _LONGEST_NAME:
             reason = f"has {len(os.fsencode(name))} bytes, and a file's name has at most {_LONGEST_NAME}"
             raise argparse.ArgumentTypeError(f"{_cut(name)} {reason}")

@@ -31,7 +31,7 @@ from trainables.machines.connection import RayFailed, launchers_file, quieten_ra
 from trainables.machines.placement import Placement, trial_resources
 from trainables.remarks import say_what_is_searched
 from trainables.search_options import asked_for, gpus_per_trial, search_parser
-from trainables.space_pages.check import further_texts
+from trainables.space_pages.check import further_texts, naming_the_line
 from trainables.spaces.around import refuse_other_sources
 from trainables.studies.first_look import refuse_other_study, refuse_places
 from trainables.studies.fork import Fork, Wanted, find_fork, show_fork, take_over
@@ -122,13 +122,9 @@ def _look(arguments: argparse.Namespace) -> Search:
     if arguments.only_continue and not ((fork.path if fork else described) / "study.yaml").is_file():
         raise UserError(f"--continue: there is no study in {place}: is its disk mounted, its name right?")
     chosen = choose(wish, described)
-    sources = resolve(
-        arguments.data,
-        arguments.encoder,
-        chosen.space.example().tasks,
-        os.environ.get("MINBERT_DATA"),
-        further_texts(chosen.space),
-    )
+    tasks, texts = chosen.space.example().tasks, further_texts(chosen.space)
+    with naming_the_line(chosen.space):
+        sources = resolve(arguments.data, arguments.encoder, tasks, os.environ.get("MINBERT_DATA"), texts)
     if chosen.around is not None:
         refuse_other_sources(chosen.around, sources)
     study = fork.path if fork else study
@@ -244,6 +240,8 @@ def _connect(
     if isinstance(gpus, str):
         from trainables.machines.gpu_auto import chosen_share  # noqa: PLC0415 - imports Ray
 
+        if room.cpus_a_gpu and not any(node.gpus for node in room.there):
+            console.print("--gpus-per-trial auto: waits for the first node with a GPU")
         gpus = chosen_share(search.wanted, room, arguments.cpus_per_trial or 1, interrupts)
         console.print(f"--gpus-per-trial auto: {gpus:g}", highlight=False)
     placement = Placement(room, trial_resources(arguments.cpus_per_trial, gpus, room))

@@ -390,11 +390,6 @@ GONE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "trials/00001/history.jsonl",
         "is gone",
     ),
-    "a task's predictions": (
-        lambda path: (path / "trials" / "00001" / "predictions" / "sst.parquet").unlink(),
-        "trials/00001/predictions/sst.parquet",
-        "is gone; left out",
-    ),
     "a configuration": (
         lambda path: (path / "trials" / "00001" / "config.yaml").unlink(),
         "trials/00001/config.yaml",

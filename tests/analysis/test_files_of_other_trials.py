@@ -51,6 +51,13 @@ def test_predictions_of_another_trial_are_left_out(study: Path) -> None:
     assert "00001/predictions/sst.parquet: its files belong to another run; left out" in line
 
 
+def test_predictions_that_are_gone_are_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study / "trials" / "00001" / "predictions" / "sst.parquet"
+    file.unlink()
+    assert report.main([str(study)]) == 0
+    assert capsys.readouterr().err == f"warning: {file}: is gone; left out\n"
+
+
 def test_predictions_without_their_seal_are_left_out(study: Path) -> None:
     (study / "trials" / "00001" / "predictions" / CHECKSUMS).unlink()
     loaded = load(study)

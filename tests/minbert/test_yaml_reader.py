@@ -114,7 +114,10 @@ def test_anchors_are_plain_copies(tmp_path: Path) -> None:
         ("a: &a [*a]\n", "x.yaml:1: nested too deeply"),
         ("a: " + "[" * 5000, "x.yaml:1: nested too deeply"),
         (f"a: {'9' * 5000}", "x.yaml:1: a: '999"),
-        (f"a: {2**64}", "x.yaml:1: a: '18446744073709551616' is too large a number: whole ones are below 2**64"),
+        (
+            f"a: {2**64}",
+            "x.yaml:1: a: '18446744073709551616' is too large a number: whole ones are below 2**64",
+        ),
         (b"a: '" + b"x" * 600_000 + b"'", "x.yaml:1: larger than"),
     ],
 )

@@ -164,7 +164,13 @@ def as_plain(overview: Overview) -> dict[str, Any]:
         "causes": dict(overview.causes),
         "last_failure": failure
         and {"trial": failure.number, "cause": failure.cause, "message": failure.message},
-        "best": best and {"trial": best.number, "score": best.score, "tasks": dict(best.tasks)},
+        "best": best
+        and {
+            "trial": best.number,
+            "score": best.score,
+            "tasks": dict(best.tasks),
+            "constant": list(best.constant),
+        },
         "front": list(overview.front),
         "stages_shared": {"trials": overview.sharing, "seconds_saved": round(overview.saved, 1)},
         "taken_over": overview.taken_over,
