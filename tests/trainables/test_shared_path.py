@@ -46,6 +46,21 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path, cluster: C
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.chaos
+def test_a_node_without_the_program_is_named_before_anything_is_written(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text("import sys\nsys.modules['trainables'] = None\n")
+    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", env_vars={"PYTHONPATH": str(broken)})
+    process = start_search(tmp_path, "--address", cluster.address, "--trials", "1")
+    _, errors = process.communicate(timeout=_HANG)
+    assert process.returncode == 3
+    assert re.fullmatch(r"error: node \S+ cannot run the program: [^\n]*trainables[^\n]*\n", errors), errors
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.name != ".lock"]
+
+
 @contextmanager
 def another_folder_at(path: Path) -> Iterator[None]:
     """Processes that are started meanwhile see an empty folder at a path, in a namespace of their own."""
