@@ -142,7 +142,7 @@ def nameable(text: str) -> str:
     """The type of an option that takes a path or a URL: all names on the way are text, and as short as file systems want."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
-    for name in (text if is_url(text) else os.path.abspath(text)).split("/"):
+    for name in text.split("/"):
         if name != name.encode(errors="replace").decode():
             raise argparse.ArgumentTypeError(
                 f"{_cut(name)} is no text in UTF-8, which file names must be here"

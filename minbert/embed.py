@@ -20,7 +20,7 @@ from minbert.errors import UserError
 from minbert.exported import open_exported
 from minbert.files.inside_study import refuse_search_folders
 from minbert.files.leftovers import beside
-from minbert.files.storage import is_of_storage
+from minbert.files.storage import failure
 from minbert.given_texts import STDIN, Given, check_texts, read_sentences
 from minbert.nearest import nearest
 from minbert.waiting import progress_bar
@@ -67,7 +67,7 @@ def write_vectors(file: Path, vectors: np.ndarray) -> None:
             save_file({"vectors": vectors}, temporary)
         temporary.rename(file)
     except OSError as error:
-        if is_of_storage(error):
+        if failure(error):
             raise
         raise UserError(f"--out {file}: cannot be written: {error.strerror or error}") from None
     finally:

@@ -128,7 +128,11 @@ def _inside(path: Path) -> Path:
 
 def _refuse_damaged(folder: Path, named: Path) -> None:
     """Refuse the model of a run, or one that was exported, that is not what was written."""
-    if (folder / CHECKSUMS).is_file() and (found := damage(folder)):
+    if (
+        (folder / CHECKSUMS).is_file()
+        and b'{"files": {' in (folder / CHECKSUMS).read_bytes()
+        and (found := damage(folder))
+    ):
         raise UserError(f"--encoder {named}: damaged: {found}")
 
 

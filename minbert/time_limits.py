@@ -148,12 +148,16 @@ class Watchdog:
                 self._end(epoch, "the epoch", doing)
 
     def _end(self, limit: float, what: str, doing: tuple[str, int] | None) -> NoReturn:
+        message = self._clock.complaint(limit, what)
         try:
-            self._tell(limit, self._clock.complaint(limit, what), doing)
-        finally:  # whatever cannot be told
-            os._exit(_EXIT_CODE)
+            self._note(limit, message, doing)
+        finally:  # whatever cannot be noted
+            try:
+                say_last(f"failed (timeout): {message}")  # whoever hangs may hang in a print
+            finally:
+                os._exit(_EXIT_CODE)
 
-    def _tell(self, limit: float, message: str, doing: tuple[str, int] | None) -> None:
+    def _note(self, limit: float, message: str, doing: tuple[str, int] | None) -> None:
         note = {
             "of": self._run,
             "attempt": self._attempt,
@@ -174,7 +178,6 @@ class Watchdog:
             writer.start()
         for writer in writers:
             writer.join(max(0.0, until - time.monotonic()))
-        say_last(f"failed (timeout): {message}")  # whoever hangs may hang in a print
 
 
 def read_timeout(folder: Path, run: str, attempt: int = 0) -> TrainingFailure | None:

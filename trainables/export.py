@@ -30,7 +30,7 @@ from minbert.exported_files import (
 from minbert.files.durable import publish_folder, write_text
 from minbert.files.inside_study import refuse_search_folders
 from minbert.files.sealed import seal_folder
-from minbert.files.storage import is_of_storage
+from minbert.files.storage import failure
 from minbert.loaded_model import LoadedModel
 from trainables.exporting.constant_answers import constant_tasks
 from trainables.exporting.exported_models import TrialModel, find_models
@@ -111,7 +111,7 @@ def _publish(
             members = _write(temporary, study, choice, models)
             write_text(temporary / CARD, card_text(_card(choice, models, members, constant)))
     except OSError as error:
-        if is_of_storage(error):
+        if failure(error):
             raise
         raise UserError(
             f"--to {target}: cannot be written: {error.filename2 or error.filename}: {error.strerror or error}"

@@ -75,6 +75,15 @@ def test_a_damaged_model_gives_no_encoder_however_it_is_named(
             resolve(str(corpus_folder), str(named), TASKS)
 
 
+def test_somebody_elses_checksums_say_nothing(
+    corpus_folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    encoder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    for folder in (encoder, tmp_path):
+        (folder / "checksums.json").write_text('{"model.safetensors": "0123"}')
+    assert resolve(str(corpus_folder), str(encoder), TASKS).encoder.folder == encoder
+
+
 def test_a_run_without_an_encoder_and_a_whole_study_are_refused(corpus_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     with pytest.raises(UserError, match="a run without best/encoder"):

@@ -91,7 +91,7 @@ def test_what_hangs_ends_the_process_with_one_line_and_a_note(
 
 
 def test_what_hangs_ends_the_process_whatever_cannot_be_told(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fails(note: object) -> bytes:
         raise RuntimeError("can't start new thread")
@@ -99,6 +99,7 @@ def test_what_hangs_ends_the_process_whatever_cannot_be_told(
     monkeypatch.setattr(time_limits, "sealed_line", fails)
     hang_at(monkeypatch, 5, False)
     assert run_in_a_process(start(TimeLimits(1.0))) == 3
+    assert capfd.readouterr().err.startswith("failed (timeout): a step took longer than 1 s (")
 
 
 def test_every_step_has_the_whole_of_its_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

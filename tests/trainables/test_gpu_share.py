@@ -23,7 +23,14 @@ from tests.trainables.commands import SPACE as SMALL_SPACE
 from tests.trainables.commands import start_search
 from tests.trainables.test_ledger import open_ledger
 from trainables.machines import gpu_share
-from trainables.machines.elsewhere import PATIENCE_SECONDS, TRIES, Elsewhere, requested
+from trainables.machines.elsewhere import (
+    AGAIN_SECONDS,
+    PATIENCE_SECONDS,
+    TRIES,
+    UNUSABLE,
+    Elsewhere,
+    requested,
+)
 from trainables.machines.gpu_auto import automatic_share, bytes_needed, trials_that_pay
 from trainables.machines.gpu_share import CONTEXT_BYTES, NO_CUDA, keep_to_share, memory_fraction
 from trainables.machines.placement import TrialResources
@@ -150,7 +157,7 @@ def test_a_node_without_its_gpu_is_avoided_while_there_are_others() -> None:
     assert elsewhere.avoided == ["a"]
     there[1]["Alive"] = False
     assert elsewhere.avoided == []  # better than to wait for ever
-    assert "trial 7: no_cuda on node a: none; it is tried again elsewhere" in said
+    assert "trial 7: no_cuda on node a: none; it is tried again elsewhere, or here in 30 s" in said
 
 
 def test_a_trial_is_tried_a_few_times_and_then_ends_the_search() -> None:
@@ -179,6 +186,28 @@ def test_a_node_gets_another_chance_later_and_a_trial_that_trained_its_tries_ane
     assert elsewhere.stopped_by.startswith(
         "trial 4: unshared on node a: not mounted yet; it was tried 3 times"
     )
+
+
+def test_a_trial_waits_before_it_is_sent_to_the_same_node_again_and_goes_to_another_one_at_once(
+    tmp_path: Path,
+) -> None:
+    there, now = nodes("a"), [0.0]
+    elsewhere = Elsewhere(TrialResources(1, 1), lambda line: None, lambda: there, lambda: now[0])
+    searcher = LedgerSearcher(
+        open_ledger(tmp_path, load_space(str(SMALL_SPACE))),
+        lambda issue: {"n": issue.number, "avoid": elsewhere.keep_away(issue.number)},
+        elsewhere=elsewhere,
+    )
+    turned_away = {"cause": UNUSABLE, "node": "a", "message": "none", "done": True}
+    assert searcher.suggest("first") == {"n": 0, "avoid": []}
+    searcher.on_trial_complete("first", turned_away)
+    assert searcher.suggest("again") is None  # nor is another one sent there
+    now[0] = AGAIN_SECONDS
+    assert searcher.suggest("again") == {"n": 0, "avoid": []}
+    searcher.on_trial_complete("again", turned_away)
+    assert searcher.suggest("once more") is None
+    there += nodes("b")
+    assert searcher.suggest("once more") == {"n": 0, "avoid": ["a"]}
 
 
 def test_a_trial_that_waits_for_another_node_does_so_no_longer_than_there_is_one_or_may_soon_be() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -77,6 +78,29 @@ def test_a_study_on_a_full_disk_can_be_held_to_be_read(study: Path) -> None:
     (study / LOCK).touch()
     with no_room(study / LOCK, 1), held(study):
         assert len((study / LOCK).read_text()) <= 1
+
+
+@pytest.mark.parametrize("hold", [held, locked])
+@pytest.mark.parametrize(("number", "raised"), [(errno.ENOLCK, UserError), (errno.EIO, OSError)])
+def test_storage_that_cannot_lock_is_told_with_the_file(
+    study: Path, monkeypatch: pytest.MonkeyPatch, hold: Any, number: int, raised: type[Exception]
+) -> None:
+    def refuses(file: object, kind: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (study / LOCK).touch()
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with pytest.raises(raised) as caught, hold(study):
+        pass
+    told = caught.value.filename if isinstance(caught.value, OSError) else str(caught.value)
+    assert told in (str(study / LOCK), f"--study {study}: cannot be locked: {os.strerror(number)}")
+
+
+def test_a_full_disk_names_the_lock_that_cannot_be_written(study: Path) -> None:
+    (study / LOCK).touch()
+    with no_room(study / LOCK, 0), pytest.raises(OSError, match="File too large") as caught, locked(study):
+        pass
+    assert caught.value.filename == str(study / LOCK)
 
 
 def test_a_lock_is_free_again_after_it_was_held(study: Path) -> None:

@@ -95,6 +95,12 @@ def test_a_node_whose_program_cannot_even_begin_a_trial_fails_none(job: dict[str
     assert not Path(job["folder"]).exists()
 
 
+def test_what_is_wrong_with_a_trials_own_folder_is_no_fault_of_the_node(job: dict[str, Any]) -> None:
+    Path(job["folder"]).mkdir()
+    (Path(job["folder"]) / "attempts").write_text("a file in the place of a folder")
+    assert result(job)[0] == "exception"
+
+
 def test_a_node_that_has_another_folder_there_runs_no_trial_and_says_so(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,4 +113,7 @@ def test_a_node_that_has_another_folder_there_runs_no_trial_and_says_so(
     job["seen"] = (("--study", str(tmp_path / "seen")), ("--stages", str(own / "seen")))
     cause, message = result(job)
     assert cause == UNSHARED
-    assert re.fullmatch(rf"--stages {own} is not the same folder on [\d.]+ as where the search runs", message)
+    assert re.fullmatch(
+        rf"--stages {own} is not the same folder on [\d.]+ as where the search runs, or does not answer there",
+        message,
+    )

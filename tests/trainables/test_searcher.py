@@ -84,7 +84,7 @@ def test_machines_on_which_no_worker_begins_a_trial_end_the_search_and_no_trial(
         assert elsewhere.stopped_by == ""
         assert searcher.suggest("first") == {"n": 0}
         searcher.on_trial_complete("first", error=True)
-    assert elsewhere.stopped_by.startswith("trial 0: its workers end before it begins, ")
+    assert elsewhere.stopped_by.startswith("trial 0: its workers ended again and again before it began: ")
     assert states(tmp_path) == ["RUNNING"]
 
 

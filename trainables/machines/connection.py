@@ -63,7 +63,7 @@ def start_ray(address: str | None) -> Room:
     except Exception as error:  # other versions of Ray or Python, a token that is missing or wrong, …
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{place} {cut(address)}: Ray does not let us in there: {cut(reason, 300)}") from None
-    return replace(_room_of(launchers_file()), is_open=True)
+    return replace(_room_of(launchers_file()), is_open=address != "local")
 
 
 def launchers_file() -> ClusterFile | None:
@@ -245,8 +245,8 @@ def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """Where ``ray up`` leaves its file on the head."""
 _ANSWER_SECONDS = 5
+_SAID = 300  # characters of what Ray says
 _SCRATCH_BYTES = 2**24
-_SAID = 300
 """Ray's own files before the first trial take a few megabytes."""
 _NO_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # length, type, flags, stream
 _JOINING_SECONDS = 90

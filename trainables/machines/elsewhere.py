@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +23,8 @@ TRIES = 3
 """So often a trial, or the probe before the first one, is sent to a node for nothing."""
 PATIENCE_SECONDS = 300.0
 """So long a trial waits for another node where there is none any more but those that it is kept away from."""
+AGAIN_SECONDS = 30.0
+"""So long a trial waits for another node before it is sent once more to one that turned it away."""
 _LOOK_SECONDS = 5.0
 _NODE = "ray.io/node-id"
 _SHOWN = 8  # of the id of a node
@@ -47,6 +50,7 @@ class Elsewhere:
         self._trial, self._say, self._list = trial, say, nodes
         self._wrong: dict[str, tuple[str, float]] = {}  # with each node that was found so, and when; in order
         self._tries: Counter[int] = Counter()
+        self._not_before: dict[int, float] = {}  # of trials that were turned away
         self._kept_away: dict[int, list[str]] = {}
         self._clock, self._looked = clock, clock()
         self._without: float | None = None  # since when one of them has no node
@@ -58,6 +62,10 @@ class Elsewhere:
         again = self._clock() - PATIENCE_SECONDS  # a folder may be mounted by now, a driver loaded
         found = [node for node, (_, when) in self._wrong.items() if when > again]
         return found if found and others(self._list(), found, self._trial) else []
+
+    def may_go(self, number: int) -> bool:
+        """Whether a trial that is to be issued again has a node to go to: another one, or after a while the same."""
+        return self._clock() >= self._not_before.get(number, -math.inf) or bool(self.avoided)
 
     def keep_away(self, number: int) -> list[str]:
         """Ids of the nodes that a trial is not to go to, which is handed out now; that holds until it has ended."""
@@ -112,9 +120,12 @@ class Elsewhere:
         """
         self._wrong[node] = f"{cause}: {message}", self._clock()
         self._tries[number] += 1
+        self._not_before[number] = self._clock() + AGAIN_SECONDS
         told = f"{cause} on node {node[:_SHOWN]}: {message}"
         if self._tries[number] < TRIES:
-            self._say(f"trial {number}: {told}; it is tried again elsewhere")
+            self._say(
+                f"trial {number}: {told}; it is tried again elsewhere, or here in {AGAIN_SECONDS:.0f} s"
+            )
         elif not self._stopped_by:
             self._stopped_by = (
                 f"trial {number}: {told}; it was tried {TRIES} times: mend or leave out such nodes, and give the "
@@ -124,8 +135,8 @@ class Elsewhere:
     def never_began(self, number: int) -> None:
         """Note that no worker could be started for a trial, however often: that speaks against no trial either."""
         self._stopped_by = self._stopped_by or (
-            f"trial {number}: its workers end before it begins, on whatever node they are started: see what Ray's logs on the "
-            "nodes say, and give the same command again"
+            f"trial {number}: its workers ended again and again before it began: see what Ray's logs on the nodes say, and give "
+            "the same command again"
         )
 
 

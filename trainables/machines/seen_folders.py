@@ -27,23 +27,18 @@ def refuse_unseen(tokens: tuple[tuple[str, str], ...], seconds: float = APPEARIN
         seconds: that they may take to appear.
 
     Raises:
-        Unshared: one of them is not there.
-        OSError: that cannot be known, as the storage does not answer.
+        Unshared: one of them is not there, or cannot be seen.
     """
     missing = unseen([token for _, token in tokens], seconds)
     for option, token in tokens:
         if token in missing:
             raise Unshared(
-                f"{option} {Path(token).parent} is not the same folder on {get_node_ip_address()} as where the search runs"
+                f"{option} {Path(token).parent} is not the same folder on {get_node_ip_address()} as where the search runs, or does not answer there"
             )
 
 
 def unseen(paths: list[str], seconds: float) -> list[str]:
-    """Those of the paths that are not there, even a while later.
-
-    Raises:
-        OSError: that cannot be known, as the storage does not answer.
-    """
+    """Those of the paths that are not there, or cannot be seen, even a while later."""
     late = time.monotonic() + seconds
     while (missing := [path for path in paths if _is_missing(path)]) and time.monotonic() < late:
         time.sleep(0.2)
@@ -53,6 +48,8 @@ def unseen(paths: list[str], seconds: float) -> list[str]:
 def _is_missing(path: str) -> bool:
     try:
         os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (
+        OSError
+    ):  # of a mount that went stale, too: if the storage is away for all, the search itself will know
         return True
     return False

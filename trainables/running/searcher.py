@@ -37,7 +37,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         watchers: are told of every issue, result and end.
         may_start: whether a trial may begin now; else it waits without a slot.
         most_waiting: so many trials may wait; more are not asked for.
-        elsewhere: is told of trials that found no GPU, which are issued again; None: they have failed.
+        elsewhere: is told of trials that a node could not run, which are issued again; None: they have failed.
 
     Attributes:
         closing: whether the search is being ended.
@@ -75,7 +75,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         if self.storage_failure:
             return Searcher.FINISHED
         if issue is None:
-            done = self._ledger.done or not self._issued
+            done = not self._issued_again and (self._ledger.done or not self._issued)
             return Searcher.FINISHED if done else None
         self._issued[trial_id] = issue
         with self._noting():
@@ -86,8 +86,12 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
 
     def _next(self) -> Issue | None:
         """The first trial that may start: one that waited, or else a new one; those that may not yet wait."""
-        if self._issued_again:
-            return self._issued_again.pop(0)
+        for issue in self._issued_again:
+            if self._elsewhere is None or self._elsewhere.may_go(issue.number):
+                self._issued_again.remove(issue)
+                return issue
+        if self._issued_again:  # no node is known that others could run on
+            return None
         for issue in self._waiting:
             if self._may_start(issue):
                 self._waiting.remove(issue)
@@ -114,6 +118,7 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
         """Note the epochs of a result."""
         issue = self._issued[trial_id]
         self._trained.add(issue.number)
+        self._losses.pop(issue.number, None)
         if self._elsewhere:
             self._elsewhere.trains(issue.number)
         with self._noting():

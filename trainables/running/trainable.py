@@ -62,6 +62,7 @@ class TrialTrainable(tune.Trainable):
         self._remote: RemoteTrial | None = None
         self._trial: Trial | None = None
         self._attempt: Attempt | None = None
+        self._begins = False  # up to there, what goes wrong is the node's
         self._open_things = ExitStack()
         self._records: Iterator[Record] = iter(())
         self._seen = 0
@@ -101,7 +102,7 @@ class TrialTrainable(tune.Trainable):
         """The cause and the message of a failure; what is none of the trial's is raised again."""
         if isinstance(error, TrainingFailure):
             return error.cause, str(error)
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        if self._begins and isinstance(error, MemoryError | torch.OutOfMemoryError):
             return "oom", str(error)
         if isinstance(error, Unshared):
             return UNSHARED, str(error)
@@ -115,7 +116,7 @@ class TrialTrainable(tune.Trainable):
 
     def _unexpected(self, error: Exception) -> tuple[str, str]:
         """The same of an error that nobody thought of; before the trial has begun it is the node's."""
-        if self._attempt is None:
+        if not self._begins:
             return UNUSABLE, f"{type(error).__name__}: {cut(' '.join(str(error).split()), 300)}"
         text = "".join(traceback.format_exception(error))
         with suppress(OSError):  # storage that is away
@@ -144,6 +145,7 @@ class TrialTrainable(tune.Trainable):
         folder, start = self._folder, self._job["start"]
         self._remote = _remote(self._job)
         begin = self._remote.claim if self._remote else functools.partial(claim, folder)
+        self._begins = True
         self._attempt = begin(start, node=node_id())
         if ended := read_timeout(folder, run_name(self._config), self._attempt.number - 1):
             raise ended

@@ -11,7 +11,7 @@ from typing import Any
 
 from ray import tune
 
-from trainables.machines.elsewhere import TRIES, requested
+from trainables.machines.elsewhere import requested
 from trainables.machines.placement import Placement
 from trainables.running.end_of_search import EndOfSearch
 from trainables.running.lost_nodes import UncountedLosses
@@ -21,6 +21,7 @@ from trainables.spaces.space import Space
 from trainables.studies.ledger import Ledger
 from trainables.watching.progress import Progress
 
+_MOST_ISSUES = 10**9  # no bound: the searcher says when there are no more
 _RESTARTS = 30
 """Of a trial, but those for a lost node; without a checkpoint in between it is given up much earlier."""
 
@@ -57,7 +58,7 @@ def tune_trials(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=ledger.unfinished * 2 * TRIES,  # the searcher says when there are no more
+            num_samples=_MOST_ISSUES,  # the searcher says when there are no more
             max_concurrent_trials=slots,
             reuse_actors=True,
             trial_dirname_creator=_trial_folder_name,

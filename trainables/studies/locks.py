@@ -35,7 +35,7 @@ def locked(path: Path, option: str = "--study") -> Iterator[None]:
     had_lock = (path / LOCK).exists()
     with _taken(path, option) as file:
         try:
-            _write(file, myself())
+            _write(file, path / LOCK, myself())
             yield
         except UserError:  # refused: the folder is left as it was found
             if not had_lock:
@@ -63,12 +63,12 @@ def held(path: Path) -> Iterator[None]:
         file.seek(0)
         before = file.read()
         with suppress(OSError):  # a full disk; it is only for whoever is refused
-            _write(file, myself())
+            _write(file, path / LOCK, myself())
         try:
             yield
         finally:
             with suppress(OSError):
-                _write(file, before)
+                _write(file, path / LOCK, before)
             if not had_lock:
                 (path / LOCK).unlink(missing_ok=True)
 
@@ -79,7 +79,7 @@ def _shared(path: Path) -> Iterator[None]:
         yield
         return
     with (path / LOCK).open(encoding="utf-8") as file:
-        _lock(file, f"--study {path}", fcntl.LOCK_SH)
+        _lock(file, path, "--study", fcntl.LOCK_SH)
         yield
 
 
@@ -94,27 +94,27 @@ def _taken(path: Path, option: str = "--study") -> Iterator[TextIO]:
                 f"{option} {path}: cannot be written: {why_refused(error, path / LOCK)}"
             ) from None
         with file:
-            _lock(file, f"{option} {path}", fcntl.LOCK_EX)
+            _lock(file, path, option, fcntl.LOCK_EX)
             if _is_there(file, path / LOCK):  # else a search that was refused has just removed it
                 yield file
                 return
 
 
-def _lock(file: TextIO, study: str, kind: int) -> None:
+def _lock(file: TextIO, path: Path, option: str, kind: int) -> None:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(f"{study}: in use by another search ({_owner(file)})") from None
+        raise UserError(f"{option} {path}: in use by another search ({_owner(file)})") from None
     except OSError as error:
-        raise UserError(f"{study}: cannot be locked: {why_refused(error, Path(file.name))}") from None
+        raise UserError(f"{option} {path}: cannot be locked: {why_refused(error, path / LOCK)}") from None
 
 
-def _write(file: TextIO, text: str) -> None:
+def _write(file: TextIO, path: Path, text: str) -> None:
     try:  # past the file's buffer, which would try again when it is closed
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), text.encode(errors="surrogateescape"))
     except OSError as error:
-        raise OSError(error.errno, error.strerror, file.name) from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _is_there(file: TextIO, path: Path) -> bool:
