@@ -176,24 +176,6 @@ def test_a_trial_whose_nodes_are_lost_again_and_again_within_one_epoch_is_not_gi
     process.communicate(timeout=_HANG)
 
 
-@pytest.mark.chaos
-def test_behind_a_cut_link_a_worker_gives_way_to_its_successor(
-    tmp_path: Path, space: Path, cluster: Cluster
-) -> None:
-    """The stopped node agent answers nobody, as behind a cut link, while its worker runs on."""
-    process, trial = start(
-        tmp_path, space, "--address", cluster.address, "--set", "stages.finetune.epoch_examples=2500"
-    )
-    ghost = psutil.Process(attempts(trial)[0]["process"])
-    node = node_of(cluster, ghost.pid)
-    node.suspend()
-    wait_until(lambda: len(attempts(trial)) == 2, process)
-    _, alive = psutil.wait_procs([ghost], timeout=30)
-    assert not alive
-    assert_ends_as_if_undisturbed(process, trial, tmp_path)
-    node.resume()
-
-
 def node_of(cluster: Cluster, worker: int) -> psutil.Process:
     """The node agent that a worker belongs to."""
     agents = {node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
