@@ -13,6 +13,7 @@ from minbert.config import TaskConfig
 from minbert.corpora.reader import Corpus, read_corpus
 from minbert.corpora.texts import Role
 from minbert.errors import UserError
+from minbert.exported_files import HEADS
 from minbert.files.sealed import CHECKSUMS, damage
 from minbert.remote.urls import is_url
 
@@ -105,9 +106,9 @@ def _encoder_folder(name: str) -> Path:
 def _inside(path: Path) -> Path:
     """The encoder of a run's folder or of its ``best/``; any other folder is an encoder's itself."""
     if (path / "config.json").is_file():
-        _refuse_damaged(path, path)
-        if path.name == "encoder":
-            _refuse_damaged(path.absolute().parent, path)
+        for folder in (path, path.absolute().parent):
+            if (folder / HEADS).exists():  # else its checksums are somebody else's
+                _refuse_damaged(folder, path)
         return path
     for inner in (path / "best" / "encoder", path / "encoder"):
         if (inner / "config.json").is_file():
@@ -128,11 +129,7 @@ def _inside(path: Path) -> Path:
 
 def _refuse_damaged(folder: Path, named: Path) -> None:
     """Refuse the model of a run, or one that was exported, that is not what was written."""
-    if (
-        (folder / CHECKSUMS).is_file()
-        and b'{"files": {' in (folder / CHECKSUMS).read_bytes()
-        and (found := damage(folder))
-    ):
+    if (folder / CHECKSUMS).is_file() and (found := damage(folder)):
         raise UserError(f"--encoder {named}: damaged: {found}")
 
 

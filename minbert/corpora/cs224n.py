@@ -91,9 +91,8 @@ def parse_label(text: str, task: TaskConfig) -> float:
             raise ValueError(f"{task.label} {text[:40]!r} is not {allowed_labels(task)}")
         return float(task.labels.index(text))
     try:
-        value = float(
-            text.replace("_", "?") if text.isascii() else "?"
-        )  # it would read 1_0 as 10, and digits of all scripts
+        # float() would read 1_0 as 10, and digits of all scripts.
+        value = float(text.replace("_", "?") if text.isascii() else "?")
     except ValueError:
         value = math.nan
     if task.kind == "regression":

@@ -57,7 +57,7 @@ def clear_of_dead(folder: Path, ending: str) -> None:
     named = re.compile(rf"\..+{_OF}{re.escape(ending)}", re.DOTALL)
     for entry in folder.glob(f".*.{ending}"):
         if named.fullmatch(entry.name) and _is_of_dead(entry):
-            with suppress(PermissionError):  # another user's
+            with suppress(OSError):  # another user's, or on storage that is only read
                 _remove(entry)
 
 

@@ -10,6 +10,7 @@ import pytest
 from minbert.config import TrainConfig, build_config
 from minbert.corpora.texts import texts_needed
 from minbert.errors import UserError
+from minbert.exported_files import HEADS
 from minbert.files.sealed import seal_folder
 from minbert.sources import Sources, resolve
 from minbert.task_config import default_tasks
@@ -66,6 +67,7 @@ def test_a_damaged_model_gives_no_encoder_however_it_is_named(
     shutil.copytree(tiny_encoder, best / "encoder")
     shutil.copytree(tiny_encoder, exported)
     for folder, weights in ((best, best / "encoder"), (exported, exported)):
+        (folder / HEADS).touch()
         seal_folder(folder)
         content = bytearray((weights / "model.safetensors").read_bytes())
         content[-1] ^= 1

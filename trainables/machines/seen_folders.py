@@ -46,10 +46,9 @@ def unseen(paths: list[str], seconds: float) -> list[str]:
 
 
 def _is_missing(path: str) -> bool:
+    """Whether a node does not see a path, also as a mount went stale; storage that is away for all, the search itself notices."""
     try:
         os.stat(path)
-    except (
-        OSError
-    ):  # of a mount that went stale, too: if the storage is away for all, the search itself will know
+    except OSError:
         return True
     return False
