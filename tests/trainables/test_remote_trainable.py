@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,37 @@ def test_a_store_that_refuses_is_no_failure_of_the_trial(
     assert result["cause"] == STORAGE
     assert "no-such-bucket" in result["message"]
     assert "refused (NO_SUCH_BUCKET)" in result["message"]
+
+
+MOMENTS = {
+    "before it is scored": "minbert.trial.Choice.evaluate",
+    "before its checkpoint": "minbert.trial.TrialLog.save",
+    "before its line": "minbert.trial_log.append_json",
+    "before it is sent": "trainables.running.remote_trial.Mirror.publish",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_folder_that_is_taken_away_at_any_moment_of_an_epochs_end_is_no_failure_of_the_trial(
+    moment: str, study: RemoteStudy, worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = worker("here")
+    assert trainable.step()["epoch"] == 1
+    module, _, name = MOMENTS[moment].rpartition(".")
+    intact = pkgutil.resolve_name(MOMENTS[moment])
+
+    def taken_away(*arguments: Any) -> Any:
+        trainable._folder.rename(tmp_path / "taken away")
+        return intact(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pkgutil.resolve_name(module), name, taken_away)
+        result = trainable.step()
+    assert (tmp_path / "taken away").is_dir()
+    assert (result["cause"], result["epoch"]) == (STORAGE, 1), str(result)
+    assert result["message"] == f"{trainable._folder}: is no longer there"
+    again = worker("other").step()
+    assert (again["epoch"], again["finished"]) == (1, False), "what was sent before counts"
 
 
 HANGS = """\

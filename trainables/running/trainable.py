@@ -108,11 +108,23 @@ class TrialTrainable(tune.Trainable):
             return UNSHARED, str(error)
         if isinstance(error, MaterialsChanged):
             return STORAGE, str(error)
-        if stored := _storage_error(error, self._folder):
+        if stored := self._storage_error(error):
             return STORAGE, told(stored)
         if isinstance(error, TimeoutError):
             raise error  # a worker that is out of reach holds the folder: Tune starts the trial anew, elsewhere
         return self._unexpected(error)
+
+    def _storage_error(self, error: Exception) -> OSError | None:
+        """The failure of storage that an error is or comes from.
+
+        The folder of the study's trials was there when the trial was handed out: without it, the whole study is gone.
+        So was what this start signed with, without which anything that is not found says nothing of the trial.
+        """
+        if found := failure(error) or forbidden(error):
+            return found
+        if is_away(self._folder.parent):
+            return gone(self._folder.parent.parent)
+        return gone(self._folder) if self._attempt and is_away(self._attempt.file) else None
 
     def _unexpected(self, error: Exception) -> tuple[str, str]:
         """The same of an error that nobody thought of; before the trial has begun it is the node's."""
@@ -190,16 +202,6 @@ class TrialTrainable(tune.Trainable):
             "node": node_id(),
             "done": True,
         }
-
-
-def _storage_error(error: BaseException, folder: Path) -> OSError | None:
-    """The failure of storage that an error is or comes from.
-
-    The folder of the study's trials was there when the trial was handed out: without it, the whole study is gone.
-    """
-    if found := failure(error) or forbidden(error):
-        return found
-    return gone(folder.parent.parent) if is_away(folder.parent) else None
 
 
 class MaterialsChanged(Exception):
