@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import itertools
 import math
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -15,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from minbert.errors import UserError, cut
+from minbert.errors import UserError, cut, did_you_mean
 from minbert.files.storage import failure, forbidden, told, why_refused
 from minbert.remote.store_failures import Unreached
 from minbert.remote.urls import is_url
@@ -30,6 +32,7 @@ _LONGEST_NAME = 255
 _SHOWN = 60
 _LONGEST_MESSAGE = 500
 """Characters of what argparse says, which repeats the argument."""
+_CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
 
 
 def run(main: Callable[[], int]) -> int:
@@ -55,10 +58,21 @@ def run(main: Callable[[], int]) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, as everywhere here."""
+    """argparse whose errors are one line, as everywhere here, and name what may have been meant."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{cut(message, _LONGEST_MESSAGE)} (see --help)")
+        raise UserError(f"{cut(message, _LONGEST_MESSAGE)}{self._meant(message)} (see --help)")
+
+    def _meant(self, message: str) -> str:
+        """The nearest choice, or option, to the one that a message is about."""
+        if choice := _CHOICE.search(message):
+            return did_you_mean(choice[1], (name.strip(" '") for name in choice[2].split(",")))
+        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        if not message.startswith("unrecognized") or not unknown:
+            return ""
+        commands = (each for each in self._actions if isinstance(each, argparse._SubParsersAction))
+        parsers = [self, *itertools.chain.from_iterable(each.choices.values() for each in commands)]
+        return did_you_mean(unknown[0], (name for parser in parsers for name in parser._option_string_actions))
 
 
 def whole_number(least: int, most: int = _MOST) -> Callable[[str], int]:
