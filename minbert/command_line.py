@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from minbert.errors import UserError, cut, did_you_mean
 from minbert.files.storage import failure, forbidden, told, why_refused
+from minbert.loading import interrupts_raised
 from minbert.remote.store_failures import Unreached
 from minbert.remote.urls import is_url
 
@@ -40,7 +41,8 @@ def run(main: Callable[[], int]) -> int:
     warnings.filterwarnings("ignore")
     _print_whatever_comes()
     try:
-        code = main()
+        with interrupts_raised():
+            code = main()
         if sys.stdout is not None:  # whoever started it may have closed it
             sys.stdout.flush()
         return code
@@ -72,7 +74,9 @@ class Parser(argparse.ArgumentParser):
             return ""
         commands = (each for each in self._actions if isinstance(each, argparse._SubParsersAction))
         parsers = [self, *itertools.chain.from_iterable(each.choices.values() for each in commands)]
-        return did_you_mean(unknown[0], (name for parser in parsers for name in parser._option_string_actions))
+        return did_you_mean(
+            unknown[0], (name for parser in parsers for name in parser._option_string_actions)
+        )
 
 
 def whole_number(least: int, most: int = _MOST) -> Callable[[str], int]:
