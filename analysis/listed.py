@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from analysis.constant_answers import counted_constants
 from analysis.description import TaskInfo
 from analysis.listed_forms import RUN, paper_of, runs_of, trained_runs
 from analysis.paper_setting import other_setting
@@ -107,15 +108,8 @@ def _scores(study: Study) -> pd.DataFrame:
 
 def _constant(study: Study) -> set[tuple[str, str]]:
     """Runs and tasks with one answer for every example at the epoch that counts."""
-    trials = study.trials.loc[study.trials["state"] == "complete", ["number", "best_epoch", RUN]]
-    epochs = study.scored_epochs.reindex(columns=["number", "epoch", "constant"])
-    counted = trials.merge(epochs, left_on=["number", "best_epoch"], right_on=["number", "epoch"])
-    return {
-        (str(run), str(task))
-        for run, tasks in zip(counted[RUN], counted["constant"], strict=True)
-        if isinstance(tasks, list)
-        for task in tasks
-    }
+    runs = study.trials.set_index("number")[RUN]
+    return {(str(runs[number]), task) for number, tasks in counted_constants(study).items() for task in tasks}
 
 
 def _measured(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.ablation import LEVEL_MEANS, VERDICTS, leaderboard, main_effects
 from analysis.common_epoch import FINISHED, Compared, at_common_epoch
+from analysis.constant_answers import counted_constants
 from analysis.description import Factor
 from analysis.ensemble import best_trials, ensemble_table, greedy, members_table
 from analysis.listed import is_listed, show_runs
@@ -113,10 +114,13 @@ def quoted_metric(trials: pd.DataFrame) -> str:
 def show_leaders(leaders: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The leaderboard as text: scores to three places, optimism in points, settings in one cell.
 
-    Where nothing but one set of examples was scored, there is one score.
+    Where nothing but one set of examples was scored, there is one score. Tasks that a run of a configuration answered
+    alike whatever was asked are named, where there are any.
     """
     names, scored = short_names(study.factors), {"score": _with_sd(leaders, "select")}
     full_dev: dict[str, list[str]] = {}
+    constants = counted_constants(study)
+    alike = [_constant(numbers, constants) for numbers in leaders["numbers"]]
     if halves_differ(study):
         scored = {
             "select": _with_sd(leaders, "select"),
@@ -132,6 +136,7 @@ def show_leaders(leaders: pd.DataFrame, study: Study) -> pd.DataFrame:
             **scored,
             **{task: [score(value) for value in leaders[f"report/{task}"]] for task in study.tasks},
             **full_dev,
+            **({"constant?": alike} if any(alike) else {}),
             "cost": [duration(value) for value in leaders["cost_alone"]],
             "settings": [settings_text(row, names) for _, row in leaders.iterrows()],
         }
@@ -266,6 +271,11 @@ def _smallest_visible(best: float, middle: float) -> str:
     if middle > SCALE:
         return f"{told}, none for the middle one, where it would take more than the {100 * SCALE:.0f} points of the scale"
     return f"{told}, {100 * middle:.1f} for the middle one"
+
+
+def _constant(numbers: Sequence[int], constants: Mapping[int, Sequence[str]]) -> str:
+    """The tasks that some of these trials answered alike."""
+    return ", ".join(dict.fromkeys(task for number in numbers for task in constants.get(number, ())))
 
 
 def _numbers(numbers: Sequence[int]) -> str:

@@ -19,7 +19,7 @@ from optuna.trial import TrialState, create_trial
 from analysis.listed import run_table, show_readings, show_runs
 from analysis.report import write_report
 from analysis.study import Study, load
-from analysis.tables import summary_tables
+from analysis.tables import compute_tables, show_leaders, summary_tables
 
 TASKS = {
     "sst": {"kind": "classification", "classes": 5},
@@ -236,3 +236,11 @@ def test_the_report_tells_how_runs_were_read(tmp_path: Path) -> None:
     ]
     markdown, _ = write_report(listed, tmp_path)
     assert "| one | note | text and table differ |" in markdown.read_text(encoding="utf-8")
+
+
+def test_top_configurations_name_the_tasks_that_one_of_their_runs_answered_alike(tmp_path: Path) -> None:
+    told = study(tmp_path / "told", "plain", constant={"two": ["qqp", "sts"]})
+    shown = show_leaders(compute_tables(told).leaders, told).set_index("trial")
+    assert dict(shown["constant?"]) == {"0, 2": "", "1, 3": "qqp, sts"}
+    none = study(tmp_path / "none", "plain")
+    assert "constant?" not in show_leaders(compute_tables(none).leaders, none)
