@@ -20,7 +20,7 @@ from minbert.errors import Interrupted, TrainingFailure, UserError
 from minbert.files.durable import Held
 from minbert.files.inside_study import refuse_search_folders
 from minbert.files.storage import failure
-from minbert.files.strangers import refuse_strangers
+from minbert.files.strangers import refuse_other_kinds, refuse_strangers
 from minbert.history import Record, summarise
 from minbert.idle import idle_leaves, reason
 from minbert.interrupts import Interrupts
@@ -145,7 +145,7 @@ def _stored(out: Path) -> TrainConfig | None:
     refuse_search_folders(out, f"--out {out}")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: not a folder")
-    _refuse_other_kinds(out)
+    refuse_other_kinds(out, _FILES, _FOLDERS, "a run", "choose another --out")
     if (out / "config.yaml").is_file():
         refuse_strangers(out)
         return load_config(out / "config.yaml")
@@ -170,20 +170,6 @@ def _is_a_trials(out: Path) -> bool:
 def _is_of_a_start(path: Path) -> bool:
     """Whether something in a run's folder is written before its configuration is."""
     return path.name in ("corpus", "stages") or path.match(".config.yaml.*.tmp")
-
-
-def _refuse_other_kinds(out: Path) -> None:
-    """Refuse a folder of a run in which a file stands in a folder's place, or the other way round.
-
-    Raises:
-        UserError: there is one.
-    """
-    for names, kind, fits in ((_FILES, "file", Path.is_file), (_FOLDERS, "folder", Path.is_dir)):
-        for path in (out / name for name in names):
-            if path.exists() and not fits(path):
-                raise UserError(
-                    f"{path}: is no {kind}, as a run has it there; move it away, or choose another --out"
-                )
 
 
 def _pinned_as(config: TrainConfig, stored: TrainConfig | None) -> TrainConfig:

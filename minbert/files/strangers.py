@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from minbert.errors import UserError
@@ -61,6 +61,28 @@ def refuse_irregular_below(folder: Path) -> None:
     """
     for entry in _no_files(folder):
         refuse_irregular(entry)
+
+
+def refuse_other_kinds(
+    folder: Path, files: Iterable[str], folders: Iterable[str], whose: str, otherwise: str
+) -> None:
+    """Refuse a folder in which a file stands in a folder's place, or the other way round.
+
+    Args:
+        folder: to be written to.
+        files, folders: what its files and its folders are called, where they are there.
+        whose: what has them so, such as ``a run``.
+        otherwise: what the user may do but move it away.
+
+    Raises:
+        UserError: the first one found.
+    """
+    for names, kind, fits in ((files, "file", Path.is_file), (folders, "folder", Path.is_dir)):
+        for path in (folder / name for name in names):
+            if path.exists() and not fits(path):
+                raise UserError(
+                    f"{path}: is no {kind}, as {whose} has it there; move it away, or {otherwise}"
+                )
 
 
 def check_names(names: Collection[str]) -> None:

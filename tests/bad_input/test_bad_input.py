@@ -182,7 +182,7 @@ def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def spoil(folder: Path, case: Case) -> None:
     """Apply a case's changes to a good folder."""
     for name in case.get("drop", ()):
-        (folder / name).unlink()
+        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
     for name, text in case.get("write", {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)

@@ -21,10 +21,11 @@ from minbert.files.durable import write_text
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import clear_abandoned, clear_of_dead, clear_unfinished
 from minbert.files.storage import why_refused
-from minbert.files.strangers import refuse_irregular, refuse_strangers
+from minbert.files.strangers import refuse_irregular, refuse_other_kinds, refuse_strangers
 from minbert.sources import Sources
 from minbert.yaml_reader import read_record, sealed_yaml
 from trainables.spaces.space import Space
+from trainables.studies.attempts import FOLDER
 from trainables.studies.journal import JOURNAL, good_length, open_journal
 from trainables.studies.locks import LOCK
 from trainables.studies.study_difference import PINNED, Spec, difference, leaf, shown
@@ -36,6 +37,13 @@ SCHEMA_VERSION = 1
 STUDY = "study"
 SEEN, TOKEN = "seen", "token"  # beginning and end of the name of a file that all nodes are asked to see
 _UNWRITTEN = ".study.yaml.*.tmp"  # left by a start that was killed while it wrote
+
+_FILES, _FOLDERS = (
+    ("study.yaml", JOURNAL, LOCK),
+    ("trials", "corpus", "encoder", "stages", "tune", "set_aside"),
+)
+_FILES_OF_A_TRIAL = ("config.yaml", "history.jsonl")
+_FOLDERS_OF_A_TRIAL = (FOLDER, "checkpoint", "best", "predictions")
 
 NUMERICS = ("device", "precision", "threads")
 """What the first start found for ``auto``."""
@@ -185,6 +193,7 @@ def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> S
     refuse_strangers(path)
     if stored is None:
         return None
+    _refuse_other_kinds(path, option)
     good_length(path)
     refuse_lost_journal(path)
     check_whole(path, stored)
@@ -193,6 +202,14 @@ def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> S
             forkable = ", or take over what still holds with --fork NEW" if option == "--study" else ""
             raise UserError(f"{option} {path}: made with {found}; choose another {option} folder{forkable}")
     return stored
+
+
+def _refuse_other_kinds(path: Path, option: str) -> None:
+    otherwise = f"choose another {option}"
+    refuse_other_kinds(path, _FILES, _FOLDERS, "a study", otherwise)
+    for trial in path.glob("trials/[0-9]*"):
+        refuse_other_kinds(path / "trials", (), (trial.name,), "a study", otherwise)
+        refuse_other_kinds(trial, _FILES_OF_A_TRIAL, _FOLDERS_OF_A_TRIAL, "a trial", otherwise)
 
 
 def check_whole(path: Path, stored: Spec) -> None:
