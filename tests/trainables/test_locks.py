@@ -10,14 +10,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
+from optuna.study import StudyDirection
 
 from minbert.errors import UserError
+from minbert.remote.journal_segments import TakenOver
 from tests.no_room import no_room
 from tests.trainables.commands import SMALL, start_search
+from tests.trainables.studies import state_names, wait_until
+from tests.trainables.test_interrupts import LONG
+from trainables.studies.journal import JOURNAL, open_journal
 from trainables.studies.locks import LOCK, held, locked
 
 HOLD = """\
@@ -39,15 +45,21 @@ def study(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def holder(study: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the study."""
+@contextmanager
+def holding(study: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(study)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
     process.communicate()
+
+
+@pytest.fixture
+def holder(study: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the study."""
+    with holding(study) as process:
+        yield process
 
 
 def test_a_second_search_is_refused_in_one_line_that_names_host_and_process(
@@ -141,3 +153,64 @@ def test_a_study_that_was_only_read_keeps_its_lock_as_it_was(study: Path) -> Non
     with held(study):
         assert f"process {os.getpid()}" in (study / LOCK).read_text()
     assert (study / LOCK).read_text() == "host elsewhere, process 12"
+
+
+def test_a_lock_whose_file_was_removed_is_made_again_before_the_journal_is_written(study: Path) -> None:
+    with locked(study):
+        journal = open_journal(study)
+        (study / LOCK).unlink()
+        journal.create_new_study([StudyDirection.MAXIMIZE], "study")
+        assert f"process {os.getpid()}" in (study / LOCK).read_text()
+        second = subprocess.run(
+            [sys.executable, "-c", HOLD, str(study)], capture_output=True, text=True, check=False
+        )
+        assert (
+            f"in use by another search (host {socket.gethostname()}, process {os.getpid()})" in second.stderr
+        )
+    with locked(study):
+        pass
+
+
+def test_a_driver_whose_lock_was_removed_and_taken_writes_nothing_more(study: Path) -> None:
+    with locked(study):
+        journal = open_journal(study)
+        journal.create_new_study([StudyDirection.MAXIMIZE], "study")
+        before = (study / JOURNAL).read_bytes()
+        (study / LOCK).unlink()
+        with holding(study), pytest.raises(TakenOver):
+            journal.create_new_study([StudyDirection.MAXIMIZE], "another")
+        with pytest.raises(TakenOver):  # that one is gone, and left its file
+            journal.create_new_study([StudyDirection.MAXIMIZE], "another")
+        assert (study / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.chaos
+def test_a_search_whose_lock_is_removed_is_alone_all_the_same(tmp_path: Path) -> None:
+    study = tmp_path / "results" / "small_ablation"
+    first = start_search(tmp_path, *LONG)
+    wait_until(lambda: any(study.glob("trials/*/history.jsonl")), first)
+    (study / LOCK).unlink()
+    wait_until((study / LOCK).exists, first)
+    refused = start_search(tmp_path, *LONG)
+    _, errors = refused.communicate(timeout=120)
+    assert (refused.returncode, errors.count("\n")) == (2, 1), errors
+    assert f"process {first.pid}" in errors
+
+    first.send_signal(signal.SIGSTOP)
+    (study / LOCK).unlink()
+    second = start_search(tmp_path, *LONG)
+    wait_until(lambda: f"process {second.pid}" in told_owner(study), second)
+    begun = len(list(study.glob("trials/*/attempts/*")))
+    wait_until(lambda: len(list(study.glob("trials/*/attempts/*"))) > begun, second)
+    first.send_signal(signal.SIGCONT)
+    output, errors = first.communicate(timeout=120)
+    assert (first.returncode, errors.count("\n")) == (3, 1), output + errors
+    assert "another search has taken the study over; this one ends" in errors
+    second.send_signal(signal.SIGTERM)
+    output, errors = second.communicate(timeout=120)
+    assert (second.returncode, errors) == (130, ""), output
+    assert set(state_names(study)) == {"RUNNING"}
+
+
+def told_owner(study: Path) -> str:
+    return (study / LOCK).read_text() if (study / LOCK).exists() else ""

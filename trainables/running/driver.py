@@ -268,6 +268,7 @@ def _search(
     )
 
     def due() -> bool:
+        searcher.make_sure(plan.study)
         stopped = bool(ledger.stopped_by or elsewhere.stopped_by)
         return interrupts.asked or stopped or time.monotonic() > deadline
 

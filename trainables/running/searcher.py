@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -16,6 +17,7 @@ from minbert.remote.journal_segments import TakenOver
 from trainables.machines.elsewhere import TRIES, TURNED_AWAY, Elsewhere
 from trainables.running.trainable import STORAGE
 from trainables.studies.ledger import Issue, Ledger
+from trainables.studies.locks import still_held
 from trainables.studies.watcher import Watcher
 
 logging.getLogger("ray.tune.search").setLevel(logging.ERROR)
@@ -104,6 +106,11 @@ class LedgerSearcher(LeftOutOfSnapshots, Searcher):
             for watcher in self._watchers:
                 watcher.waits(new)
         return None
+
+    def make_sure(self, study: Path) -> None:
+        """End the search where another one has taken its study over, before that shows in the journal."""
+        with self._noting():
+            still_held(study)
 
     def number_of(self, trial_id: str) -> int:
         """The number in the study of a trial that was issued and has not ended."""

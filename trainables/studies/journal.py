@@ -24,6 +24,7 @@ from minbert.errors import UserError
 from minbert.files.failpoints import reach
 from minbert.files.journalled import NUMBER, Damaged, begins_a_record, impossible, records
 from minbert.files.sealed import is_sealed, sealed_line
+from trainables.studies.locks import still_held
 
 JOURNAL = "journal.log"
 CUT = "journal.log.cut"
@@ -100,6 +101,7 @@ class _SealedBackend(JournalFileBackend):
             raise self._unsure
         reach("journal.before")
         path = Path(self._file_path)
+        still_held(path.parent)
         size = path.stat().st_size
         try:
             with path.open("ab") as file:

@@ -13,9 +13,12 @@ from typing import TextIO
 from minbert.errors import UserError
 from minbert.files.durable import myself, open_lock
 from minbert.files.storage import why_refused
+from minbert.remote.journal_segments import TakenOver
 
 LOCK = ".lock"
 _LOOKS_FOR_AN_OWNER = 10
+_held: dict[str, TextIO] = {}
+"""The locks that this process holds, by the real paths of the studies."""
 
 
 @contextmanager
@@ -36,13 +39,41 @@ def locked(path: Path, option: str = "--study") -> Iterator[None]:
     with _taken(path, option) as file:
         try:
             _write(file, path / LOCK, myself())
+            _held[os.path.realpath(path)] = file
             yield
         except UserError:  # refused: the folder is left as it was found
             if not had_lock:
                 (path / LOCK).unlink(missing_ok=True)
             raise
         finally:
+            _held.pop(os.path.realpath(path), file).close()
             _leave_no_trace(path, made)
+
+
+def still_held(path: Path) -> None:
+    """Make sure that a study is still this driver's, before what only one may write: somebody may remove a lock's file.
+
+    Where nobody has taken the study since, the lock is made again; whoever holds none, as tests do, is let through.
+
+    Args:
+        path: the study's folder.
+
+    Raises:
+        TakenOver: another search has.
+    """
+    file = _held.get(os.path.realpath(path))
+    try:
+        if file is None or _is_there(file, path / LOCK) or not (path / "study.yaml").is_file():
+            return
+    except OSError:  # storage that is away; whoever writes there says so
+        return
+    try:
+        again = (path / LOCK).open("x+", encoding="utf-8", errors="surrogateescape")
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileExistsError, BlockingIOError):
+        raise TakenOver(str(path)) from None
+    _held[os.path.realpath(path)] = again
+    _write(again, path / LOCK, myself())
 
 
 @contextmanager
