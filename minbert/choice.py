@@ -54,9 +54,15 @@ class Choice:
         for task in self._config.tasks:
             settle_folder(self._folder / "best" / task)
 
-    def is_intact(self) -> bool:
-        """Whether what is kept is what was written."""
-        return all(is_intact(folder, self._run) for folder in self._kept())
+    def is_intact(self, model_may_be_gone: bool = False) -> bool:
+        """Whether what is kept is what was written.
+
+        Args:
+            model_may_be_gone: whether no model at all is what is kept of a finished trial.
+        """
+        gone = model_may_be_gone and not (self._folder / "best").exists()
+        folders = [self._folder / "predictions"] if gone else self._kept()
+        return all(is_intact(folder, self._run) for folder in folders)
 
     def evaluate(
         self, model: MultitaskModel, evaluator: Evaluator, epoch: int, earlier: Chosen | None

@@ -86,6 +86,11 @@ class MemorySplits:
         except (ValueError, TypeError):
             self.damaged = True
 
+    @property
+    def count(self) -> int:
+        """How many are noted."""
+        return len(self._splits)
+
     def drop_damaged(self) -> None:
         """Remove a damaged file, once nothing is left that was trained by it."""
         if self.damaged and self._file is not None:

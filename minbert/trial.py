@@ -70,6 +70,7 @@ class Trial:
         attempt: number of this start, for whoever counts them.
         timed_out: is given the note of a time limit (:mod:`minbert.time_limits`) that is about to end the process.
         patience: seconds to wait for another process that holds the folder.
+        model_may_be_gone: whether a finished trial whose model is not there at all is finished all the same.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Trial:
         self.attempt = 0
         self.timed_out: Callable[[str], None] = lambda note: None
         self.patience: float = _PATIENCE_SECONDS
+        self.model_may_be_gone = False
 
     def run(self) -> Iterator[Record]:
         """Yield the history record of every epoch: those already done at once, then new ones as they end.
@@ -109,6 +111,7 @@ class Trial:
         with exclusive(self._folder / ".lock", self.patience), self._guarded():
             self._store_config()
             self._log.before_writing, self._log.kept = self.before_writing, self.kept
+            self._log.splits, self._log.model_may_be_gone = lambda: self._splits.count, self.model_may_be_gone
             self._clock.asked_to_end = self.asked_to_end
             name, stage = self.config.running_stages()[-1]
             resume = self._log.open(name, stage.last_epoch, resumable=not self._splits.damaged)

@@ -57,6 +57,8 @@ class TrialLog:
         records: the epochs noted so far.
         before_writing: is called before an epoch is noted.
         kept: is called after an epoch was noted, or a state inside one was kept.
+        splits: counts what memory was too small for so far; a state that knows of more is not gone on from.
+        model_may_be_gone: whether a finished trial's model may have been dropped on purpose.
     """
 
     def __init__(self, folder: Path, run: str, choice: Choice) -> None:
@@ -64,6 +66,8 @@ class TrialLog:
         self.records: list[Record] = []
         self.before_writing: Callable[[], None] = lambda: None
         self.kept: Callable[[], None] = lambda: None
+        self.splits: Callable[[], int] = lambda: 0
+        self.model_may_be_gone = False
 
     def open(self, stage: str, last_epoch: int, resumable: bool = True) -> Checkpoint | None:
         """Read what is there, mended where a crash or damage left something half done.
@@ -88,7 +92,7 @@ class TrialLog:
             return None
         if not self.has(stage, last_epoch) and resumable:
             return self._checkpoint()
-        if not self.has(stage, last_epoch) or not self._choice.is_intact():
+        if not self.has(stage, last_epoch) or not self._choice.is_intact(self.model_may_be_gone):
             self.start_over()
         return None
 
@@ -145,7 +149,7 @@ class TrialLog:
     def _save(self, model: MultitaskModel, state: dict[str, Tensor], manifest: dict[str, Any]) -> None:
         with publish_folder(self._folder / "checkpoint", of=self._run) as temporary:
             save_file(prefixed(model.state_dict(), state), temporary / "state.safetensors")
-            write_text(temporary / "manifest.json", json.dumps(manifest))
+            write_text(temporary / "manifest.json", json.dumps({**manifest, "splits": self.splits()}))
 
     def _checkpoint(self) -> Checkpoint | None:
         """The saved state, which is of the last epoch noted, one ahead of it, or inside the next.
@@ -159,7 +163,8 @@ class TrialLog:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         record, missing = manifest["record"], manifest["noted"] - len(self.records)
         chosen = record is not None and "chosen" in record
-        if missing not in (0, 1) or (chosen and not self._choice.is_intact()):
+        forgotten = manifest.get("splits", 0) > self.splits()
+        if forgotten or missing not in (0, 1) or (chosen and not self._choice.is_intact()):
             self.start_over()
             return None
         weights, state = split_prefixed(load_file(folder / "state.safetensors"))

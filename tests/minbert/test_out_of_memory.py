@@ -281,6 +281,27 @@ def test_a_trial_continued_where_memory_suffices_takes_the_same_passes(
     assert_same_end(whole, folder)
 
 
+def test_a_trial_whose_notes_of_splits_are_lost_starts_over(
+    memory: Memory,
+    configure: MakeConfig,
+    materials: MakeMaterials,
+    finish: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """Else its epochs would be trained in passes of different sizes, as in no undisturbed run."""
+    config, folder = configure(), tmp_path / "cut"
+    memory.training = 15
+    run = Trial(config, materials(tmp_path / "cut-store"), folder).run()
+    next(run)
+    run.close()  # type: ignore[attr-defined]
+    (folder / SPLITS).unlink()
+    memory.training = sys.maxsize
+    again = Trial(config, materials(tmp_path / "cut-store"), folder)
+    list(again.run())
+    assert again.found == 0
+    assert_same_end(finish(config, "whole"), folder)
+
+
 def test_scoring_goes_on_in_smaller_batches_with_the_same_result(
     memory: Memory, configure: MakeConfig, finish: Callable[..., Path]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import islice
@@ -178,6 +179,39 @@ def test_a_trial_with_splits_that_are_not_its_own_starts_over(
     assert trial.found == 0
     assert not (folder / SPLITS).exists()
     assert_same_outcome(finish(trial.config, "whole"), folder)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "may_be_gone", "damage", "stays"),
+    [
+        (True, True, None, True),
+        (True, True, flip_a_prediction, False),
+        (True, False, None, False),
+        (False, True, flip_a_head, False),
+    ],
+    ids=["dropped", "dropped, and predictions damaged", "dropped by nobody", "damaged"],
+)
+def test_a_finished_trial_whose_model_was_dropped_is_not_trained_again(
+    dropped: bool,
+    may_be_gone: bool,
+    damage: Callable[[Path], None] | None,
+    stays: bool,
+    configure: MakeConfig,
+    materials: MakeMaterials,
+    finish: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    folder = finish(configure(), "whole")
+    if damage:
+        damage(folder)
+    if dropped:
+        shutil.rmtree(folder / "best")
+    trial = Trial(configure(), materials(tmp_path / "again"), folder)
+    trial.model_may_be_gone = may_be_gone
+    records = list(trial.run())
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert trial.found == (2 if stays else 0)
+    assert (folder / "best").exists() != stays
 
 
 def test_splits_that_are_none_change_nothing_of_a_finished_trial(

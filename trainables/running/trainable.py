@@ -170,6 +170,7 @@ class TrialTrainable(tune.Trainable):
         limits = TimeLimits(**self._job["limits"])
         trial = Trial(self._config, materials, folder, limits, self._job["checkpoint_every"])
         trial.asked_to_end, trial.attempt = is_asked_to_end, self._attempt.number
+        trial.model_may_be_gone = True  # the search drops those that are not among the best
         trial.before_writing = self._attempt.before_writing
         if self._remote:
             self._open_things.enter_context(self._remote.watched())
