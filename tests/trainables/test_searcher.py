@@ -73,6 +73,16 @@ def test_a_trial_whose_worker_is_lost_for_tune_is_issued_again_and_fails_in_the_
     assert states(tmp_path) == ["FAIL", "RUNNING", "RUNNING"]
 
 
+def test_losses_between_which_a_trial_got_on_do_not_add_up(searcher: LedgerSearcher, tmp_path: Path) -> None:
+    name = "first"
+    for epoch in range(1, TRIES + 2):
+        searcher.on_trial_result(name, {"records": [record(epoch, 0.5)]})
+        searcher.on_trial_complete(name, error=True)
+        name = f"after epoch {epoch}"
+        assert searcher.suggest(name) == {"n": 0}
+    assert states(tmp_path) == ["RUNNING"]
+
+
 def test_machines_on_which_no_worker_begins_a_trial_end_the_search_and_no_trial(tmp_path: Path) -> None:
     elsewhere = Elsewhere(TrialResources(1, 0), lambda line: None, list)
     searcher = LedgerSearcher(
