@@ -17,6 +17,7 @@ from minbert.errors import UserError
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import beside
 from minbert.files.sealed import is_sealed, seal_folder, sealed_line, unsealed_line
+from minbert.files.storage import with_place
 from minbert.files.strangers import refuse_irregular
 
 
@@ -138,6 +139,9 @@ def publish_folder(
         target: where it goes.
         sealed, of: its checksums, and what they belong to.
         stays: whether what somebody else has put there meanwhile is kept, and not replaced.
+
+    Raises:
+        OSError: storage fails; it names the folder where whatever wrote there names no file.
     """
     target.parent.mkdir(exist_ok=True)
     temporary = beside(target, "tmp")
@@ -148,6 +152,10 @@ def publish_folder(
             seal_folder(temporary, of)
         reach(f"{_kind(target)}.filled")
         _place(temporary, target, stays)
+    except Exception as error:
+        if (told := with_place(error, target)) is not error:
+            raise told from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -67,6 +67,8 @@ def failure(error: BaseException) -> OSError | None:
         if is_of_storage(each):
             assert isinstance(each, OSError)
             return each
+        if isinstance(each, shutil.Error) and (copied := _not_copied(each)):
+            return copied
         if (
             isinstance(each, Exception)
             and getattr(each, "errno", None) is None
@@ -74,6 +76,19 @@ def failure(error: BaseException) -> OSError | None:
         ):
             return OSError(number, os.strerror(number))
     return None
+
+
+def with_place(error: Exception, place: Path) -> Exception:
+    """An error, or where it is a failure of storage that names no file, one that names the place that was written to.
+
+    Args:
+        error: what became of writing there.
+        place: the file or folder.
+    """
+    found = failure(error)
+    if type(found) is not OSError or found.filename or found.filename2:
+        return error
+    return OSError(found.errno, found.strerror, str(place))
 
 
 def forbidden(error: BaseException) -> PermissionError | None:
@@ -130,6 +145,14 @@ def _origins(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
+
+
+def _not_copied(error: shutil.Error) -> OSError | None:
+    """The first failure of storage that copying a folder met: it tells of all at the end, in words."""
+    for source, target, reason in error.args[0]:
+        if number := _number_told(str(reason)):
+            return OSError(number, os.strerror(number), str(source), None, str(target))
+    return None
 
 
 def _number_told(text: str) -> int | None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from minbert.command_line import EXIT_FAILED, run
 from minbert.errors import TrainingFailure
+from minbert.files.durable import publish_folder
 from minbert.files.sealed import damage, seal_folder
 from minbert.files.storage import failure, is_of_storage, told
 from tests.no_room import no_room
@@ -178,3 +179,24 @@ def test_an_array_that_could_not_be_written_whole_is_a_failure_of_storage(tmp_pa
         np.save(tmp_path / "array.npy", np.zeros(10_000))
     found = failure(failed.value)
     assert found is not None and found.errno == errno.ENOSPC
+
+
+def test_a_folder_that_could_not_be_copied_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "large").write_bytes(bytes(1000))
+    (tmp_path / "small").write_bytes(b"")
+    with no_room(tmp_path / "small", 10), pytest.raises(shutil.Error) as caught:
+        shutil.copytree(tmp_path / "from", tmp_path / "to")
+    found = failure(caught.value)
+    assert found is not None
+    assert told(found) == f"{tmp_path / 'to' / 'large'}: File too large"
+
+
+@pytest.mark.parametrize("tell", [as_safetensors, as_arrow, as_a_cause])
+def test_a_folder_that_could_not_be_published_is_named_where_no_file_is(
+    tmp_path: Path, tell: Callable[[int], Exception]
+) -> None:
+    with pytest.raises(OSError, match="No space") as caught, publish_folder(tmp_path / "checkpoint"):
+        raise tell(errno.ENOSPC)
+    assert told(caught.value) == f"{tmp_path / 'checkpoint'}: No space left on device"
+    assert list(tmp_path.iterdir()) == []
