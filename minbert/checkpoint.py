@@ -1,22 +1,19 @@
 """Reading and writing encoders in Hugging Face's on-disk format (safetensors only).
 
 Any folder with ``config.json``, ``model.safetensors`` and a WordPiece vocabulary of a
-BERT-family model is read; names and shapes of all parameters are checked.
+BERT-family model is read; names, number types and shapes of all parameters are checked, and their values.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor
 
@@ -25,14 +22,22 @@ from minbert.errors import UserError
 from minbert.files.strangers import refuse_irregular
 from minbert.files.yaml_dialect import shorten
 from minbert.seeds import stream_seed
+from minbert.weights_file import WEIGHTS, has_pooler, parameters, refuse_absent, refuse_no_numbers
 
-WEIGHTS = "model.safetensors"
 ENCODER_FILES = ("config.json", WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json")
-_LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
-_UNUSED = re.compile(r"(^cls\.|position_ids$|^classifier\.)")
+_VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_MOST_MIB = {
+    "config.json": 16,
+    "vocab.txt": 32,
+    "tokenizer.json": 256,
+    "tokenizer_config.json": 16,
+    "special_tokens_map.json": 16,
+}
+"""Many times what the largest vocabularies, of half a million words, need; these files are read whole."""
 _MOST_LAYERS, _LARGEST = 1000, 10_000_000
 """Sizes that no BERT has, so that a damaged config.json asks for no memory."""
-_Value = TypeVar("_Value")
+_MOST_PADDING = 127
+"""Words of the embedding beyond the vocabulary, where it was filled up to a multiple of 128."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class EncoderFiles:
     fingerprint: str
 
     def weights(self) -> dict[str, Tensor]:
-        """All parameters by Hugging Face name, fp32, checked for names and shapes.
+        """All parameters by Hugging Face name, fp32, checked for names, number types and shapes.
 
         A pooler that the checkpoint lacks (masked-language models have none) is initialised
         from a fixed seed.
@@ -52,12 +57,11 @@ class EncoderFiles:
         Raises:
             UserError: the file changed since it was checked and is not the configured BERT's any more.
         """
-        tensors = _read_tensors(self.folder / WEIGHTS)
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        _check_shapes(self.folder / WEIGHTS, shapes, self.config)
-        if not _has_pooler(tensors):
+        shapes = _shapes(self.config)
+        tensors = dict(parameters(self.folder / WEIGHTS, shapes))
+        if not has_pooler(tensors):
             tensors |= _fresh_pooler(self.config)
-        return {name: tensors[name].float() for name in empty_encoder(self.config).state_dict()}
+        return {name: tensors[name].float() for name in shapes}
 
     def tokenizer(self) -> Tokenizer | BertWordPieceTokenizer:
         """The checkpoint's WordPiece tokenizer."""
@@ -72,22 +76,14 @@ def open_encoder(folder: Path) -> EncoderFiles:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such encoder folder")
-    for name in ENCODER_FILES:
+    for name in dict.fromkeys((*ENCODER_FILES, *_VOCABULARY_FILES)):
         refuse_irregular(folder / name)
+        _refuse_absurd(folder / name)
     config = _read_config(folder / "config.json")
-    if not (folder / WEIGHTS).is_file():
-        others = [path.name for path in folder.glob("*.bin")]
-        hint = (
-            f" ({others[0]} is a pickle, which is never loaded: convert it to safetensors)" if others else ""
-        )
-        raise UserError(f"{folder}: no {WEIGHTS}{hint}")
-    shapes = _read_shapes(folder / WEIGHTS)
-    words = _read_tokenizer(folder).get_vocab_size()
-    if words > config.vocab_size:
-        raise UserError(
-            f"{folder}: the vocabulary has {words} words, but vocab_size in config.json is {config.vocab_size}"
-        )
-    _check_shapes(folder / WEIGHTS, shapes, config)
+    refuse_absent(folder)
+    _check_vocabulary(folder, config)
+    for name, values in parameters(folder / WEIGHTS, _shapes(config)):
+        refuse_no_numbers(folder / WEIGHTS, name, values)
     return EncoderFiles(folder, config, _fingerprint(folder))
 
 
@@ -103,7 +99,7 @@ def save_encoder(encoder: BertEncoder, folder: Path, vocabulary_from: Path) -> N
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for name in _VOCABULARY_FILES:
         if (vocabulary_from / name).is_file():
             (folder / name).write_bytes((vocabulary_from / name).read_bytes())
 
@@ -121,6 +117,13 @@ def load_encoder(config: EncoderConfig, weights: dict[str, Tensor]) -> BertEncod
     # Filling an empty copy instead would import torch's compiler, for half a second.
     encoder.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
     return encoder
+
+
+def _refuse_absurd(path: Path) -> None:
+    """Refuse a file that would fill the memory when it is read."""
+    most = _MOST_MIB.get(path.name)
+    if most is not None and path.is_file() and (size := path.stat().st_size) > most * 2**20:
+        raise UserError(f"{path}: has {size} bytes; no more than {most} MiB are possible")
 
 
 def _read_config(path: Path) -> EncoderConfig:
@@ -177,55 +180,8 @@ def _checked_config(path: Path, values: dict[str, Any]) -> EncoderConfig:
     return config
 
 
-def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of BERT's parameters in a file, from its header alone.
-
-    Raises:
-        UserError: the file is not safetensors, is cut short, or its header contradicts itself or the file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _by_own_name({name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file: {error}") from None
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        raw = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file: {error}") from None
-    return _by_own_name(raw)
-
-
-def _by_own_name(stored: Mapping[str, _Value]) -> dict[str, _Value]:
-    """Name parameters as our encoder does, and leave out what it has no use for."""
-    named = {}
-    for name, value in stored.items():
-        clean = name.removeprefix("bert.")
-        for old, new in _LEGACY:
-            clean = clean.replace(old, new)
-        if not _UNUSED.search(clean):
-            named[clean] = value
-    return named
-
-
-def _has_pooler(names: Iterable[str]) -> bool:
-    return any(name.startswith("pooler.") for name in names)
-
-
-def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], config: EncoderConfig) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in empty_encoder(config).state_dict().items()}
-    if not _has_pooler(found):
-        expected = {name: shape for name, shape in expected.items() if not _has_pooler([name])}
-    missing = sorted(set(expected) - set(found))
-    unknown = sorted(set(found) - set(expected))
-    if missing or unknown:
-        kind, names = ("lacks", missing) if missing else ("has unknown", unknown)
-        raise UserError(f"{path}: {kind} {len(names)} parameter(s) of BERT, the first is {names[0]!r}")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise UserError(f"{path}: {name} has shape {found[name]}; config.json asks for {shape}")
+def _shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in empty_encoder(config).state_dict().items()}
 
 
 def _fresh_pooler(config: EncoderConfig) -> dict[str, Tensor]:
@@ -233,6 +189,18 @@ def _fresh_pooler(config: EncoderConfig) -> dict[str, Tensor]:
     weight = torch.empty(config.hidden_size, config.hidden_size)
     weight.normal_(0.0, config.initializer_range, generator=generator)
     return {"pooler.dense.weight": weight, "pooler.dense.bias": torch.zeros(config.hidden_size)}
+
+
+def _check_vocabulary(folder: Path, config: EncoderConfig) -> None:
+    words = max(_read_tokenizer(folder).get_vocab().values()) + 1
+    told = f"the vocabulary has {words} words, but vocab_size in config.json is {config.vocab_size}"
+    if words > config.vocab_size:
+        raise UserError(f"{folder}: {told}")
+    if words + _MOST_PADDING < config.vocab_size:
+        name = "tokenizer.json" if (folder / "tokenizer.json").is_file() else "vocab.txt"
+        raise UserError(
+            f"{folder / name}: {told}; one of the two was cut short or is another model's: use a whole copy"
+        )
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer | BertWordPieceTokenizer:

@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minbert.canonical import run_name
-from minbert.checkpoint import WEIGHTS, EncoderFiles, save_encoder
+from minbert.checkpoint import EncoderFiles, save_encoder
 from minbert.config import TrainConfig
 from minbert.evaluation import PARTS, Evaluation, Evaluator, score
 from minbert.files.durable import publish_folder, settle_folder, write_text
 from minbert.files.sealed import damage, is_intact
 from minbert.model import MultitaskModel
+from minbert.weights_file import WEIGHTS
 
 Chosen = dict[str, Any]
 """``epoch``, ``select``, ``report``, ``dev``, ``measures``, ``constant``; with a choice by task ``epochs`` too."""

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from minbert.checkpoint import WEIGHTS, open_encoder
+from minbert.checkpoint import open_encoder
 from minbert.config import TrainConfig
 from minbert.errors import UserError
 from minbert.files.durable import write_text
@@ -23,6 +23,7 @@ from minbert.files.sealed import damage
 from minbert.files.strangers import refuse_irregular
 from minbert.schema import Frozen
 from minbert.sentence_transformers_files import write_sentence_transformers
+from minbert.weights_file import WEIGHTS
 from minbert.yaml_reader import sealed_yaml
 
 FORMAT = 1

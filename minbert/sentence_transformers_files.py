@@ -15,8 +15,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minbert.checkpoint import WEIGHTS
 from minbert.config import TrainConfig
+from minbert.weights_file import WEIGHTS
 
 
 def write_sentence_transformers(folder: Path, config: TrainConfig) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +144,43 @@ def unknown_parameter(folder: Path) -> None:
     rewrite(folder, lambda w: {**w, "encoder.layer.2.output.dense.bias": torch.zeros(32)})
 
 
+def with_numbers(dtype: torch.dtype) -> Callable[[Path], None]:
+    return lambda folder: rewrite(
+        folder, lambda w: {**w, "pooler.dense.bias": w["pooler.dense.bias"].to(dtype)}
+    )
+
+
+def with_weight(value: float) -> Callable[[Path], None]:
+    def change(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weights["encoder.layer.1.output.dense.weight"][3, 5] = value
+        return weights
+
+    return lambda folder: rewrite(folder, change)
+
+
+def too_great_for_fp32(folder: Path) -> None:
+    rewrite(folder, lambda w: {**w, "pooler.dense.bias": w["pooler.dense.bias"].double() + 1e300})
+
+
+def with_padding(words: int) -> Callable[[Path], None]:
+    """Fill the embedding up, as it is done for the speed of some GPUs."""
+
+    def pad(folder: Path) -> None:
+        reconfigure(folder, vocab_size=47 + words)
+        name = "embeddings.word_embeddings.weight"
+        rewrite(folder, lambda w: {**w, name: torch.cat([w[name], torch.zeros(words, 32)])})
+
+    return pad
+
+
+def enormous(name: str) -> Callable[[Path], None]:
+    def grow(folder: Path) -> None:
+        (folder / name).touch()
+        os.truncate(folder / name, 200 * 2**30)  # takes no room on the disk
+
+    return grow
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -166,11 +205,23 @@ def unknown_parameter(folder: Path) -> None:
         (written("model.safetensors", ""), "not a whole safetensors file"),
         (
             written("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"),
-            "not a whole safetensors",
+            "a pointer of git-lfs",
         ),
         (lacking_parameter, "'encoder.layer.1.output.dense.bias'"),
         (wrong_shape, "pooler.dense.bias has shape (31,)"),
         (unknown_parameter, "'encoder.layer.2.output.dense.bias'"),
+        (with_numbers(torch.int32), "pooler.dense.bias is stored as I32; weights are F32, F16, BF16, F64"),
+        (with_numbers(torch.float8_e4m3fn), "pooler.dense.bias is stored as F8_E4M3"),
+        (with_weight(math.nan), "encoder.layer.1.output.dense.weight holds nan"),
+        (with_weight(-math.inf), "encoder.layer.1.output.dense.weight holds -inf"),
+        (too_great_for_fp32, "pooler.dense.bias holds inf"),
+        (with_padding(128), "the vocabulary has 47 words, but vocab_size in config.json is 175; one of"),
+        (enormous("config.json"), "config.json: has 214748364800 bytes; no more than 16 MiB"),
+        (enormous("vocab.txt"), "vocab.txt: has 214748364800 bytes; no more than 32 MiB"),
+        (enormous("tokenizer.json"), "tokenizer.json: has 214748364800 bytes; no more than 256 MiB"),
+        (enormous("tokenizer_config.json"), "tokenizer_config.json: has 214748364800 bytes"),
+        (enormous("special_tokens_map.json"), "special_tokens_map.json: has 214748364800 bytes"),
+        (enormous("model.safetensors"), "not a whole safetensors file"),
         (without("vocab.txt"), "neither tokenizer.json nor vocab.txt"),
         (written("vocab.txt", "[PAD]\n[UNK]\nword\n"), "vocabulary"),
         (written("tokenizer.json", "{}"), "the vocabulary cannot be read"),
@@ -187,6 +238,26 @@ def test_a_bad_checkpoint_is_refused_in_one_line(
         open_encoder(folder)
     assert told in str(caught.value) and str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_embedding_may_be_filled_up_beyond_the_vocabulary(folder: Path) -> None:
+    with_padding(127)(folder)
+    assert open_encoder(folder).config.vocab_size == 174
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_may_be_of_every_real_number_type(dtype: torch.dtype, folder: Path) -> None:
+    with_numbers(dtype)(folder)
+    assert open_encoder(folder).weights()["pooler.dense.bias"].dtype == torch.float32
+
+
+def test_what_the_encoder_has_no_use_for_may_be_anything(folder: Path) -> None:
+    unused = {
+        "bert.embeddings.position_ids": torch.arange(64),
+        "cls.predictions.bias": torch.full((5,), math.nan),
+    }
+    rewrite(folder, lambda weights: weights | unused)
+    assert not unused.keys() & open_encoder(folder).weights().keys()
 
 
 def test_a_null_in_an_optional_place_means_its_default(folder: Path) -> None:
