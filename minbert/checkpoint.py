@@ -192,7 +192,7 @@ def _fresh_pooler(config: EncoderConfig) -> dict[str, Tensor]:
 
 
 def _check_vocabulary(folder: Path, config: EncoderConfig) -> None:
-    words = max(_read_tokenizer(folder).get_vocab().values()) + 1
+    words = max(_read_tokenizer(folder).get_vocab().values(), default=-1) + 1
     told = f"the vocabulary has {words} words, but vocab_size in config.json is {config.vocab_size}"
     if words > config.vocab_size:
         raise UserError(f"{folder}: {told}")
