@@ -160,7 +160,8 @@ def _numerics_here(config: TrainConfig) -> Compute:
 
 def _load_heads(model: MultitaskModel, file: Path) -> None:
     try:
-        missing, unknown = model.load_state_dict(load_file(file), strict=False)
+        heads, own = load_file(file), model.state_dict()
+        missing, unknown = model.load_state_dict(heads, strict=False)
     except (RuntimeError, SafetensorError, OSError) as error:
         raise UserError(
             f"{file}: does not hold the heads that config.yaml describes: {str(error)[:200]}"
@@ -169,3 +170,8 @@ def _load_heads(model: MultitaskModel, file: Path) -> None:
     if without or unknown:
         kind, name = ("lacks", without[0]) if without else ("has unknown", unknown[0])
         raise UserError(f"{file}: {kind} {name!r}, as config.yaml describes the heads")
+    for name, values in heads.items():
+        if values.is_floating_point() != own[name].is_floating_point():
+            raise UserError(
+                f"{file}: {name} is stored as {str(values.dtype).removeprefix('torch.')}; weights are floating-point numbers"
+            )

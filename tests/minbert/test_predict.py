@@ -357,6 +357,15 @@ def test_heads_of_another_configuration_are_refused(
         open_exported(copy).predict("sts", PAIRS)
 
 
+def test_heads_whose_header_lies_about_their_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    heads = (copy / "heads.safetensors").read_bytes()
+    (copy / "heads.safetensors").write_bytes(heads.replace(b'"F32"', b'"I32"', 1))
+    seal_folder(copy)
+    with pytest.raises(UserError, match=r"heads\.safetensors: .* is stored as int32"):
+        open_exported(copy).predict("sts", PAIRS)
+
+
 def test_no_module_of_the_model_knows_of_the_search(folder: Path) -> None:
     found = set()
     for file in Path(loaded_model.__file__).parent.rglob("*.py"):
