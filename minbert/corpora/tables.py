@@ -18,6 +18,7 @@ from typing import Literal
 
 from minbert.corpora.headers import in_semicolons
 from minbert.errors import UserError, did_you_mean
+from minbert.files.storage import whole
 
 PEEK_BYTES = 1 << 16
 SEMICOLONS = "separated by semicolons; tabs or commas are read"
@@ -117,7 +118,7 @@ def read_utf8(path: Path) -> str:
         UserError: it can't be read or is not UTF-8; the message names the line.
     """
     try:
-        data = path.read_bytes()
+        data = whole(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     data = data.replace(b"\r\n", b"\n")
