@@ -26,6 +26,9 @@ from minbert.remote.urls import is_url
 STORAGE_ADVICE = (
     "what was finished is kept; bring the storage back or make room, and give the same command again"
 )
+MEMORY_ADVICE = (
+    "what was finished is kept; make the data smaller or the machine larger, and give the same command again"
+)
 EXIT_USER, EXIT_FAILED, EXIT_INTERRUPTED = 2, 3, 130
 _MOST = 10**9
 _LONGEST_NAME = 255
@@ -84,7 +87,8 @@ def whole_number(least: int, most: int = _MOST) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         try:
-            value = most + 1 if len(text) > _SHOWN and text.isdecimal() else int(text)
+            plain = _plain(text)
+            value = most + 1 if len(plain) > _SHOWN and plain.isdecimal() else int(plain)
         except ValueError:
             value = least - 1
         if value < least:
@@ -101,7 +105,7 @@ def number(least: float, allowed: bool) -> Callable[[str], float]:
 
     def read(text: str) -> float:
         try:
-            value = float(text)
+            value = float(_plain(text))
         except ValueError:
             value = math.nan
         if not (least < value < math.inf or (allowed and value == least)):
@@ -160,6 +164,9 @@ def nameable(text: str) -> str:
     """The type of an option that takes a path or a URL: all names on the way are text, and as short as file systems want."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
+    if text == "~" or text.startswith("~/"):
+        reason = "~ is read by the shell alone, and not behind an =; write $HOME, or a blank instead of ="
+        raise argparse.ArgumentTypeError(f"{_cut(text)}: {reason}")
     for name in text.split("/"):
         if name != name.encode(errors="replace").decode():
             raise argparse.ArgumentTypeError(
@@ -186,6 +193,10 @@ def _in_one_line(error: Exception) -> int:
     if refused := forbidden(error):
         print(f"error: {told(refused)}", file=sys.stderr)
         return EXIT_USER
+    if isinstance(error, MemoryError):
+        what = " ".join(str(error).split())
+        print(f"error: out of memory{what and f': {what}'}; {MEMORY_ADVICE}", file=sys.stderr)
+        return EXIT_FAILED
     raise error
 
 
@@ -194,6 +205,11 @@ def _print_whatever_comes() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # tests put others in their place
             stream.reconfigure(errors="replace")
+
+
+def _plain(text: str) -> str:
+    """A text that int() and float() read as people do: they would take 1_0 for 10, and digits of all scripts."""
+    return text if text.isascii() and "_" not in text else "?"
 
 
 def _cut(text: str) -> str:

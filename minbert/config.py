@@ -32,6 +32,7 @@ from minbert.stage_config import (
 from minbert.task_config import ONE_VALUE, HeadConfig, HeadKind, TaskConfig, TaskKind, default_tasks
 
 __all__ = [
+    "MOST_THREADS",
     "ONE_VALUE",
     "ContrastiveStage",
     "Frozen",
@@ -59,6 +60,9 @@ __all__ = [
     "sentence_tasks",
     "text_of",
 ]
+
+MOST_THREADS = 1024
+"""Of a trial; the libraries that compute crash with several thousand."""
 
 Pooling = Literal["mean", "cls", "pooler"]
 Selection = Literal["dev_half", "train_holdout", "dev"]
@@ -103,7 +107,7 @@ class TrainConfig(Frozen):
     """Names of the stages that run, in order."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_THREADS)] = "auto"
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

@@ -26,6 +26,8 @@ FileName = Annotated[str, AfterValidator(_inside_the_folder)]
 
 ONE_VALUE: tuple[HeadKind, ...] = ("cosine", "dot")
 """Heads without a layer of their own: they compare two vectors and give one value."""
+_FARTHEST_LABEL, _NARROWEST = 1e12, 1e-12
+"""Squared errors of labels beyond, and of ranges below, are no numbers in fp32."""
 
 
 class HeadConfig(Frozen):
@@ -150,8 +152,12 @@ class TaskConfig(Frozen):
         refuse_unless(self.kind != "regression", self, {"labels": None}, "a classification or binary task")
         if self.labels is not None:
             self._check_labels(self.labels)
-        if self.label_range[0] >= self.label_range[1]:
-            raise ValueError(f"label_range {self.label_range} is empty")
+        low, high = self.label_range
+        if not -_FARTHEST_LABEL <= low < high <= _FARTHEST_LABEL or high - low < _NARROWEST:
+            raise ValueError(
+                f"label_range [{low:g}, {high:g}] is not allowed: it needs the lowest and the highest label, two numbers "
+                f"from {-_FARTHEST_LABEL:g} to {_FARTHEST_LABEL:g} that differ by at least {_NARROWEST:g}, the lower one first"
+            )
         return self
 
     def _check_labels(self, labels: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from minbert.command_line import Parser, nameable, not_a_url, number, whole_number
+from minbert.config import MOST_THREADS
 from minbert.errors import UserError
 from minbert.run_options import add_run_options
 from trainables.chosen_space import DESIGNS
@@ -79,7 +80,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="N",
         help="trials at a time (default: as many as fit)",
     )
-    add("--cpus-per-trial", type=whole_number(1), metavar="N", help="default: 1")
+    add("--cpus-per-trial", type=whole_number(1, MOST_THREADS), metavar="N", help="default: 1")
     add(
         "--gpus-per-trial",
         type=_gpus,

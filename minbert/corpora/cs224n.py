@@ -48,7 +48,8 @@ def recognise(
     unlabelled = [name for name, task in tasks.items() if _is_unlabelled(columns, task)]
     if not unlabelled:
         why = f": {SEMICOLONS}" if in_semicolons(columns) else ""
-        return f"has no task's columns in its header ({shown_columns(columns)}){why}"
+        header = f"has no task's columns in its header ({shown_columns(columns)}){why}"
+        return header if any(columns) else "is empty or begins with a blank line"
     if split_in_name(path.name) in ("train", "dev"):
         wanted = " or ".join(repr(tasks[name].label) for name in unlabelled)
         return f"has no label column {wanted}"

@@ -21,7 +21,7 @@ from minbert.corpora.cs224n import (
     speaks_of,
     split_in_name,
 )
-from minbert.corpora.tables import Table, counted, peek_columns, read_table
+from minbert.corpora.tables import Table, counted, other_format, peek_columns, read_table
 from minbert.corpora.texts import Role, Text, read_text, role_of
 from minbert.errors import UserError, did_you_mean
 from minbert.files.strangers import what_is
@@ -157,7 +157,8 @@ def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tupl
             unclaimed[file] = f"is {what_is(file)}, not a file"
             continue
         try:
-            answer = recognise(file, peek_columns(file), tasks)
+            with file.open("rb") as stream:
+                answer = other_format(stream.read(4)) or recognise(file, peek_columns(file), tasks)
         except OSError as error:
             answer = f"can't be read: {error.strerror or error}"
         if isinstance(answer, str):

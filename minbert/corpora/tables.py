@@ -8,6 +8,7 @@ column whose quotes all pair up is read as csv reads it, line breaks included.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -18,8 +19,17 @@ from typing import Literal
 
 from minbert.corpora.headers import in_semicolons
 from minbert.errors import UserError, did_you_mean
+from minbert.files.storage import whole
 
 PEEK_BYTES = 1 << 16
+_FORMATS = {
+    b"PK\x03\x04": "a spreadsheet (.xlsx, .ods) or another zip archive",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet of an old Excel",
+    b"\x1f\x8b": "compressed with gzip",
+    codecs.BOM_UTF16_LE: "text in UTF-16",
+    codecs.BOM_UTF16_BE: "text in UTF-16",
+}
+"""What is taken for a table though it is none that is read here, by its first bytes."""
 SEMICOLONS = "separated by semicolons; tabs or commas are read"
 MAX_QUOTED_LINES = 50  # a quote that has not closed after so many lines is taken as a character
 
@@ -98,6 +108,12 @@ def peek_columns(path: Path) -> tuple[str, ...]:
     return _comma_cells(header) if _has_commas(path, header) else _tab_cells(header)
 
 
+def other_format(start: bytes) -> str:
+    """What a file that begins so is instead of a table, and what to do; empty of others."""
+    found = next((what for beginning, what in _FORMATS.items() if start.startswith(beginning)), "")
+    return found and f"is {found}; save it as CSV in UTF-8"
+
+
 def shown_columns(columns: Iterable[str]) -> str:
     """The column names in one short line."""
     line = ", ".join(repr(column[:40]) for column in columns)
@@ -117,9 +133,11 @@ def read_utf8(path: Path) -> str:
         UserError: it can't be read or is not UTF-8; the message names the line.
     """
     try:
-        data = path.read_bytes()
+        data = whole(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
+    if other := other_format(data):
+        raise UserError(f"{path} {other}")
     data = data.replace(b"\r\n", b"\n")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")

@@ -17,7 +17,7 @@ from minbert.errors import UserError
 from minbert.files.failpoints import reach
 from minbert.files.leftovers import beside
 from minbert.files.sealed import is_sealed, seal_folder, sealed_line, unsealed_line
-from minbert.files.storage import with_place
+from minbert.files.storage import whole, with_place
 from minbert.files.strangers import refuse_irregular
 
 
@@ -68,7 +68,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = whole(path).split(b"\n")[:-1]
     if not all(map(is_sealed, lines)):
         raise ValueError("a line carries no checksum")
     return [unsealed_line(line) for line in lines]

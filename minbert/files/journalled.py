@@ -10,6 +10,7 @@ from typing import Any
 
 from minbert.errors import UserError
 from minbert.files.sealed import is_sealed, unsealed_line
+from minbert.files.storage import whole
 
 NUMBER = "number"
 """Key of a sealed record's number: one more than the sealed record before it. Other programs' records have none."""
@@ -165,7 +166,7 @@ def _lines(path: Path) -> list[bytes]:
             f"{path}: is a folder where the study's journal should be; bring the file back from a copy"
         )
     try:
-        return list(io.BytesIO(path.read_bytes())) if path.is_file() else []
+        return list(io.BytesIO(whole(path))) if path.is_file() else []
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -97,6 +97,18 @@ def forbidden(error: BaseException) -> PermissionError | None:
     return next(refusals, None)
 
 
+def whole(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        MemoryError: it is larger than the memory; the message has its path, which Python's lacks.
+    """
+    try:
+        return path.read_bytes()
+    except MemoryError:
+        raise MemoryError(f"{path} has {path.stat().st_size:,} bytes") from None
+
+
 def is_away(folder: Path) -> bool:
     """Whether a folder that was there cannot be found now: its storage is not mounted, or does not answer."""
     try:

@@ -187,6 +187,7 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             problem = ": ".join(part for part in (error.context, error.problem) if part)
+            problem += "; use spaces" * (r"character '\t'" in problem)
             raise self._error(
                 (mark.line if mark else 0) + 1, f"not valid YAML: {cut(problem, 200)}"
             ) from None

@@ -16,9 +16,11 @@ import pyarrow as pa
 import pytest
 from safetensors import SafetensorError
 
-from minbert.command_line import EXIT_FAILED, run
+from minbert.command_line import EXIT_FAILED, MEMORY_ADVICE, run
+from minbert.corpora.tables import read_utf8
 from minbert.errors import TrainingFailure
-from minbert.files.durable import publish_folder
+from minbert.files.durable import publish_folder, read_json_lines
+from minbert.files.journalled import records
 from minbert.files.sealed import damage, seal_folder
 from minbert.files.storage import failure, is_of_storage, told
 from tests.no_room import no_room
@@ -200,3 +202,34 @@ def test_a_folder_that_could_not_be_published_is_named_where_no_file_is(
         raise tell(errno.ENOSPC)
     assert told(caught.value) == f"{tmp_path / 'checkpoint'}: No space left on device"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [read_utf8, read_json_lines, lambda path: list(records(path))],
+    ids=["table", "history", "journal"],
+)
+def test_a_file_beyond_the_memory_ends_a_command_in_one_line_with_its_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    read: Callable[[Path], object],
+) -> None:
+    def too_large(path: Path) -> bytes:
+        raise MemoryError
+
+    (tmp_path / "large").write_text("text\n")
+    monkeypatch.setattr(Path, "read_bytes", too_large)
+    assert run(lambda: bool(read(tmp_path / "large"))) == EXIT_FAILED
+    said = capsys.readouterr().err
+    assert said == f"error: out of memory: {tmp_path}/large has 5 bytes; {MEMORY_ADVICE}\n"
+
+
+def test_memory_that_runs_out_elsewhere_ends_a_command_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full() -> int:
+        raise MemoryError
+
+    assert run(full) == EXIT_FAILED
+    assert capsys.readouterr().err == f"error: out of memory; {MEMORY_ADVICE}\n"

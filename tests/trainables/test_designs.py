@@ -14,7 +14,7 @@ from analysis.journal import read_trials
 from minbert.errors import UserError
 from tests.trainables.test_ledger import complete, open_ledger
 from trainables.designs.combinations import every_setting
-from trainables.designs.design import NotStarted, build_design
+from trainables.designs.design import REDRAWS, NotStarted, build_design
 from trainables.spaces.run_checks import identify
 from trainables.spaces.space import Space, load_space
 from trainables.studies.ledger import Issue, Ledger
@@ -212,6 +212,12 @@ def test_nothing_is_drawn_while_the_last_configurations_run(tmp_path: Path) -> N
         complete(ledger, issue.number, 0.5)
     assert ledger.next() is None
     assert ledger.done
+
+
+def test_an_untried_setting_of_a_wide_range_is_found_without_listing_it(tmp_path: Path) -> None:
+    space = load(tmp_path, "stages: {finetune: {epochs: 1, warmup_steps: {int: [1, 1000000000]}}}\n")
+    proposal = next(build_design(space, str).proposals({}, redrawn=REDRAWS))
+    assert proposal.params == {"stages.finetune.warmup_steps": 1}
 
 
 class Account(dict[tuple[str, int], FrozenTrial]):

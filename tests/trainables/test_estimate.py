@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,12 @@ def test_no_further_configuration_is_timed_when_the_time_is_up(corpus: Corpus) -
     timer = StepTimer(corpus, open_encoder(ENCODER), configs[0], 1)
     assert len(timer.time(configs, seconds=0).trials) == 1
     assert len(timer.time(configs, seconds=1000).trials) == 3
+
+
+def test_a_step_is_timed_with_no_more_threads_than_there_are_cores(corpus: Corpus) -> None:
+    cores = len(os.sched_getaffinity(0))
+    for config, asked in ((configured(), 1024), (configured().model_copy(update={"threads": 1024}), 1)):
+        assert StepTimer(corpus, open_encoder(ENCODER), config, asked).time([config]).threads == cores
 
 
 def test_hours_are_those_of_full_rounds_of_slots() -> None:

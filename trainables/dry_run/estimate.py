@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import statistics
 import time
@@ -91,7 +92,7 @@ class StepTimer:
         corpus: the data.
         encoder: that is trained.
         example: some configuration, for what all have in common: device, precision and tasks.
-        threads: that a trial computes with.
+        threads: that a trial computes with; no more are timed than this process may use cores.
 
     Attributes:
         told: how precision ``auto`` came out here; empty where it was set.
@@ -99,7 +100,9 @@ class StepTimer:
 
     def __init__(self, corpus: Corpus, encoder: EncoderFiles, example: TrainConfig, threads: int) -> None:
         self._real, self._encoder, self._example = corpus, encoder, example
-        self._numerics = pin(example, encoder.config, threads)
+        wanted = threads if example.threads == "auto" else example.threads
+        at_most = example.model_copy(update={"threads": min(wanted, len(os.sched_getaffinity(0)))})
+        self._numerics = pin(at_most, encoder.config)
         measured = example.precision == "auto"
         self.told = told_precision(self._numerics, encoder.config) if measured else ""
 

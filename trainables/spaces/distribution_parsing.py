@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from minbert.errors import UserError, did_you_mean
@@ -22,6 +23,8 @@ from trainables.spaces.distributions import (
 
 _MOST_LEVELS = 1000
 """Of one factor: each is built and checked."""
+_MOST_VALUES = 100_000
+"""Of a grid of numbers: they are listed."""
 KINDS = (Choice.kind, Int.kind, Uniform.kind, LogUniform.kind)
 
 
@@ -105,6 +108,10 @@ def _range(kind: str, bounds: Any, step: Any) -> Distribution:
             f"step {shorten(step)} is not allowed: a whole number of steps must lead from {low} to {high}"
         )
         raise DistributionError(message, "step")
+    if kind == Uniform.kind and step is not None and steps_between(low, high, step) >= _MOST_VALUES:
+        count = steps_between(low, high, step) + 1
+        message = f"step {shorten(step)} makes {_shown(count)} values from {low} to {high}; at most {_MOST_VALUES:,} are possible"
+        raise DistributionError(f"{message}: choose a larger step, or none", "step")
     if kind == Int.kind:
         return Int(low, high, step or 1)
     if kind == Uniform.kind:
@@ -125,6 +132,11 @@ def _conditions(when: Any) -> dict[str, tuple[Any, ...]]:
 
 def _is_number(value: Any) -> bool:
     return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _shown(count: Decimal) -> str:
+    """A number of values, which may have hundreds of digits."""
+    return f"{int(count):,}" if count < 10**15 else f"about {count:.0e}"
 
 
 def _divides(low: float, high: float, step: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ def locate(name_or_path: str, origin: str = "", beside: Path | None = None) -> t
     """
     if name_or_path.endswith((".yaml", ".yml")):
         path = (beside or Path()) / name_or_path
+        packaged = str(Path(name_or_path).with_suffix(""))
+        if packaged in available_spaces() and not os.path.lexists(path):
+            raise UserError(f"{origin}there is no file {path}; did you mean the packaged space {packaged!r}?")
         return path, path.stem
     names = available_spaces()
     if name_or_path not in names:
