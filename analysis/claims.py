@@ -28,6 +28,7 @@ from analysis.study import Study, load
 from minbert.command_line import Parser, local_path, refuse_unwritable, run
 from minbert.errors import UserError
 from minbert.files.inside_study import refuse_search_folders
+from minbert.files.storage import why_refused
 
 COLUMNS = (
     *("folder", "study", "paper", "claim", "says", "section", "note", "compared", "expected", "metric"),
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.out.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{options.out}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{options.out}: cannot be written: {why_refused(error, options.out)}") from None
     print(options.out)
     return 0
 

@@ -81,7 +81,7 @@ def lost_journal(study: Study) -> str:
     """A sentence where trials have folders and the journal knows of none; else empty."""
     if len(study.trials):
         return ""
-    folders = sum(one.is_dir() for one in study.path.glob("trials/[0-9]*"))
+    folders = len(study.unknown_folders)
     if not folders:
         return ""
     file = study.path / "journal.log"

@@ -19,7 +19,7 @@ from analysis.listed import is_listed
 from analysis.listed_forms import paper_of
 from analysis.number_text import markdown_table
 from analysis.paper_setting import OTHER, UNCHECKED, other_setting, unchecked_data
-from analysis.provenance import bundled_warning, lost_journal
+from analysis.provenance import bundled_warning, refuse_lost_journal
 from analysis.sections import report_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, summary_tables
@@ -28,6 +28,7 @@ from minbert.errors import UserError
 from minbert.files.durable import publish_folder, settle_folder, write_text
 from minbert.files.inside_study import refuse_search_folders
 from minbert.files.leftovers import clear_abandoned_of
+from minbert.files.storage import why_refused
 from minbert.files.strangers import refuse_link_out
 
 __all__ = ["main", "place_report", "summary_tables", "write_report"]
@@ -41,8 +42,9 @@ def write_report(study: Study, out: Path) -> tuple[Path, Path]:
     """Write report.md and report.html into ``out`` and return their paths.
 
     Raises:
-        UserError: the study is damaged or ``out`` cannot be written.
+        UserError: the study is damaged, its journal is lost, or ``out`` cannot be written.
     """
+    refuse_lost_journal(study)
     refuse_unwritable(out, str(out))
     for name in (*_TEXTS, PICTURES):
         refuse_link_out(out / name, out)
@@ -85,7 +87,7 @@ def place_report(out: Path, texts: Mapping[str, str], pictures: Mapping[str, byt
     except OSError as error:
         if made:
             _leave_no_trace(out, made)
-        raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{error.filename or out}: cannot be written: {why_refused(error, out)}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,7 +142,7 @@ def _warnings(study: Study) -> list[str]:
         found += [f"{UNCHECKED.capitalize()}: {unchecked}."] if unchecked and not differs else []
     else:
         found = [bundled_warning(study)]
-    return [text for text in (*found, lost_journal(study)) if text]
+    return [text for text in found if text]
 
 
 def _damage(study: Study) -> list[str]:

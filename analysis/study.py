@@ -17,6 +17,7 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.description import Factor, TaskInfo, as_level, read_description
+from analysis.foreign_description import foreign_description
 from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
@@ -98,7 +99,7 @@ class Study:
         }
         told = read_trials(self.path / "journal.log")  # after its folders: a trial is noted before it has one
         known = {trial.number for trial in told if trial.user_attrs.get("config_id")}
-        self._unknown = sorted(name for name in folders if told and int(name) not in known)
+        self._unknown = sorted(name for name in folders if int(name) not in known)
         return told
 
     @cached_property
@@ -146,15 +147,29 @@ class Study:
 
     @property
     def damage(self) -> list[str]:
-        """One line a damaged file that was met, and one for all trials whose account is lost."""
-        lines = [
+        """One line a damaged file that was met, one for all trials whose account is lost, and first of all one for a
+        study.yaml that may be another study's."""
+        foreign = foreign_description(self.path, self.meta, self.factors, self._told)
+        lines = [foreign] if foreign else []
+        lines += [
             f"{file}: {reason}; {_WITHOUT_CONFIG if file.name == _CONFIG else 'left out'}"
             for file, reason in sorted(self.damaged.items())
         ]
-        if self._unknown:
+        if self._unknown and self._told:
             named = f"{', '.join(self._unknown[:3])}{' …' * (len(self._unknown) > 3)}"
             lines.append(f"{self.path / 'trials'}: {named}: not in journal.log, which lost its end; left out")
         return lines
+
+    @property
+    def unknown_folders(self) -> list[str]:
+        """Names of the folders of trials that the journal did not know, or not whole, when it was read; one is noted there
+        before it has a folder.
+
+        Raises:
+            UserError: the journal is damaged.
+        """
+        _ = self._told
+        return self._unknown
 
     def trial_folder(self, number: int) -> Path:
         """Folder of a trial's files, whether or not it is there."""

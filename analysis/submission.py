@@ -18,6 +18,7 @@ from minbert.errors import UserError
 from minbert.files.durable import publish_folder
 from minbert.files.inside_study import refuse_search_folders
 from minbert.files.leftovers import clear_abandoned_of
+from minbert.files.storage import why_refused
 from minbert.measures import predicted_classes
 
 _NAMES = {
@@ -119,7 +120,7 @@ def refuse_used(out: Path) -> None:
     try:
         used = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from None
+        raise UserError(f"--out {out}: {why_refused(error, out)}") from None
     if used:
         raise UserError(f"--out {out}: there is something already; name a new or an empty folder")
     refuse_search_folders(out, f"--out {out}")
@@ -140,7 +141,7 @@ def publish(out: Path, files: Mapping[str, str]) -> None:
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise UserError(f"--out {out}: cannot be written: {why_refused(error, out)}") from None
 
 
 def _blends(

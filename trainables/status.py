@@ -137,14 +137,16 @@ def plain(state: StudyState) -> dict[str, Any]:
         "driver": driver and {"host": driver.host, "process": driver.process, "at_work": driver.at_work},
         "seconds_since_written": state.written,
         "stopped_by": state.stopped_by or None,
-        "damage": state.damage or None,
-        "command": state.command or None,
+        "damage": state.damage or state.lost or None,
+        "command": (not state.lost and state.command) or None,
     }
 
 
 def _driver_lines(state: StudyState) -> list[str]:
     """Whether somebody works on the study, and how to go on if nobody does."""
     lines = [f"{state.damage}; what stands before is shown"] if state.damage else []
+    if state.lost:
+        lines.append(state.lost)
     if state.exhausted:
         lines.append("all configurations of the space have run, fewer than were asked for")
     if state.is_finished:
@@ -152,7 +154,7 @@ def _driver_lines(state: StudyState) -> list[str]:
     lines.append(_driver_line(state))
     if state.stopped_by and not state.may_change:
         lines.append(f"the last trials all failed ({state.stopped_by}), which ends a search")
-    if state.command and not _works(state.driver):
+    if state.command and not state.lost and not _works(state.driver):
         lines.append(f"continue with: {state.command}")
     return lines
 

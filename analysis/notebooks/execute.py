@@ -18,6 +18,8 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from analysis.notebooks.cells import FOLDER
+from analysis.provenance import refuse_lost_journal
+from analysis.study import load
 from minbert.command_line import EXIT_USER, Parser, local_path, refuse_unwritable, run
 from minbert.errors import UserError
 from minbert.files.inside_study import refuse_search_folders
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
     Raises:
-        UserError: ``--study`` without ``--out``, or the other way round.
+        UserError: ``--study`` without ``--out``, or the other way round; or one of them cannot be used.
     """
     parser = Parser(prog="python -m analysis.notebooks.execute", description="Run the notebooks again.")
     parser.add_argument("--study", metavar="STUDY", type=local_path, help="the study to show (needs --out)")
@@ -75,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.study is None) != (options.out is None):
         raise UserError("--study and --out go together: the committed notebooks show the example")
+    if options.study is not None:
+        refuse_lost_journal(load(options.study))  # else every notebook says it, after its kernel has started
     study = None if options.study is None else str(options.study.resolve())
     out = options.out or FOLDER
     if options.out:

@@ -8,7 +8,7 @@ from analysis import plots
 from analysis.further_measures import further_measures
 from analysis.headline import nothing_complete
 from analysis.listed import is_listed
-from analysis.provenance import continue_command, facts, lost_journal
+from analysis.provenance import continue_command, facts
 from analysis.sections.designs import ablation_sections, listed_sections
 from analysis.sections.ensembles import ensemble_sections
 from analysis.sections.mistakes import error_sections
@@ -98,8 +98,7 @@ def _unfinished(study: Study, tables: StudyTables) -> Section:
     title = "Trials that did not complete"
     trials = study.trials[study.trials["state"] != "complete"]
     if trials.empty:
-        none = lost_journal(study) or "No trial has started"
-        return Section(title, "None." if len(study.trials) else f"{none}.")
+        return Section(title, "None." if len(study.trials) else "No trial has started.")
     causes = trials["cause"].where(trials["cause"].notna(), "–")
     counts = trials.groupby([trials["state"], causes.rename("cause")], sort=True)["number"]
     table = pd.DataFrame(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -26,12 +25,14 @@ from analysis.sections.mistakes import error_sections
 from analysis.sections.searched import searched_sections
 from analysis.study import Study, load
 from analysis.tables import compute_tables, summary_tables
-from minbert.command_line import EXIT_USER, run
+from minbert.command_line import EXIT_FAILED, EXIT_USER, STORAGE_ADVICE, run
 from minbert.errors import UserError
 from minbert.files.sealed import seal_folder, sealed_line
 from minbert.yaml_reader import sealed_yaml
 from tests.analysis.conftest import StudyWriter
+from tests.no_room import no_room
 
+EXAMPLE = Path(__file__).parents[2] / "analysis" / "notebooks" / "example_study"
 HEAD = "tasks.sts.head.kind"
 BROKEN = 1
 Change = Callable[[dict[str, Any]], None]
@@ -307,6 +308,9 @@ def test_trials_that_the_journal_does_not_know_are_named_in_one_line_and_left_ou
 def test_commands_say_that_the_journal_is_lost(
     written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
 ) -> None:
+    assert report.main([str(written)]) == 0
+    before = {file: (written / file).read_bytes() for file in ("report.md", "report.html")}
+    capsys.readouterr()
     (written / "journal.log").unlink()
     if content is not None:
         (written / "journal.log").write_bytes(content)
@@ -321,6 +325,7 @@ def test_commands_say_that_the_journal_is_lost(
         (written, partial(ensemble.main, [str(written), "--out", str(tmp_path / "out")])),
         (written, partial(errors.main, [str(written)])),
         (written, partial(errors.main, [str(written), "--trial", "0"])),
+        (written, partial(report.main, [str(written)])),
     ):
         assert run(command) == EXIT_USER
         told = capsys.readouterr()
@@ -328,6 +333,7 @@ def test_commands_say_that_the_journal_is_lost(
             "",
             f"error: {path}: 4 trial folders are there, but journal.log {state}\n",
         )
+    assert {file: (written / file).read_bytes() for file in before} == before
 
 
 @pytest.mark.parametrize(
@@ -505,13 +511,83 @@ def test_a_journal_nested_without_end_is_named_by_its_line(written: Path) -> Non
 def test_a_report_that_has_no_room_leaves_nothing(
     written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
-    try:
-        code = report.main([str(written), "--out", str(tmp_path / "new" / "out")])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert code == EXIT_USER
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and said.endswith("cannot be written: File too large\n")
+    assert report.main([str(written)]) == 0
+    before = (written / "report.html").read_bytes()
+    (tmp_path / "small").write_bytes(bytes(30_000))
+    for out in (tmp_path / "new" / "out", written):
+        capsys.readouterr()
+        with no_room(tmp_path / "small"):
+            assert run(partial(report.main, [str(written), "--out", str(out)])) == EXIT_FAILED
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {out}") and said.count("\n") == 1
+        assert said.endswith(f"File too large; {STORAGE_ADVICE}\n")
+    assert not (tmp_path / "new").exists() and (written / "report.html").read_bytes() == before
+
+
+def test_an_ensemble_that_has_no_room_is_storage_that_failed_and_leaves_nothing(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small").write_bytes(bytes(100))
+    with no_room(tmp_path / "small"):
+        code = run(partial(ensemble.main, [str(written), "--out", str(tmp_path / "new")]))
+    assert code == EXIT_FAILED
+    assert capsys.readouterr().err == f"error: {tmp_path / 'new'}: File too large; {STORAGE_ADVICE}\n"
     assert not (tmp_path / "new").exists()
+
+
+def test_a_study_yaml_of_another_study_is_named_in_one_line_by_every_command(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = yaml.safe_load((written / "study.yaml").read_text())
+    other = {"factors": [{"path": "pooling", "levels": ["mean", "cls"]}]}
+    (written / "study.yaml").write_text(yaml.safe_dump({**meta, **other}))
+    said = (
+        f"warning: {written / 'study.yaml'}: is another study's than journal.log: trial 0 has a value of "
+        f"{HEAD}, which is none of its factors; bring the one back that was made with it\n"
+    )
+    for command in (
+        partial(report.main, [str(written)]),
+        partial(ablation_page.main, [str(written)]),
+        partial(ensemble.main, [str(written), "--out", str(tmp_path / "out")]),
+    ):
+        assert run(command) == 0
+        told = capsys.readouterr()
+        assert (told.out + told.err).count(said) == 1
+    assert said.removeprefix("warning: ").strip() in (written / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"factors": [{"path": HEAD, "levels": ["cosine"]}]},
+            f"journal.log: trial 1 has {HEAD} 'cross', which",
+        ),
+        ({"baseline": "other"}, "journal.log: no trial is of its base or of a level beside it; "),
+        ({"baseline": "other", "comparisons": [{"factor": HEAD, "level": "cross", "config_id": "c1"}]}, ""),
+        (
+            {"data": {"fingerprint": "other"}},
+            "data.fingerprint is other in the one and ebb31fe2a154dec7 in the",
+        ),
+        (
+            {"encoder": {"fingerprint": "o" * 40}},
+            "trials/00000/config.yaml: encoder.fingerprint is oooooooooooooooo",
+        ),
+        ({"data": {}}, ""),
+        ({"factors": []}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_no_search_changes_tells_a_study_yaml_of_another_study(
+    new_study: Callable[..., Any], change: dict[str, Any], said: str
+) -> None:
+    factors = [{"path": HEAD, "levels": ["cosine", "cross"]}]
+    config = yaml.safe_load((EXAMPLE / "trials" / "00000" / "config.yaml").read_text())
+    writer = new_study(**{"factors": factors, "data": config["data"], "encoder": config["encoder"]})
+    for head in ("cosine", "cross"):
+        number = writer.add(TrialState.COMPLETE, {HEAD: head})
+        (writer.path / "trials" / f"{number:05d}" / "config.yaml").write_text(yaml.safe_dump(config))
+    (writer.path / "study.yaml").write_text(yaml.safe_dump({**writer.meta, **change}))
+    damage = load(writer.path).damage
+    assert len(damage) == bool(said) and said in "".join(damage)
+    assert load(EXAMPLE).damage == []

@@ -74,6 +74,17 @@ def paragraphs(notebook: NotebookNode) -> str:
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
+def test_what_is_no_study_is_said_once_and_nothing_is_made(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="no such folder"):
+        main(["--study", str(tmp_path / "nowhere"), "--out", str(out)])
+    study = shutil.copytree(FOLDER / "example_study", tmp_path / "study")
+    (study / "journal.log").unlink()
+    with pytest.raises(UserError, match=r"journal\.log is gone"):
+        main(["--study", str(study), "--out", str(out)])
+    assert not out.exists()
+
+
 def test_there_is_a_notebook_for_each_of_the_four_questions() -> None:
     assert tuple(file.stem for file in notebooks()) == NAMES
 

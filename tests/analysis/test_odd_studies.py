@@ -64,7 +64,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "grid": {"design": "grid", "factors": [{"path": HEAD, "levels": LEVELS}]},
     "listed": {
         "design": "listed",
-        "factors": [{"path": "run", "levels": LEVELS}],
+        "factors": [{"path": path, "levels": LEVELS} for path in ("run", HEAD)],
         "runs": {name: {"trained_as": name, "reported": {"sst": 0.5}} for name in LEVELS},
         "paper": {"name": "000", "average": "overall"},
         "claims": CLAIMS,

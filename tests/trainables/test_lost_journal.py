@@ -12,8 +12,8 @@ import yaml
 from minbert.errors import UserError
 from tests.trainables.commands import SMALL, start_search
 from tests.trainables.studies import counted, folder_of, history
-from trainables.studies.journal import JOURNAL
-from trainables.studies.study import StudyFolder, refuse_lost_journal
+from trainables.studies.journal import JOURNAL, refuse_lost_journal
+from trainables.studies.study import StudyFolder
 
 COMMAND = ("--trials", "2", *SMALL, "--set", "device=cpu", "--set", "precision=fp32")
 

@@ -276,6 +276,22 @@ def test_a_damaged_journal_is_shown_up_to_the_damage(show: Status, begun: Path) 
     assert "2 complete" in out or "1 complete" in out
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, lambda file: file.write_bytes(b"")])
+def test_without_its_journal_a_study_is_not_called_one_to_continue(
+    show: Status, begun: Path, lose: Callable[[Path], object]
+) -> None:
+    lose(begun / "journal.log")
+    out, said = show(begun)[1], data(show, begun)
+    assert (
+        f"\n{begun / 'journal.log'}: is gone, but trials/ holds 5 trials, of which it is the only account"
+        in out
+    )
+    assert "continue with" not in out
+    assert (said["command"], said["damage"] in out) == (None, True)
+    shutil.rmtree(begun / "trials")
+    assert "is gone" not in (out := show(begun)[1]) and out.endswith(f"continue with: {COMMAND}\n")
+
+
 def test_what_is_no_number_is_null_what_is_damaged_is_left_out_and_nothing_steers_the_terminal(
     show: Status, begun: Path
 ) -> None:

@@ -32,7 +32,7 @@ from minbert.yaml_reader import sealed_yaml
 from trainables.spaces.around import Around
 from trainables.spaces.space import Space
 from trainables.studies.holding import Holding, Holdings, Objection, Study
-from trainables.studies.journal import read_trials
+from trainables.studies.journal import read_trials, refuse_lost_journal
 from trainables.studies.locks import held
 from trainables.studies.study import (
     FORKED_FROM,
@@ -45,7 +45,6 @@ from trainables.studies.study import (
     pinned_sources,
     read_spec,
     refuse_another_study,
-    refuse_lost_journal,
 )
 from trainables.studies.study_description import described_plan, described_study
 from trainables.studies.study_difference import Spec, difference

@@ -181,6 +181,21 @@ def torn(folder: Path) -> str:
     return f"{path}: the last record is not whole; what it said is done again"
 
 
+def refuse_lost_journal(folder: Path) -> None:
+    """Refuse a study whose trials nothing gives an account of.
+
+    Raises:
+        UserError: there are trials and no journal.
+    """
+    trials = len(list(folder.glob("trials/[0-9]*")))
+    journal = folder / JOURNAL
+    if trials and not (journal.is_file() and journal.stat().st_size):
+        raise UserError(
+            f"{journal}: is gone, but trials/ holds {trials} trial{'s' * (trials > 1)}, of which it is the only account; "
+            "bring it back from a copy, or start with another --study"
+        )
+
+
 def read_trials(folder: Path) -> tuple[list[FrozenTrial], str]:
     """The trials of a journal that is only read, and where it is damaged; what follows that place is left out.
 

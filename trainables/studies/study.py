@@ -26,7 +26,7 @@ from minbert.sources import Sources
 from minbert.yaml_reader import read_record, sealed_yaml
 from trainables.spaces.space import Space
 from trainables.studies.attempts import FOLDER
-from trainables.studies.journal import JOURNAL, good_length, open_journal
+from trainables.studies.journal import JOURNAL, good_length, open_journal, refuse_lost_journal
 from trainables.studies.locks import LOCK
 from trainables.studies.study_difference import PINNED, Spec, difference, leaf, shown
 
@@ -267,18 +267,3 @@ def make_folder(path: Path, spec: Spec, remote: RemoteStudy | None = None) -> St
     if remote:
         remote.describe()
     return StudyFolder(path, spec, remote)
-
-
-def refuse_lost_journal(path: Path) -> None:
-    """Refuse a study whose trials nothing gives an account of.
-
-    Raises:
-        UserError: there are trials and no journal.
-    """
-    trials = len(list(path.glob("trials/[0-9]*")))
-    journal = path / JOURNAL
-    if trials and not (journal.is_file() and journal.stat().st_size):
-        raise UserError(
-            f"{journal}: is gone, but trials/ holds {trials} trial{'s' * (trials > 1)}, of which it is the only account; "
-            "bring it back from a copy, or start with another --study"
-        )

@@ -26,7 +26,7 @@ from minbert.yaml_reader import load_config
 from trainables.spaces.runs import RUN
 from trainables.studies.attempts import FOLDER, number_of
 from trainables.studies.driver_sign import Driver, find_driver
-from trainables.studies.journal import JOURNAL, read_trials
+from trainables.studies.journal import JOURNAL, read_trials, refuse_lost_journal
 from trainables.studies.ledger import EXHAUSTED, equal_cause, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
@@ -60,6 +60,7 @@ class StudyState:
         driver: the last one; None: the study was never driven where it lies.
         command: the command line that continues the study; empty where study.yaml has none.
         damage: what of its journal cannot be read; else empty.
+        lost: that the journal is gone, and what to do, where trials are there without it; else empty.
         written: seconds since a driver or a trial wrote last; None where nothing was written yet.
         stopped_by: the cause that the last trials all failed for, after which a search ends; else empty.
         exhausted: whether the space has fewer runs than were asked for.
@@ -73,6 +74,7 @@ class StudyState:
     written: float | None
     stopped_by: str
     exhausted: bool = False
+    lost: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -114,11 +116,15 @@ def read_remote(store: ObjectStore, fetch: Callable[[str], Path]) -> StudyState:
         state = _read(copy, driver)
     except UserError as error:
         raise UserError(str(error).replace(str(copy), store.url)) from None
-    return replace(state, place=store.url, damage=state.damage.replace(str(copy), store.url))
+    here, there = str(copy), store.url
+    return replace(
+        state, place=there, damage=state.damage.replace(here, there), lost=state.lost.replace(here, there)
+    )
 
 
 def _read(study: Path, driver: Driver | None) -> StudyState:
     spec = _spec(study, driver)
+    lost = _lost(study)
     trials, damage = read_trials(study)
     counted = [trial for trial in trials if is_counted(trial)]
     at_work = driver is not None and driver.at_work is not False
@@ -145,7 +151,17 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
         _since_written(study, [trial.number for trial in running], now),
         _equal_failures(counted),
         _runs(spec) < spec["trials"],
+        lost,
     )
+
+
+def _lost(study: Path) -> str:
+    """What a search would say of a journal that is gone; empty where it is there, or no trial is."""
+    try:
+        refuse_lost_journal(study)
+    except UserError as lost:
+        return str(lost)
+    return ""
 
 
 def _remote_driver(store: ObjectStore, stored: Mapping[str, Stored]) -> Driver | None:
