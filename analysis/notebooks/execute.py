@@ -77,13 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.study is None) != (options.out is None):
         raise UserError("--study and --out go together: the committed notebooks show the example")
-    if options.study is not None:
-        refuse_lost_journal(load(options.study))  # else every notebook says it, after its kernel has started
     study = None if options.study is None else str(options.study.resolve())
     out = options.out or FOLDER
     if options.out:
         refuse_unwritable(out, f"--out {out}")
         refuse_search_folders(out, f"--out {out}")
+        refuse_lost_journal(load(options.study))  # else every notebook says it, after its kernel has started
     out.mkdir(parents=True, exist_ok=True)
     failed = False
     for file in notebooks():

@@ -111,7 +111,7 @@ def peek_columns(path: Path) -> tuple[str, ...]:
 def other_format(start: bytes) -> str:
     """What a file that begins so is instead of a table, and what to do; empty of others."""
     found = next((what for beginning, what in _FORMATS.items() if start.startswith(beginning)), "")
-    return found and f"is {found}; save it as CSV in UTF-8"
+    return found and f"is {found}; save it {'' if 'UTF' in found else 'as CSV '}in UTF-8"
 
 
 def shown_columns(columns: Iterable[str]) -> str:

@@ -172,7 +172,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         ("--file", "gap.txt", "--out", "x.npy"),
         "gap.txt, line 2: empty; a sentence a line is read, without gaps: take the line out",
     ),
-    (("--file", "binary.txt", "--out", "x.npy"), "binary.txt, line 1: byte 0xff is not UTF-8 text"),
+    (("--file", "binary.txt", "--out", "x.npy"), "binary.txt, line 2: byte 0xff is not UTF-8 text"),
     (
         ("a", "--nearest", "1", "--corpus", "other.csv"),
         "other.csv, line 1: 'sentence' is not among the columns 'id', 'review'; rename it",
@@ -193,7 +193,7 @@ def test_a_wrong_command_line_or_file_is_one_line_and_exit_code_2(
     Path("gap.txt").write_text("a\n\nb\n")
     Path("other.csv").write_text("id,review\n1,ba be\n")
     Path("lone.csv").write_text("text\nba be\n")
-    Path("binary.txt").write_bytes(b"\xff\xfe")
+    Path("binary.txt").write_bytes(b"a line\n\xff\xfe")
     Path("lines.npy").write_text("mine")
     before = sorted(Path().iterdir())
     assert command_line.run(lambda: len(embed(*arguments))) == 2
