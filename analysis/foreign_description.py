@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from optuna.trial import FrozenTrial
 
 from analysis.description import Factor
 from minbert.errors import UserError
+from minbert.files.journalled import records
 from minbert.files.yaml_dialect import read_record, shorten
 
+_FIRST = 20
+"""Records among which a search says which study the journal is of."""
 _ADVICE = "bring the one back that was made with it"
 
 
@@ -20,8 +24,9 @@ def foreign_description(
 ) -> str:
     """What speaks against study.yaml being of the study that it lies in, in a sentence that names both; else empty.
 
-    Of what a search writes, nothing does: a trial has values of the study's factors alone, also where it was taken over, and
-    no study changes its factors, data or encoder; and of the configurations that a one_factor study plans, some are there.
+    A journal that says which study it is of is believed. Of what else a search writes, nothing does: a trial has values of
+    the study's factors alone, also where it was taken over, and no study changes its factors, data or encoder; and of the
+    configurations that a one_factor study plans, some are there.
 
     Args:
         folder: the study's.
@@ -29,9 +34,15 @@ def foreign_description(
         trials: what the journal says.
     """
     levels = {factor.path: factor.levels for factor in factors}
-    found = (_other_factors(levels, trials) if levels else "") or _other_plan(meta, trials)
+    of = _named_in_journal(folder)
+    if of:
+        found = _other_study(meta, of)
+    else:
+        found = (_other_factors(levels, trials) if levels else "") or _other_plan(meta, trials)
     if found:
         return f"{folder / 'study.yaml'}: is another study's than journal.log: {found}; {_ADVICE}"
+    if of:
+        return ""
     file = next((file for trial in trials if (file := _config_file(folder, trial)).is_file()), None)
     found = _other_sources(meta, file) if file else ""
     return (
@@ -39,6 +50,24 @@ def foreign_description(
         if file and found
         else ""
     )
+
+
+def _named_in_journal(folder: Path) -> Mapping[str, Any]:
+    """What the journal says of the study that it is of, in one of its first records; nothing in older ones."""
+    attributes = (record.get("user_attr") for _, record in islice(records(folder / "journal.log"), _FIRST))
+    found: Any = next((each["of"] for each in attributes if isinstance(each, dict) and "of" in each), {})
+    return found if isinstance(found, dict) else {}
+
+
+def _other_study(meta: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    for name, known in of.items():
+        if name in ("data", "encoder"):
+            here: Any = _fingerprint(meta, name)
+        else:
+            here = meta.get("space_fingerprint" if name == "space" else name)
+        if here not in (None, "", known):
+            return f"{name} is {shorten(here)} in the one and {shorten(known)} in the other"
+    return ""
 
 
 def _other_factors(levels: Mapping[str, tuple[Any, ...] | None], trials: Sequence[FrozenTrial]) -> str:

@@ -107,7 +107,7 @@ def refuse_lost_journal(study: Study) -> None:
         UserError: trials have folders and the journal knows of none.
     """
     if lost := lost_journal(study):
-        raise UserError(f"{study.path}: {lost}")
+        raise UserError(f"{study.path}: {lost}; it is the only account of them: bring it back from a copy")
 
 
 def facts(study: Study, metric: str) -> list[tuple[str, str]]:

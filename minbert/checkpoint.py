@@ -47,6 +47,7 @@ class EncoderFiles:
     folder: Path
     config: EncoderConfig
     fingerprint: str
+    note: str = ""
 
     def weights(self) -> dict[str, Tensor]:
         """All parameters by Hugging Face name, fp32, checked for names, number types and shapes.
@@ -81,10 +82,10 @@ def open_encoder(folder: Path) -> EncoderFiles:
         _refuse_absurd(folder / name)
     config = _read_config(folder / "config.json")
     refuse_absent(folder)
-    _check_vocabulary(folder, config)
+    note = _checked_vocabulary(folder, config)
     for name, values in parameters(folder / WEIGHTS, _shapes(config)):
         refuse_no_numbers(folder / WEIGHTS, name, values)
-    return EncoderFiles(folder, config, _fingerprint(folder))
+    return EncoderFiles(folder, config, _fingerprint(folder), note)
 
 
 def save_encoder(encoder: BertEncoder, folder: Path, vocabulary_from: Path) -> None:
@@ -191,16 +192,26 @@ def _fresh_pooler(config: EncoderConfig) -> dict[str, Tensor]:
     return {"pooler.dense.weight": weight, "pooler.dense.bias": torch.zeros(config.hidden_size)}
 
 
-def _check_vocabulary(folder: Path, config: EncoderConfig) -> None:
+def _checked_vocabulary(folder: Path, config: EncoderConfig) -> str:
+    """A note on a vocabulary that is shorter than the embedding; empty of others.
+
+    Some published models have embeddings that are larger by thousands of rows, which nothing uses.
+
+    Raises:
+        UserError: it is longer than the embedding, or so short that it was cut.
+    """
     words = max(_read_tokenizer(folder).get_vocab().values(), default=-1) + 1
     told = f"the vocabulary has {words} words, but vocab_size in config.json is {config.vocab_size}"
     if words > config.vocab_size:
         raise UserError(f"{folder}: {told}")
-    if words + _MOST_PADDING < config.vocab_size:
-        name = "tokenizer.json" if (folder / "tokenizer.json").is_file() else "vocab.txt"
+    name = folder / ("tokenizer.json" if (folder / "tokenizer.json").is_file() else "vocab.txt")
+    if 2 * words < config.vocab_size:
         raise UserError(
-            f"{folder / name}: {told}; one of the two was cut short or is another model's: use a whole copy"
+            f"{name}: {told}; one of the two was cut short or is another model's: use a whole copy"
         )
+    if words + _MOST_PADDING < config.vocab_size:
+        return f"{name}: {told}; some models are published so, but where the file was cut short, most words are unknown"
+    return ""
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer | BertWordPieceTokenizer:

@@ -164,7 +164,7 @@ def nameable(text: str) -> str:
     """The type of an option that takes a path or a URL: all names on the way are text, and as short as file systems want."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
-    if text == "~" or text.startswith("~/"):
+    if text.startswith("~") and ("/" in text or text == "~"):
         reason = "~ is read by the shell alone, and not behind an =; write $HOME, or a blank instead of ="
         raise argparse.ArgumentTypeError(f"{_cut(text)}: {reason}")
     for name in text.split("/"):

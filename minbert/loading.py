@@ -7,13 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_WHILE_LOCATING = "-m"
-"""What ``sys.argv[0]`` is as long as ``python -m`` looks for the module to run, and imports the packages around it."""
+_MODULE = "-m"
+"""Also what ``sys.argv[0]`` is as long as Python looks for the module to run, and imports the packages around it."""
+_OURS = ("minbert", "trainables", "analysis")
 
 
 def load_interruptibly() -> None:
     """Let Ctrl-C end this process silently until :func:`interrupts_raised`, where a command of ours is being started."""
-    if sys.argv[:1] == [_WHILE_LOCATING] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    given = sys.orig_argv
+    module = given[given.index(_MODULE) + 1] if _MODULE in given[:-1] else ""
+    starts = sys.argv[:1] == [_MODULE] and module.partition(".")[0] in _OURS
+    if starts and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -53,7 +53,7 @@ def main() -> int:
     config = pin(with_sources(_pinned_as(config, stored), sources), sources.encoder.config)
     if sources.data_bundled and data == "auto":
         print(sources.notice())
-    for note in sources.corpus.notes:
+    for note in filter(None, (*sources.corpus.notes, sources.encoder.note)):
         print(note)
     check_data([config], sources)
     trial = _open_trial(config, stored, sources, arguments)

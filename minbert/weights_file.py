@@ -6,7 +6,7 @@ A header may name any number type, and any bytes are numbers of it, so both are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +20,8 @@ _INDEX = f"{WEIGHTS}.index.json"
 _NUMBERS = ("F32", "F16", "BF16", "F64")
 _LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
 _UNUSED = re.compile(r"(^cls\.|position_ids$|^classifier\.)")
+_ENCODER = "bert."
+_OWN = re.compile(r"(embeddings|encoder|pooler)\.")
 _ENOUGH = 512
 """Bytes at a file's beginning that tell what it is."""
 
@@ -37,7 +39,7 @@ def parameters(path: Path, expected: Mapping[str, tuple[int, ...]]) -> Iterator[
     """
     try:
         with safe_open(path, framework="pt") as file:
-            stored = _by_own_name(file.keys())
+            stored = _by_own_name(path, file.keys())
             if not has_pooler(stored):
                 expected = {name: shape for name, shape in expected.items() if not has_pooler([name])}
             _check_names(path, stored, expected)
@@ -92,15 +94,19 @@ def _in_its_place(folder: Path) -> str:
     return ""
 
 
-def _by_own_name(stored: Iterable[str]) -> dict[str, str]:
-    """The file's names of parameters by our encoder's, without what it has no use for."""
-    named = {}
+def _by_own_name(path: Path, stored: Collection[str]) -> dict[str, str]:
+    """The file's names of parameters by our encoder's, without what it has no use for: heads, whatever they are called."""
+    named: dict[str, str] = {}
+    has_heads = any(name.startswith(_ENCODER) for name in stored)
     for name in stored:
-        clean = name.removeprefix("bert.")
+        clean = name.removeprefix(_ENCODER)
         for old, new in _LEGACY:
             clean = clean.replace(old, new)
-        if not _UNUSED.search(clean):
-            named[clean] = name
+        if _UNUSED.search(clean) or (has_heads and clean == name and not _OWN.match(name)):
+            continue
+        if clean in named:
+            raise UserError(f"{path}: {clean} is there twice, as {named[clean]!r} and as {name!r}")
+        named[clean] = name
     return named
 
 

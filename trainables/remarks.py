@@ -20,14 +20,15 @@ def say_what_is_searched(console: Console, chosen: Chosen, sources: Sources, dat
     """
     if sources.data_bundled and data == "auto":
         console.print(sources.notice())
-    lines = [*_of_data(sources), *_of_same_runs(chosen), *_of_settings(chosen)]
+    lines = [*_of_sources(sources), *_of_same_runs(chosen), *_of_settings(chosen)]
     lines += [f"left out: {factor} {level}: {reason}" for factor, level, reason in chosen.left_out]
     for line in lines:
         console.print(line, markup=False, highlight=False)
 
 
-def _of_data(sources: Sources) -> list[str]:
+def _of_sources(sources: Sources) -> list[str]:
     lines = [f"data: {note}" for note in sources.corpus.notes]
+    lines += [f"encoder: {sources.encoder.note}"] if sources.encoder.note else []
     shared = [
         f"{task} {split} {count}"
         for task, splits in sources.corpus.overlap.items()

@@ -144,9 +144,9 @@ def plain(state: StudyState) -> dict[str, Any]:
 
 def _driver_lines(state: StudyState) -> list[str]:
     """Whether somebody works on the study, and how to go on if nobody does."""
-    lines = [f"{state.damage}; what stands before is shown"] if state.damage else []
-    if state.lost:
-        lines.append(state.lost)
+    lines = [state.lost] if state.lost else []
+    if state.damage:
+        lines.append("what stands before that is shown")
     if state.exhausted:
         lines.append("all configurations of the space have run, fewer than were asked for")
     if state.is_finished:

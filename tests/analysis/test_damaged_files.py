@@ -331,7 +331,7 @@ def test_commands_say_that_the_journal_is_lost(
         told = capsys.readouterr()
         assert (told.out, told.err) == (
             "",
-            f"error: {path}: 4 trial folders are there, but journal.log {state}\n",
+            f"error: {path}: 4 trial folders are there, but journal.log {state}; {way_out}\n",
         )
     assert {file: (written / file).read_bytes() for file in before} == before
 
@@ -591,3 +591,27 @@ def test_what_no_search_changes_tells_a_study_yaml_of_another_study(
     damage = load(writer.path).damage
     assert len(damage) == bool(said) and said in "".join(damage)
     assert load(EXAMPLE).damage == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"space_fingerprint": "o" * 9}, f"space is '{'o' * 9}' in the one and '{'s' * 9}' in the other"),
+        ({"seed": 8}, "seed is 8 in the one and 7 in the other"),
+        ({"encoder": {"fingerprint": "other"}}, "encoder is 'other' in the one and 'eeee"),
+        ({"precision": "bf16"}, "precision is 'bf16' in the one and 'fp32' in the other"),
+        ({"factors": []}, ""),
+        ({"baseline": "none that is there"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_journal_that_says_which_study_it_is_of_is_believed(
+    new_study: Callable[..., StudyWriter], change: dict[str, Any], said: str
+) -> None:
+    writer = new_study(space_fingerprint="s" * 9)
+    of = {"precision": "fp32", "space": "s" * 9, "seed": 7, "data": "d" * 40, "encoder": "e" * 40}
+    writer.journal.set_user_attr("of", of)
+    writer.add(TrialState.COMPLETE, {HEAD: "cosine"})
+    (writer.path / "study.yaml").write_text(yaml.safe_dump({**writer.meta, **change}))
+    damage = load(writer.path).damage
+    assert len(damage) == bool(said) and said in "".join(damage)

@@ -15,6 +15,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from minbert.bundled import ENCODER
 from minbert.checkpoint import load_encoder, open_encoder, save_encoder
 from minbert.encoder import pack
 from minbert.errors import UserError
@@ -215,7 +216,7 @@ def enormous(name: str) -> Callable[[Path], None]:
         (with_weight(math.nan), "encoder.layer.1.output.dense.weight holds nan"),
         (with_weight(-math.inf), "encoder.layer.1.output.dense.weight holds -inf"),
         (too_great_for_fp32, "pooler.dense.bias holds inf"),
-        (with_padding(128), "the vocabulary has 47 words, but vocab_size in config.json is 175; one of"),
+        (with_padding(48), "the vocabulary has 47 words, but vocab_size in config.json is 95; one of"),
         (enormous("config.json"), "config.json: has 214748364800 bytes; no more than 16 MiB"),
         (enormous("vocab.txt"), "vocab.txt: has 214748364800 bytes; no more than 32 MiB"),
         (enormous("tokenizer.json"), "tokenizer.json: has 214748364800 bytes; no more than 256 MiB"),
@@ -241,8 +242,33 @@ def test_a_bad_checkpoint_is_refused_in_one_line(
 
 
 def test_an_embedding_may_be_filled_up_beyond_the_vocabulary(folder: Path) -> None:
-    with_padding(127)(folder)
-    assert open_encoder(folder).config.vocab_size == 174
+    with_padding(47)(folder)
+    opened = open_encoder(folder)
+    assert (opened.config.vocab_size, opened.note) == (94, "")
+
+
+def test_an_embedding_that_is_much_larger_than_the_vocabulary_is_told_and_taken(tmp_path: Path) -> None:
+    """As some published models are, and as a vocabulary is that was cut short."""
+    folder = shutil.copytree(ENCODER, tmp_path / "encoder")
+    words = (folder / "vocab.txt").read_text().splitlines(keepends=True)
+    (folder / "vocab.txt").write_text("".join(words[:-128]))
+    opened = open_encoder(folder)
+    assert f"vocab.txt: the vocabulary has {len(words) - 128} words, but vocab_size" in opened.note
+
+
+@pytest.mark.parametrize("head", ["qa_outputs.weight", "classifier.bias", "cls.predictions.bias"])
+def test_a_models_heads_are_left_out_whatever_they_are_called(folder: Path, head: str) -> None:
+    rewrite(folder, lambda weights: {f"bert.{name.removeprefix('bert.')}": w for name, w in weights.items()})
+    before = open_encoder(folder).weights().keys()
+    rewrite(folder, lambda weights: weights | {head: torch.zeros(2, 32)})
+    assert open_encoder(folder).weights().keys() == before
+
+
+def test_a_parameter_that_is_there_twice_is_refused(folder: Path) -> None:
+    rewrite(folder, lambda weights: {name.removeprefix("bert."): w for name, w in weights.items()})
+    rewrite(folder, lambda weights: weights | {"bert.pooler.dense.bias": torch.ones(32)})
+    with pytest.raises(UserError, match=r"pooler\.dense\.bias is there twice, as"):
+        open_encoder(folder)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -40,6 +40,10 @@ def test_only_a_command_that_starts_takes_ctrl_c_so_until_it_works(monkeypatch: 
         load_interruptibly()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "imported, as in a notebook"
         monkeypatch.setattr(sys, "argv", ["-m"])
+        monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "analyst.go"])
+        load_interruptibly()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "another program's own package"
+        monkeypatch.setattr(sys, "orig_argv", ["python", "-X", "dev", "-m", "analysis.report", "-m"])
         load_interruptibly()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
         with pytest.raises(KeyboardInterrupt), interrupts_raised():
@@ -54,6 +58,7 @@ def test_a_command_that_ignores_ctrl_c_goes_on_to_ignore_it(monkeypatch: pytest.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         monkeypatch.setattr(sys, "argv", ["-m"])
+        monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "minbert.train"])
         load_interruptibly()
         with interrupts_raised():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -454,6 +454,16 @@ def test_the_refusal_of_another_space_names_the_way_out(old: Path, trained: Old,
         refuse_another_study(old, Wanted(space, trained.sources, 0).identity)
 
 
+def test_a_study_beside_whose_trials_a_user_put_files_is_as_good_as_before(old: Path, trained: Old) -> None:
+    wanted = Wanted(space_of(old.parent, THERE), trained.sources, 0).identity
+    for name in ("00000.tar.gz", "0\u0663"):
+        (old / "trials" / name).write_text("a user's")
+    refuse_another_study(old, wanted)
+    (old / "trials" / "00099").write_text("a user's")
+    with pytest.raises(UserError, match="trials/00099: is no folder, as a study has it there"):
+        refuse_another_study(old, wanted)
+
+
 @pytest.mark.long
 def test_a_search_killed_while_it_took_over_ends_as_if_undisturbed(
     fork: Forked, old: Path, trained: Old, tmp_path: Path

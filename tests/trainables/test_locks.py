@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from tests.trainables.commands import SMALL, start_search
 from tests.trainables.studies import state_names, wait_until
 from tests.trainables.test_interrupts import LONG
 from trainables.studies.journal import JOURNAL, open_journal
-from trainables.studies.locks import LOCK, held, locked
+from trainables.studies.locks import LOCK, held, locked, still_held
 
 HOLD = """\
 import sys, time
@@ -182,6 +183,26 @@ def test_a_driver_whose_lock_was_removed_and_taken_writes_nothing_more(study: Pa
         with pytest.raises(TakenOver):  # that one is gone, and left its file
             journal.create_new_study([StudyDirection.MAXIMIZE], "another")
         assert (study / JOURNAL).read_bytes() == before
+
+
+def test_a_copy_in_the_place_of_the_locks_file_is_locked_again(study: Path) -> None:
+    """As tools that bring folders into step leave it."""
+    with locked(study):
+        shutil.copy(study / LOCK, study / "copy")
+        (study / "copy").replace(study / LOCK)
+        still_held(study)
+        with pytest.raises(UserError, match=f"process {os.getpid()}"), locked(study):
+            pass
+
+
+def test_a_reader_who_came_while_the_lock_was_removed_takes_nothing_over(study: Path) -> None:
+    with locked(study):
+        (study / LOCK).unlink()
+        with held(study):
+            still_held(study)
+        still_held(study)
+        with pytest.raises(UserError, match=f"process {os.getpid()}"), locked(study):
+            pass
 
 
 @pytest.mark.chaos

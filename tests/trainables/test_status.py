@@ -273,6 +273,8 @@ def test_a_damaged_journal_is_shown_up_to_the_damage(show: Status, begun: Path) 
     code, out, _ = show(begun)
     assert code == 0
     assert f"journal.log:{at + 1}: damaged" in out
+    assert "--fork NEW\nwhat stands before that is shown\n" in out and "continue with" not in out
+    assert data(show, begun)["command"] is None
     assert "2 complete" in out or "1 complete" in out
 
 

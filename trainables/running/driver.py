@@ -19,7 +19,6 @@ from rich.console import Console
 from minbert.command_line import EXIT_FAILED, STORAGE_ADVICE
 from minbert.corpora.tokenised import tokenised
 from minbert.data_checks import check_data
-from minbert.files.storage import told
 from minbert.interrupts import Interrupts
 from minbert.remote.journal_segments import TakenOver
 from minbert.remote.mirrored_stages import open_stages
@@ -142,9 +141,10 @@ def run_study(plan: Plan, connect: Connect, console: Console, interrupts: Interr
                 plan.remote.close()
             return ending
         except TakenOver as lost:
-            look = f"python -m trainables.status {shlex.quote(str(lost.filename))}"
+            place = plan.remote.url if plan.remote else lost.filename
+            look = f"python -m trainables.status {shlex.quote(str(place))}"
             raise StudyStopped(
-                f"{told(lost)}; this one ends, what it has finished is kept; see {look}"
+                f"{place}: {lost.strerror}; this one ends, what it has finished is kept; see {look}"
             ) from None
 
 

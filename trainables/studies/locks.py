@@ -17,6 +17,7 @@ from minbert.remote.journal_segments import TakenOver
 
 LOCK = ".lock"
 _LOOKS_FOR_AN_OWNER = 10
+_READS = ", which reads it"
 _held: dict[str, TextIO] = {}
 """The locks that this process holds, by the real paths of the studies."""
 
@@ -53,7 +54,8 @@ def locked(path: Path, option: str = "--study") -> Iterator[None]:
 def still_held(path: Path) -> None:
     """Make sure that a study is still this driver's, before what only one may write: somebody may remove a lock's file.
 
-    Where nobody has taken the study since, the lock is made again; whoever holds none, as tests do, is let through.
+    Where nobody has taken the study since, or a copy of the file was put in its place, it is locked again; whoever holds
+    none, as tests do, is let through.
 
     Args:
         path: the study's folder.
@@ -67,11 +69,19 @@ def still_held(path: Path) -> None:
             return
     except OSError:  # storage that is away; whoever writes there says so
         return
+    again = open_lock(path / LOCK)
+    again.seek(0)
+    owner = again.read()
+    if owner.endswith(_READS):
+        return  # the next look finds it gone
+    if owner not in ("", myself()):
+        raise TakenOver(str(path))
     try:
-        again = (path / LOCK).open("x+", encoding="utf-8", errors="surrogateescape")
         fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (FileExistsError, BlockingIOError):
-        raise TakenOver(str(path)) from None
+    except BlockingIOError:
+        if owner:
+            raise TakenOver(str(path)) from None
+        return  # somebody is about to sign it: the next look tells whether he searches
     _held[os.path.realpath(path)] = again
     _write(again, path / LOCK, myself())
 
@@ -94,7 +104,7 @@ def held(path: Path) -> Iterator[None]:
         file.seek(0)
         before = file.read()
         with suppress(OSError):  # a full disk; it is only for whoever is refused
-            _write(file, path / LOCK, myself())
+            _write(file, path / LOCK, f"{myself()}{_READS}")
         try:
             yield
         finally:

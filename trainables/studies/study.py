@@ -207,7 +207,8 @@ def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> S
 def _refuse_other_kinds(path: Path, option: str) -> None:
     otherwise = f"choose another {option}"
     refuse_other_kinds(path, _FILES, _FOLDERS, "a study", otherwise)
-    for trial in path.glob("trials/[0-9]*"):
+    trials = (entry for entry in path.glob("trials/[0-9]*") if entry.name.isascii() and entry.name.isdigit())
+    for trial in trials:
         refuse_other_kinds(path / "trials", (), (trial.name,), "a study", otherwise)
         refuse_other_kinds(trial, _FILES_OF_A_TRIAL, _FOLDERS_OF_A_TRIAL, "a trial", otherwise)
 

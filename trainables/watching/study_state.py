@@ -26,7 +26,7 @@ from minbert.yaml_reader import load_config
 from trainables.spaces.runs import RUN
 from trainables.studies.attempts import FOLDER, number_of
 from trainables.studies.driver_sign import Driver, find_driver
-from trainables.studies.journal import JOURNAL, read_trials, refuse_lost_journal
+from trainables.studies.journal import JOURNAL, good_length, read_trials, refuse_lost_journal
 from trainables.studies.ledger import EXHAUSTED, equal_cause, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
@@ -60,7 +60,7 @@ class StudyState:
         driver: the last one; None: the study was never driven where it lies.
         command: the command line that continues the study; empty where study.yaml has none.
         damage: what of its journal cannot be read; else empty.
-        lost: that the journal is gone, and what to do, where trials are there without it; else empty.
+        lost: that the journal is gone, or damaged, and what to do; empty where a search can go on with it.
         written: seconds since a driver or a trial wrote last; None where nothing was written yet.
         stopped_by: the cause that the last trials all failed for, after which a search ends; else empty.
         exhausted: whether the space has fewer runs than were asked for.
@@ -124,8 +124,8 @@ def read_remote(store: ObjectStore, fetch: Callable[[str], Path]) -> StudyState:
 
 def _read(study: Path, driver: Driver | None) -> StudyState:
     spec = _spec(study, driver)
-    lost = _lost(study)
     trials, damage = read_trials(study)
+    lost = _lost(study, bool(damage))
     counted = [trial for trial in trials if is_counted(trial)]
     at_work = driver is not None and driver.at_work is not False
     since = driver.since if driver is not None and at_work else None
@@ -155,10 +155,12 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
     )
 
 
-def _lost(study: Path) -> str:
-    """What a search would say of a journal that is gone; empty where it is there, or no trial is."""
+def _lost(study: Path, damaged: bool) -> str:
+    """What a search would say of a journal that is gone or damaged; empty where it can go on with it."""
     try:
         refuse_lost_journal(study)
+        if damaged:
+            good_length(study)
     except UserError as lost:
         return str(lost)
     return ""
