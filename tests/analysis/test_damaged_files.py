@@ -315,6 +315,7 @@ def test_commands_say_that_the_journal_is_lost(
     if content is not None:
         (written / "journal.log").write_bytes(content)
     state = "is gone" if content is None else "is empty"
+    way_out = "it is the only account of them: bring it back from a copy"
     one_factor = tmp_path / "one_factor"
     shutil.copytree(written, one_factor)
     meta = yaml.safe_load((one_factor / "study.yaml").read_text())
