@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -40,12 +41,19 @@ class Interrupts:
     def watched(self) -> Iterator[None]:
         """Take signals while a folder is held."""
         previous = {number: signal.getsignal(number) for number in _SIGNALS}
+        hook = sys.unraisablehook
         try:
+            sys.unraisablehook = lambda ignored: None if self._is_ours(ignored) else hook(ignored)
             self.take_signals()
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            sys.unraisablehook = hook
+
+    def _is_ours(self, ignored: sys.UnraisableHookArgs) -> bool:
+        """Whether a signal came inside a destructor, out of which nothing can be raised; who looks at ``asked`` ends later."""
+        return self.asked and ignored.exc_type is KeyboardInterrupt
 
     def take_signals(self) -> None:
         """Take signals, once more after Ray has put handlers of its own in place."""
