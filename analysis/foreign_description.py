@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ from optuna.trial import FrozenTrial
 
 from analysis.description import Factor
 from minbert.errors import UserError
-from minbert.files.journalled import records
+from minbert.files.journal_owner import mismatch, named_owner
 from minbert.files.yaml_dialect import read_record, shorten
 
-_FIRST = 20
-"""Records among which a search says which study the journal is of."""
 _ADVICE = "bring the one back that was made with it"
 
 
@@ -34,8 +31,7 @@ def foreign_description(
         trials: what the journal says.
     """
     levels = {factor.path: factor.levels for factor in factors}
-    of = _named_in_journal(folder)
-    if of:
+    if of := named_owner(folder / "journal.log"):
         found = _other_study(meta, of)
     else:
         found = (_other_factors(levels, trials) if levels else "") or _other_plan(meta, trials)
@@ -52,22 +48,11 @@ def foreign_description(
     )
 
 
-def _named_in_journal(folder: Path) -> Mapping[str, Any]:
-    """What the journal says of the study that it is of, in one of its first records; nothing in older ones."""
-    attributes = (record.get("user_attr") for _, record in islice(records(folder / "journal.log"), _FIRST))
-    found: Any = next((each["of"] for each in attributes if isinstance(each, dict) and "of" in each), {})
-    return found if isinstance(found, dict) else {}
-
-
 def _other_study(meta: Mapping[str, Any], of: Mapping[str, Any]) -> str:
-    for name, known in of.items():
-        if name in ("data", "encoder"):
-            here: Any = _fingerprint(meta, name)
-        else:
-            here = meta.get("space_fingerprint" if name == "space" else name)
-        if here not in (None, "", known):
-            return f"{name} is {shorten(here)} in the one and {shorten(known)} in the other"
-    return ""
+    found = mismatch(meta, of)
+    return (
+        f"{found[0]} is {shorten(found[1])} in the one and {shorten(found[2])} in the other" if found else ""
+    )
 
 
 def _other_factors(levels: Mapping[str, tuple[Any, ...] | None], trials: Sequence[FrozenTrial]) -> str:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from analysis.continuing import continuing
 from analysis.study import Study
 from minbert.errors import UserError
 
@@ -159,10 +160,10 @@ def bundled_warning(study: Study) -> str:
 
 
 def continue_command(study: Study) -> str:
-    """The command that continues the study: the one stored with it, or one made from what is stored."""
+    """The command that continues the study: the one stored with it, or one made from what is stored; it names the folder that the study lies in."""
     stored = study.meta.get("command")
     if stored:
-        return str(stored)
+        return continuing(study.path, str(stored))
     words = [
         "python",
         "-m",

@@ -76,7 +76,12 @@ def open_encoder(folder: Path) -> EncoderFiles:
         UserError: the folder, its configuration, weights or vocabulary is missing or not BERT's.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such encoder folder")
+        told = (
+            f"is a file; give the folder that it lies in, {folder.parent}"
+            if folder.is_file()
+            else "no such encoder folder"
+        )
+        raise UserError(f"{folder}: {told}")
     for name in dict.fromkeys((*ENCODER_FILES, *_VOCABULARY_FILES)):
         refuse_irregular(folder / name)
         _refuse_absurd(folder / name)

@@ -74,8 +74,14 @@ class Search:
         """What the study is to be."""
         chosen = self.chosen
         return Wanted(
-            chosen.space, self.sources, chosen.seed, self.command, chosen.around, self.arguments.stages
+            chosen.space, self.sources, chosen.seed, self.kept_command, chosen.around, self.arguments.stages
         )
+
+    @property
+    def kept_command(self) -> str:
+        """The command line as study.yaml keeps it: with the study's place, which is another one elsewhere."""
+        named = self.arguments.study or self.arguments.fork
+        return self.command if named else f"{self.command} --study {shlex.quote(self.place)}"
 
     @property
     def device(self) -> str:
@@ -208,7 +214,7 @@ def _plan(search: Search, note: dict[str, Any], events: EventStream | None) -> P
         search.sources,
         search.study,
         chosen.seed,
-        search.command,
+        search.kept_command,
         arguments.max_concurrent,
         arguments.time_budget,
         limits=time_limits(arguments),

@@ -26,8 +26,8 @@ _FORMATS = {
     b"PK\x03\x04": "a spreadsheet (.xlsx, .ods) or another zip archive",
     b"\xd0\xcf\x11\xe0": "a spreadsheet of an old Excel",
     b"\x1f\x8b": "compressed with gzip",
-    codecs.BOM_UTF16_LE: "text in UTF-16",
-    codecs.BOM_UTF16_BE: "text in UTF-16",
+    codecs.BOM_UTF16_LE: "text in UTF-16 or UTF-32",
+    codecs.BOM_UTF16_BE: "text in UTF-16 or UTF-32",
 }
 """What is taken for a table though it is none that is read here, by its first bytes."""
 SEMICOLONS = "separated by semicolons; tabs or commas are read"

@@ -38,7 +38,8 @@ def refuse_link_out(path: Path, folder: Path) -> None:
     inside, target = os.path.realpath(folder), os.path.realpath(path)
     if target != inside and not target.startswith(os.path.join(inside, "")):
         raise UserError(
-            f"{path}: is a link out of the folder {folder}, to {path.readlink()}; nothing there is touched"
+            f"{path}: is a link out of the folder {folder}, to {path.readlink()}; nothing there is touched: "
+            "put the file or folder itself there"
         )
 
 

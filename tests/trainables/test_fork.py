@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
@@ -20,6 +21,7 @@ from minbert.bundled import CORPUS, ENCODER
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.errors import UserError
 from minbert.files.durable import read_json_lines
+from minbert.files.journal_owner import OF, owner
 from minbert.files.sealed import sealed_line
 from minbert.sources import Sources, resolve
 from minbert.stages import LocalStageStore
@@ -462,6 +464,19 @@ def test_a_study_beside_whose_trials_a_user_put_files_is_as_good_as_before(old: 
     (old / "trials" / "00099").write_text("a user's")
     with pytest.raises(UserError, match="trials/00099: is no folder, as a study has it there"):
         refuse_another_study(old, wanted)
+
+
+def test_a_study_yaml_of_another_study_than_the_journal_is_refused(old: Path, trained: Old) -> None:
+    wanted = Wanted(space_of(old.parent, THERE), trained.sources, 0).identity
+    other = shutil.copytree(old, old.parent / "other")
+    for path, seed in ((old, 0), (other, 5)):
+        journal = StudyFolder(path, {}).journal(optuna.samplers.RandomSampler())
+        journal.set_user_attr(OF, owner({**wanted, "seed": seed}))
+    refuse_another_study(old, wanted)
+    with pytest.raises(
+        UserError, match=r"study\.yaml: seed is 0, but that of the trials in journal\.log is 5"
+    ):
+        refuse_another_study(other, wanted)
 
 
 @pytest.mark.long

@@ -103,10 +103,13 @@ def test_trials_are_not_computed_otherwise_than_earlier_ones(study: Path, tmp_pa
     code, _, errors = search(tmp_path)
     assert code == 2, errors
     assert "study.yaml: damaged: its first line says another content" in errors and errors.count("\n") == 1
-    file.write_text(changed.partition("\n")[2])
-    code, _, errors = search(tmp_path)
-    assert code == 2, errors
-    assert "threads is 2, but that of the trials in journal.log is 1" in errors
+    unsealed = changed.partition("\n")[2]
+    file.write_text(unsealed)
+    for more in ((), ("--trials", "4"), ("--dry-run", "--seconds-per-trial", "1")):
+        code, _, errors = search(tmp_path, *more)
+        assert code == 2, errors
+        assert "threads is 2, but that of the trials in journal.log is 1" in errors
+        assert file.read_text() == unsealed
 
 
 @pytest.mark.long
@@ -116,9 +119,11 @@ def test_the_journal_of_another_study_is_refused(study: Path, tmp_path: Path) ->
     process = start_search(other, *COMMAND, "--seed", "3", "--time-budget", "1")
     process.communicate(timeout=240)
     shutil.copy(other / "results" / "small_ablation" / JOURNAL, study / JOURNAL)
+    before = (study / "study.yaml").read_bytes()
     code, _, errors = search(tmp_path)
     assert code == 2
     assert "seed is 0, but that of the trials in journal.log is 3" in errors and errors.count("\n") == 1
+    assert (study / "study.yaml").read_bytes() == before
 
 
 @pytest.mark.long

@@ -12,12 +12,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import optuna
 import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 
 from analysis.pareto import pareto_front
@@ -276,6 +281,31 @@ def test_a_damaged_journal_is_shown_up_to_the_damage(show: Status, begun: Path) 
     assert "--fork NEW\nwhat stands before that is shown\n" in out and "continue with" not in out
     assert data(show, begun)["command"] is None
     assert "2 complete" in out or "1 complete" in out
+
+
+def test_a_study_yaml_of_another_study_is_told_and_no_command_is_given(show: Status, begun: Path) -> None:
+    spec = yaml.safe_load((begun / "study.yaml").read_text())
+    (begun / "study.yaml").write_text(yaml.safe_dump({**spec, "seed": 3}, sort_keys=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = JournalStorage(JournalFileBackend(str(begun / "journal.log")))
+        (study,) = optuna.get_all_study_summaries(storage)
+        optuna.load_study(study_name=study.study_name, storage=storage).set_user_attr("of", {"seed": 4})
+    first, *rest = (begun / "journal.log").read_bytes().splitlines(keepends=True)
+    (begun / "journal.log").write_bytes(b"".join([first, rest[-1], *rest[:-1]]))
+    out = show(begun)[1]
+    assert "seed is 3, but that of the trials in journal.log is 4; bring back the file" in out
+    assert "continue with" not in out and data(show, begun)["command"] is None
+
+
+def test_a_copied_study_is_continued_where_it_lies(show: Status, begun: Path, tmp_path: Path) -> None:
+    file = begun / "study.yaml"
+    spec = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**spec, "command": f"{COMMAND} --study {begun}"}, sort_keys=False))
+    copy = shutil.copytree(begun, tmp_path / "copy")
+    assert show(begun)[1].endswith(f"continue with: {COMMAND} --study {begun}\n")
+    assert show(copy)[1].endswith(f"continue with: {COMMAND} --study {copy}\n")
+    assert data(show, copy)["command"] == f"{COMMAND} --study {copy}"
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda file: file.write_bytes(b"")])

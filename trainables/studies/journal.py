@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import UserError
 from minbert.files.failpoints import reach
+from minbert.files.journal_owner import mismatch
 from minbert.files.journalled import NUMBER, Damaged, begins_a_record, impossible, records
 from minbert.files.sealed import is_sealed, sealed_line
 from trainables.studies.locks import still_held
@@ -145,6 +146,25 @@ def good_length(folder: Path) -> int:
         return sum(length for length, _ in records(path))
     except Damaged as damaged:
         raise UserError(damaged.advice) from None
+
+
+def refuse_another_journal(path: Path, stored: Mapping[str, Any], named: Mapping[str, Any]) -> None:
+    """Refuse a study.yaml that is another study's than its journal.
+
+    Args:
+        path: the study's folder.
+        stored: what study.yaml says.
+        named: what the journal says (:mod:`minbert.files.journal_owner`).
+
+    Raises:
+        UserError: the two differ.
+    """
+    if found := mismatch(stored, named):
+        name, here, there = found
+        raise UserError(
+            f"{path / 'study.yaml'}: {name} is {here}, but that of the trials in {JOURNAL} is {there}; "
+            "bring back the file that belongs to this study"
+        )
 
 
 def _cut(folder: Path) -> None:

@@ -79,8 +79,6 @@ def still_held(path: Path) -> None:
     try:
         fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        if owner:
-            raise TakenOver(str(path)) from None
         return  # somebody is about to sign it: the next look tells whether he searches
     _held[os.path.realpath(path)] = again
     _write(again, path / LOCK, myself())

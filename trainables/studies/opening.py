@@ -7,12 +7,12 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from minbert.errors import UserError
+from minbert.files.journal_owner import OF, owner
 from trainables.designs.sampler import build_sampler
 from trainables.spaces.space import Space
-from trainables.studies.journal import JOURNAL, torn
+from trainables.studies.journal import refuse_another_journal, torn
 from trainables.studies.ledger import Ledger
-from trainables.studies.study import NUMERICS, StudyFolder
+from trainables.studies.study import StudyFolder
 
 
 def open_ledger(
@@ -33,7 +33,7 @@ def open_ledger(
     if lost := torn(folder.path):
         console.print(lost, markup=False, highlight=False)
     study = folder.journal(build_sampler(space, seed, 0))
-    _refuse_another_journal(study, folder, pinned)
+    _refuse_another_journal(study, folder)
     trials = study.get_trials(deepcopy=False)
     if moved := folder.set_aside({trial.number for trial in trials if "config_id" in trial.user_attrs}):
         told = f"{', '.join(moved[:3])}{' …' * (len(moved) > 3)}: not in the journal, which lost its end"
@@ -48,26 +48,8 @@ def open_ledger(
     return ledger
 
 
-def _refuse_another_journal(study: optuna.Study, folder: StudyFolder, pinned: dict[str, Any]) -> None:
-    """Note in the journal which study it is of; what study.yaml says alone may be another one's.
-
-    Raises:
-        UserError: the journal is of another study, or its trials were computed otherwise.
-    """
-    spec = folder.spec
-    now = {
-        **{name: pinned[name] for name in NUMERICS},
-        "space": spec["space_fingerprint"],
-        "seed": spec["seed"],
-        "data": spec["data"]["fingerprint"],
-        "encoder": spec["encoder"]["fingerprint"],
-    }
-    known = study.user_attrs.get("of")
-    if known is None:
-        study.set_user_attr("of", now)
-    for name, value in (known or now).items():
-        if now.get(name) != value:
-            raise UserError(
-                f"{folder.path / 'study.yaml'}: {name} is {now.get(name)}, but that of the trials in {JOURNAL} is {value}; "
-                "bring back the file that belongs to this study"
-            )
+def _refuse_another_journal(study: optuna.Study, folder: StudyFolder) -> None:
+    """Note in the journal which study it is of; what study.yaml says alone may be another one's."""
+    if OF not in study.user_attrs:
+        study.set_user_attr(OF, owner(folder.spec))
+    refuse_another_journal(folder.path, folder.spec, study.user_attrs[OF])

@@ -19,6 +19,7 @@ from minbert.config import Source
 from minbert.errors import UserError
 from minbert.files.durable import write_text
 from minbert.files.failpoints import reach
+from minbert.files.journal_owner import named_owner
 from minbert.files.leftovers import clear_abandoned, clear_of_dead, clear_unfinished
 from minbert.files.storage import why_refused
 from minbert.files.strangers import refuse_irregular, refuse_other_kinds, refuse_strangers
@@ -26,7 +27,13 @@ from minbert.sources import Sources
 from minbert.yaml_reader import read_record, sealed_yaml
 from trainables.spaces.space import Space
 from trainables.studies.attempts import FOLDER
-from trainables.studies.journal import JOURNAL, good_length, open_journal, refuse_lost_journal
+from trainables.studies.journal import (
+    JOURNAL,
+    good_length,
+    open_journal,
+    refuse_another_journal,
+    refuse_lost_journal,
+)
 from trainables.studies.locks import LOCK
 from trainables.studies.study_difference import PINNED, Spec, difference, leaf, shown
 
@@ -186,7 +193,7 @@ def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> S
         option: of the command line that names the folder.
 
     Raises:
-        UserError: the folder cannot be used, its journal is damaged, or space, data, encoder or seed are others;
+        UserError: the folder cannot be used, its journal is damaged or another study's, or space, data, encoder or seed are others;
             the message names the difference.
     """
     stored = read_spec(path)
@@ -197,6 +204,7 @@ def refuse_another_study(path: Path, wanted: Spec, option: str = "--study") -> S
     good_length(path)
     refuse_lost_journal(path)
     check_whole(path, stored)
+    refuse_another_journal(path, stored, named_owner(path / JOURNAL))
     for dotted in PINNED:
         if found := difference(stored, wanted, dotted):
             forkable = ", or take over what still holds with --fork NEW" if option == "--study" else ""

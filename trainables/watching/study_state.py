@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.continuing import continuing
 from analysis.near_studies import near_studies
 from minbert.config import TrainConfig
 from minbert.errors import UserError
+from minbert.files.journal_owner import named_owner
 from minbert.files.strangers import refuse_irregular
 from minbert.files.yaml_dialect import read_record, shorten
 from minbert.history import Record
@@ -26,7 +28,13 @@ from minbert.yaml_reader import load_config
 from trainables.spaces.runs import RUN
 from trainables.studies.attempts import FOLDER, number_of
 from trainables.studies.driver_sign import Driver, find_driver
-from trainables.studies.journal import JOURNAL, good_length, read_trials, refuse_lost_journal
+from trainables.studies.journal import (
+    JOURNAL,
+    good_length,
+    read_trials,
+    refuse_another_journal,
+    refuse_lost_journal,
+)
 from trainables.studies.ledger import EXHAUSTED, equal_cause, is_counted
 from trainables.studies.remote_lease import FOLDER as DRIVERS
 from trainables.studies.remote_lease import HOLDS, STALE_SECONDS
@@ -60,7 +68,7 @@ class StudyState:
         driver: the last one; None: the study was never driven where it lies.
         command: the command line that continues the study; empty where study.yaml has none.
         damage: what of its journal cannot be read; else empty.
-        lost: that the journal is gone, or damaged, and what to do; empty where a search can go on with it.
+        lost: that the journal is gone, damaged or another study's, and what to do; empty where a search can go on with it.
         written: seconds since a driver or a trial wrote last; None where nothing was written yet.
         stopped_by: the cause that the last trials all failed for, after which a search ends; else empty.
         exhausted: whether the space has fewer runs than were asked for.
@@ -125,7 +133,7 @@ def read_remote(store: ObjectStore, fetch: Callable[[str], Path]) -> StudyState:
 def _read(study: Path, driver: Driver | None) -> StudyState:
     spec = _spec(study, driver)
     trials, damage = read_trials(study)
-    lost = _lost(study, bool(damage))
+    lost = _lost(study, spec, bool(damage))
     counted = [trial for trial in trials if is_counted(trial)]
     at_work = driver is not None and driver.at_work is not False
     since = driver.since if driver is not None and at_work else None
@@ -146,7 +154,7 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
         # What was interrupted is finished also where fewer are asked for by now.
         tally.overview(max(_runs(spec), len(counted)), running, waiting, since),
         driver,
-        str(spec.get("command") or ""),
+        continuing(study, str(spec.get("command") or "")),
         damage,
         _since_written(study, [trial.number for trial in running], now),
         _equal_failures(counted),
@@ -155,12 +163,14 @@ def _read(study: Path, driver: Driver | None) -> StudyState:
     )
 
 
-def _lost(study: Path, damaged: bool) -> str:
-    """What a search would say of a journal that is gone or damaged; empty where it can go on with it."""
+def _lost(study: Path, spec: Mapping[str, Any], damaged: bool) -> str:
+    """What a search would say of a journal that is gone, damaged or another study's; empty where it can go on with it."""
     try:
         refuse_lost_journal(study)
         if damaged:
             good_length(study)
+        else:
+            refuse_another_journal(study, spec, named_owner(study / JOURNAL))
     except UserError as lost:
         return str(lost)
     return ""
