@@ -471,7 +471,7 @@ def test_a_study_yaml_of_another_study_than_the_journal_is_refused(old: Path, tr
     other = shutil.copytree(old, old.parent / "other")
     for path, seed in ((old, 0), (other, 5)):
         journal = StudyFolder(path, {}).journal(optuna.samplers.RandomSampler())
-        journal.set_user_attr(OF, owner({**wanted, "seed": seed}))
+        journal.set_user_attr(OF, owner({**wanted, **NUMERICS, "seed": seed}))
     refuse_another_study(old, wanted)
     with pytest.raises(
         UserError, match=r"study\.yaml: seed is 0, but that of the trials in journal\.log is 5"
