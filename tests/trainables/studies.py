@@ -29,7 +29,7 @@ _TIMES = ("seconds", "peak_memory")
 _CHANGING = ("cost_paid", "cost_alone", "attempts")
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 300) -> None:
     """Wait for what a running search is about to do; the bound only catches a hang."""
     deadline = time.monotonic() + seconds
     while not condition():
