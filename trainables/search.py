@@ -28,7 +28,7 @@ from trainables.chosen_space import Chosen, Wish, choose
 from trainables.machines.address import refuse_no_address
 from trainables.machines.awaited_machines import watch_machines
 from trainables.machines.connection import RayFailed, launchers_file, quieten_ray, start_ray
-from trainables.machines.placement import Placement, trial_resources
+from trainables.machines.placement import MONITOR_LOGS, Placement, trial_resources
 from trainables.remarks import say_what_is_searched
 from trainables.search_options import asked_for, gpus_per_trial, search_parser
 from trainables.space_pages.check import further_texts, naming_the_line
@@ -251,6 +251,8 @@ def _connect(
         gpus = chosen_share(search.wanted, room, arguments.cpus_per_trial or 1, interrupts)
         console.print(f"--gpus-per-trial auto: {gpus:g}", highlight=False)
     placement = Placement(room, trial_resources(arguments.cpus_per_trial, gpus, room))
+    if room.away:
+        console.print(f"{room.away}; trials start on the others once they are there ({MONITOR_LOGS})")
     if not placement.slots_now:
         console.print(f"no node is there for a trial yet; up to {placement.slots} trials may run at once")
     return placement

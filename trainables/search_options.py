@@ -85,7 +85,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
         "--gpus-per-trial",
         type=_gpus,
         metavar="SHARE",
-        help="0.25, 1, 2 …, or auto: as many trials on a GPU as fit and pay; default: 1 where there is a GPU",
+        help="0.25, 1, or auto: as many trials on a GPU as fit and pay; default: 1 where there is a GPU",
     )
     add(
         "--time-budget",

@@ -25,6 +25,7 @@ from minbert.remote.urls import check_bucket, check_url
 
 if TYPE_CHECKING:  # slow to import, and needed for URLs only
     from pyarrow.fs import FileSystem
+    from rich.status import Status
 
 PATIENCE = 120.0
 """Seconds for which a store that is away is asked again, before that counts as a failure of storage."""
@@ -260,7 +261,8 @@ def open_store(url: str, option: str = "", patience: float = PATIENCE) -> Object
     if parts.scheme == "s3":  # an object of a few bytes takes one request, not three
         parts = parts._replace(query="&".join(filter(None, (parts.query, "allow_delayed_open=true"))))
     try:
-        files, base = FileSystem.from_uri(urlunsplit(parts))
+        with _told(url):
+            files, base = FileSystem.from_uri(urlunsplit(parts))
     except pa.ArrowInvalid as error:
         reason = re.sub(r"&?allow_delayed_open=true", "", str(error).splitlines()[0])
         raise UserError(f"{said}: {reason}") from None
@@ -288,10 +290,19 @@ def check_reachable(store: ObjectStore, option: str = "") -> None:
         if not there.is_dir() or not os.access(there, os.W_OK):
             raise UserError(f"{said}: {there} is no folder that may be written")
     try:
-        if bucket and store._files.get_file_info(bucket).type == FileType.NotFound:
+        with _told(store.url):
+            found = store._files.get_file_info(bucket).type if bucket else None
+        if found == FileType.NotFound:
             raise UserError(f"{said}: there is no bucket {bucket}; make it first, or check its name")
     except OSError as error:
         failed, final = (error, False) if error.errno is not None else told(error, store.url)
         if final:
             raise UserError(f"{said}: {refusal(failed, bucket)}") from None
         raise unreached(failed) from None
+
+
+def _told(url: str) -> Status:
+    """Shows that a store is asked, in a terminal only: one that says nothing keeps us waiting for minutes."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+
+    return Console(stderr=True).status(f"asking {url}")

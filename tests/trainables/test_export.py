@@ -294,6 +294,46 @@ def test_a_model_that_was_dropped_is_named_with_the_command_that_makes_it_again(
     np.testing.assert_allclose(found, outputs(stored(copied, MEAN, "sts")), atol=1e-5)
 
 
+@pytest.mark.parametrize(("number", "task"), [(MEAN, ""), (EACH_TASKS_OWN, "qqp")])
+def test_a_run_whose_model_is_of_another_epoch_than_the_trials_scores_makes_none_again(
+    trained: Trained, copied: Path, export: Export, tmp_path: Path, number: int, task: str
+) -> None:
+    """As one has it that was interrupted, or that went on where the search had stopped the trial."""
+    trial = copied / "trials" / f"{number:05d}"
+    again = shutil.copytree(trial, tmp_path / "again")
+    shutil.rmtree(trial / "best")
+    export(number, "--made-again", str(again), study=copied)
+    best = again / "best" / task
+    epoch = json.loads((best / "epoch.json").read_text())["epoch"]
+    (best / "epoch.json").write_text(json.dumps({"epoch": 7}))
+    seal_folder(best, owner(best))
+    told = rf"again: its model for {task or 'sst'} is of epoch 7, the scores of trial {number} are of epoch {epoch}; "
+    with pytest.raises(UserError, match=f"{told}if this run was interrupted, give its command again"):
+        export(number, "--made-again", str(again), study=copied, to="other")
+    keep_first_epoch(trial)
+    with pytest.raises(UserError, match=r"are of epoch 1; the search stopped it early, and this run went on"):
+        export(number, "--made-again", str(again), study=copied, to="other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_trial_that_was_stopped_early_is_not_said_to_be_made_again_by_a_whole_run(
+    copied: Path, export: Export
+) -> None:
+    trial = copied / "trials" / f"{MEAN:05d}"
+    shutil.rmtree(trial / "best")
+    keep_first_epoch(trial)
+    with pytest.raises(
+        UserError, match=r"not kept: trial 0, which was stopped early: name another trial; --keep"
+    ):
+        export(MEAN, study=copied)
+
+
+def keep_first_epoch(trial: Path) -> None:
+    """Leave of a trial's history what a search leaves that stopped it after an epoch."""
+    first = (trial / "history.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (trial / "history.jsonl").write_bytes(first)
+
+
 def spoil(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-5] ^= 1

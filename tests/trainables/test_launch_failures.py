@@ -5,16 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 from ray._private.ray_constants import LOGGER_FORMAT
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 from ray.autoscaler.v2.instance_manager import node_provider
+from ray.autoscaler.v2.instance_manager.subscribers import threaded_ray_installer
+from ray.core.generated.instance_manager_pb2 import Instance
 
-from trainables.machines.launch_failures import HOPELESS_SECONDS, LaunchLog, Refusal, Refusals
+from trainables.machines.launch_failures import (
+    HOPELESS_SECONDS,
+    MOST_BROKEN,
+    FailedSetup,
+    FailedSetups,
+    LaunchLog,
+    Refusal,
+    Refusals,
+)
 from trainables.machines.on_demand import Supply
 
 QUOTA = (
@@ -104,6 +115,55 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) -
 )
 def test_quotas_roles_images_and_parameters_do_not_mend_themselves(code: str, lasting: bool) -> None:
     assert Refusal("spot", code, "text").is_lasting == lasting
+
+
+class Unwilling:
+    """Sets up nothing."""
+
+    def install_ray(self, instance: Any, head: str) -> NoReturn:
+        raise RuntimeError("Ray installation failed with unexpected status:\nupdate-failed")
+
+
+def test_setups_that_failed_are_read_from_what_the_autoscaler_writes(logs: Path) -> None:
+    handler = node_provider.logger.handlers[-1]
+    installing = threaded_ray_installer.logger
+    level = installing.level
+    installing.addHandler(handler)
+    installing.setLevel(logging.INFO)
+    try:
+        log = LaunchLog(logs)
+        errors: Queue[Any] = Queue()
+        storage: Any = None
+        installer = threaded_ray_installer.ThreadedRayInstaller(
+            "head", storage, cast("Any", Unwilling()), errors, install_retry_interval=0
+        )
+        instance = Instance(instance_id="1", cloud_instance_id="i-7", status=Instance.RAY_INSTALLING)
+        installer._install_ray_on_single_node(instance)
+        setup = FailedSetup("i-7", "Ray installation failed with unexpected status: update-failed")
+        assert log.new() == [setup] * 3
+    finally:
+        installing.removeHandler(handler)
+        installing.setLevel(level)
+
+
+def test_a_search_whose_machines_cannot_be_set_up_says_so_and_ends_after_some() -> None:
+    said: list[str] = []
+    ended: list[str] = []
+    setups = FailedSetups(said.append, ended.append)
+
+    def fail(count: int, supply: Supply) -> None:
+        for number in range(count):
+            setups.look([FailedSetup(f"i-{number}", "no room")] * 3, supply)
+
+    coming = Supply(there=0, coming=8, awaited=True)
+    fail(MOST_BROKEN - 1, coming)
+    assert (len(said), ended) == (1, [])
+    assert said[0].startswith("a machine was had, and its setup failed: no room; the head's /tmp/ray/")
+    setups.look([], Supply(there=1, coming=7, awaited=True))
+    fail(MOST_BROKEN - 1, coming)
+    assert (len(said), ended) == (1, [])
+    fail(MOST_BROKEN, coming)
+    assert ended[0].startswith("6 machines were had, and the setup of all failed: no room; the head's")
 
 
 def ends(*looks: tuple[float, list[Refusal], Supply]) -> tuple[list[str], list[str]]:

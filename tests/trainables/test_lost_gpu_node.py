@@ -39,7 +39,7 @@ def cluster() -> Iterator[Cluster]:
     common = {"node_ip_address": "127.0.0.1", "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **common})
     for _ in range(2):
-        cluster.add_node(num_cpus=2, num_gpus=1, **common)
+        cluster.add_node(num_cpus=4, num_gpus=1, **common)
     yield cluster
     cluster.shutdown()
 

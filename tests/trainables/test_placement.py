@@ -72,7 +72,7 @@ def test_a_share_of_a_gpu_is_kept() -> None:
         (1, float("nan"), WORKSTATION, "--gpus-per-trial nan"),
         (1, -1, WORKSTATION, "--gpus-per-trial -1"),
         (1, 1, LAPTOP, "no node of the cluster has more than 0 GPUs"),
-        (1, 4, WORKSTATION, "no node of the cluster has more than 2 GPUs"),
+        (1, 2, WORKSTATION, "--gpus-per-trial 2: 0 to 1 is possible, as a trial computes on one GPU"),
         (1, None, EMPTY, "no node of the cluster has more than 0 CPUs"),
         (5, None, Room((Node(4), Node(4))), "no node of the cluster has more than 4 CPUs"),
         (8, 1, Room((Node(8), Node(4, 1))), "no node of the cluster has both at once"),
@@ -93,7 +93,7 @@ def test_what_no_node_can_meet_is_refused(cpus: int, gpus: float | None, room: R
         (TrialResources(1, 1 / 3), Node(8, 1), 3),
         (TrialResources(1, 0.4), Node(8, 2), 4),  # two on each: a share is of one GPU
         (TrialResources(4, 0.25), Node(8, 2), 2),
-        (TrialResources(1, 2), Node(8, 3), 1),
+        (TrialResources(1, 1), Node(2, 3), 2),
         (TrialResources(1, 1), Node(8), 0),
     ],
 )
@@ -128,6 +128,19 @@ def test_machines_listed_by_address_are_waited_for_until_all_have_joined(
     assert not Room.of(listed({"CPU": 0}, {"CPU": 8}), fewer).is_joined_by_more
 
 
+def test_listed_machines_that_come_late_are_counted_as_the_smallest_that_is_there(
+    launcher: Callable[[str], ClusterFile],
+) -> None:
+    file = launcher("provider: {type: local, head_ip: a, worker_ips: [b, c, d, e]}\n")
+    trial = TrialResources(2, 0)
+    room = Room.of(listed({"CPU": 0}, {"CPU": 4}, {"CPU": 8}), file)
+    assert (room.slots_now(trial), room.slots(trial)) == (6, 6 + 2 * 2)
+    assert room.away == "of 5 machines 3 joined"
+    whole = Room.of(listed({"CPU": 0}, *[{"CPU": 4}] * 4), file)
+    assert (whole.slots_now(trial), whole.slots(trial), whole.away) == (8, 8, "")
+    assert Room.of(listed({"CPU": 0}), file).slots(trial) == 0
+
+
 def test_a_refusal_says_that_listed_machines_stay_away(launcher: Callable[[str], ClusterFile]) -> None:
     file = launcher("provider: {type: local, head_ip: a, worker_ips: [b, c]}\n")
     with pytest.raises(UserError, match=r"no node .* more than 0 GPUs; of 3 machines 2 joined: "):
@@ -146,8 +159,8 @@ def test_only_a_single_node_that_nothing_joins_is_one_machine(launcher: Callable
     assert not Placement(Room.of(listed({"CPU": 0}), launcher(GROWING)), trial).on_one_machine
 
 
-@pytest.mark.parametrize("share", [0, 0.05, 0.1, 0.125, 0.1666, 0.25, 0.33, 1 / 3, 0.5, 1, 2, 8])
-def test_shares_that_divide_a_gpu_and_whole_gpus_are_taken(share: float) -> None:
+@pytest.mark.parametrize("share", [0, 0.05, 0.1, 0.125, 0.1666, 0.25, 0.33, 1 / 3, 0.5, 1])
+def test_shares_that_divide_a_gpu_and_a_whole_one_are_taken(share: float) -> None:
     check_gpus(share)
 
 
@@ -159,10 +172,10 @@ def test_shares_that_divide_a_gpu_and_whole_gpus_are_taken(share: float) -> None
         (0.17, "5 trials fit on a GPU, and 15% of it would be left over; use 0.2 or 0.1666"),
         (0.001, "a share of at least 0.05 is needed"),
         (1e-300, "a share of at least 0.05 is needed"),
-        (1.5, "a share of at most 1 or a whole number is needed"),
-        (-0.5, "a share of at most 1 or a whole number is needed"),
-        (float("nan"), "a share of at most 1 or a whole number is needed"),
-        (float("inf"), "a share of at most 1 or a whole number is needed"),
+        (1.5, "0 to 1 is possible, as a trial computes on one GPU"),
+        (-0.5, "0 to 1 is possible, as a trial computes on one GPU"),
+        (float("nan"), "0 to 1 is possible, as a trial computes on one GPU"),
+        (float("inf"), "0 to 1 is possible, as a trial computes on one GPU"),
     ],
 )
 def test_what_leaves_a_good_part_of_a_gpu_over_is_refused_with_what_does_not(share: float, told: str) -> None:

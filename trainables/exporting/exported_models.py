@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minbert.config import TrainConfig
 from minbert.errors import UserError
+from minbert.files.durable import read_json_lines
 from minbert.files.sealed import damage, owner
 from minbert.files.strangers import refuse_irregular_below
 from minbert.yaml_reader import load_config
@@ -64,6 +67,11 @@ def find_models(
             raise UserError(
                 f"{config_file}: is gone, and the trial's model is: bring its folder back from a copy, or name another trial"
             )
+        if stopped := [number for number in gone if _stopped_early(trials / f"{number:05d}")]:
+            raise UserError(
+                f"{study}: model was not kept: trial {stopped[0]}, which was stopped early: name another trial; "
+                "--keep keeps more models, or all"
+            )
         several = "s were" if len(gone) > 1 else " was"
         raise UserError(f"{study}: model{several} not kept: trial {made_again(study, gone)} {_NAME_IT}")
     found = {}
@@ -79,6 +87,8 @@ def find_models(
             if damaged := damage(folder, of=run):
                 command = f"{repeating(study, number)} {_NAME_IT}"
                 raise UserError(f"{folder}: damaged: {damaged}; make it again: {command}")
+        if number in places:
+            _refuse_other_epochs(places[number], model, trials / f"{number:05d}", tasks)
         found[number] = model
     return found
 
@@ -100,3 +110,40 @@ def _made_again(folders: Iterable[Path], runs: Mapping[int, str]) -> dict[int, P
             )
         found[numbers[run]] = folder
     return found
+
+
+def _refuse_other_epochs(again: Path, model: TrialModel, trial: Path, tasks: Sequence[str]) -> None:
+    """Refuse a model of another epoch than the trial's scores and stored predictions are of.
+
+    Raises:
+        UserError: the run that made it again did not come to its end, or went on where the search stopped the trial.
+    """
+    chosen = _last_record(trial).get("chosen", {})
+    for task in tasks:
+        scored = chosen.get("epochs", {}).get(task, chosen.get("epoch"))
+        trained = json.loads((model.folder(task) / "epoch.json").read_text(encoding="utf-8"))["epoch"]
+        if scored not in (None, trained):
+            why = (
+                "the search stopped it early, and this run went on: name another trial"
+                if _stopped_early(trial)
+                else "if this run was interrupted, give its command again"
+            )
+            raise UserError(
+                f"--made-again {again}: its model for {task} is of epoch {trained}, the scores of trial {model.number} "
+                f"are of epoch {scored}; {why}"
+            )
+
+
+def _stopped_early(trial: Path) -> bool:
+    """Whether a trial ended before the last epoch of its last stage."""
+    last = _last_record(trial)
+    return bool(last) and last["epoch"] < load_config(trial / "config.yaml").stages[last["stage"]].last_epoch
+
+
+def _last_record(trial: Path) -> dict[str, Any]:
+    """The last epoch that a trial's history tells; nothing of one that is damaged or not there."""
+    try:
+        records = read_json_lines(trial / "history.jsonl")
+    except ValueError:
+        return {}
+    return records[-1] if records else {}

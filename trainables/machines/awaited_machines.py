@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.machines.cluster_file import ClusterFile
-from trainables.machines.launch_failures import LaunchLog, Refusals
+from trainables.machines.launch_failures import FailedSetup, FailedSetups, LaunchLog, Refusal, Refusals
 from trainables.machines.on_demand import RESOURCE, OnDemand, Supply, ask, most_on_demand
 
 _LOOK_SECONDS = 5.0
@@ -29,13 +29,15 @@ def watch_machines(
     import ray  # noqa: PLC0415 - reads the environment when imported
 
     machines = OnDemand(most_on_demand(launcher), ask, say)
-    log, refusals = LaunchLog(_logs()), Refusals(say, give_up)
+    log, refusals, setups = LaunchLog(_logs()), Refusals(say, give_up), FailedSetups(say, give_up)
 
     def watch() -> None:
         while ray.is_initialized():
             with suppress(Exception):  # the head is busy, or this process ends: others will say so
                 supply, now = _supply(), time.monotonic()
-                refusals.look(log.new(), supply, now)
+                failures = log.new()
+                refusals.look([each for each in failures if isinstance(each, Refusal)], supply, now)
+                setups.look([each for each in failures if isinstance(each, FailedSetup)], supply)
                 machines.look(supply, now)
             time.sleep(_LOOK_SECONDS)
 

@@ -12,6 +12,7 @@ from minbert.errors import UserError
 from trainables.machines.cluster_file import ClusterFile, as_mapping
 
 AUTO = "auto"
+MONITOR_LOGS = "the head's /tmp/ray/session_latest/logs/monitor.*"
 _ROUNDING = 1e-9  # three thirds are a GPU
 _SMALLEST = 0.05
 """Share of a GPU; each trial costs some memory of the GPU and a core beside what it trains."""
@@ -41,10 +42,8 @@ class Node:
     def holds(self, trial: TrialResources) -> int:
         """How many such trials run here at once; a share of a GPU is of one and the same."""
         count = self.cpus // trial.cpus
-        if 0 < trial.gpus < 1:
+        if trial.gpus:
             count = min(count, int(self.gpus) * _trials_on_one(trial.gpus))
-        elif trial.gpus:
-            count = min(count, self.gpus // trial.gpus)
         return int(count)
 
 
@@ -90,6 +89,11 @@ class Room:
         return len(self.there) < self.listed
 
     @property
+    def away(self) -> str:
+        """That listed machines are still on their way, and how many; else empty."""
+        return f"of {self.listed} machines {len(self.there)} joined" if self.is_joined_by_more else ""
+
+    @property
     def nodes(self) -> tuple[Node, ...]:
         """Each kind of node that there is or may be."""
         return self.there + tuple(node for node, count in self.kinds if count)
@@ -100,11 +104,16 @@ class Room:
         for node, count in sorted(self.kinds, key=lambda kind: kind[0].holds(trial), reverse=True):
             taken = min(left, count)
             left, held = left - taken, held + taken * node.holds(trial)
-        return max(held, self.slots_now(trial))
+        return max(held, self.slots_now(trial) + self._on_their_way(trial))
 
     def slots_now(self, trial: TrialResources) -> int:
         """How many trials run at once on the nodes that are there."""
         return sum(node.holds(trial) for node in self.there)
+
+    def _on_their_way(self, trial: TrialResources) -> int:
+        """How many trials the listed machines will take that have not joined, if they are as the smallest one that has."""
+        smallest = min(filter(None, (node.holds(trial) for node in self.there)), default=0)
+        return max(0, self.listed - len(self.there)) * smallest
 
 
 @dataclass(frozen=True)
@@ -186,9 +195,7 @@ def trial_resources(cpus: int | None, gpus: float | None, room: Room) -> TrialRe
 
 def _away(room: Room) -> str:
     """That what is asked for may be on a machine that stays away."""
-    if not room.is_joined_by_more:
-        return ""
-    return f"; of {room.listed} machines {len(room.there)} joined: the head's /tmp/ray/session_latest/logs/monitor.* say why"
+    return f"; {room.away}: {MONITOR_LOGS} say why" if room.away else ""
 
 
 def check_gpus(gpus: float, given_by: str = "--gpus-per-trial") -> None:
@@ -199,13 +206,13 @@ def check_gpus(gpus: float, given_by: str = "--gpus-per-trial") -> None:
         given_by: what the user gave it by.
 
     Raises:
-        UserError: it is neither a whole number nor a share that divides a GPU.
+        UserError: it is more than a GPU, or a share that does not divide one.
     """
-    if not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
-        raise UserError(f"{given_by} {gpus:g}: a share of at most 1 or a whole number is needed")
+    if not 0 <= gpus <= 1:
+        raise UserError(f"{given_by} {gpus:g}: 0 to 1 is possible, as a trial computes on one GPU")
     if 0 < gpus < _SMALLEST:
         raise UserError(f"{given_by} {gpus:g}: a share of at least {_SMALLEST:g} is needed, or 0 for none")
-    if not 0 < gpus < 1:
+    if not gpus:
         return
     count = _trials_on_one(gpus)
     left = 1 - count * gpus
