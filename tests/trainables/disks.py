@@ -15,7 +15,7 @@ from pathlib import Path
 
 _SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN of linux/fs.h
 _NOTHING_FIRST = struct.pack("I", 2)
-_TOOLS = ("mount", "umount", "mkfs.ext4", "fsfreeze")
+_TOOLS = ("mount", "umount", "losetup", "mkfs.ext4", "fsfreeze")
 
 
 def why_no_disks() -> str | None:
@@ -52,11 +52,20 @@ class Disk:
 
     def mount(self, *options: str) -> bool:
         """Bring it where it is seen; a read-only one after an error is writable again."""
+        if self._is_held():
+            shutil.copyfile(self.image, copy := self.image.with_suffix(".copy"))
+            copy.replace(self.image)
         return call("mount", "-o", ",".join(("loop", "errors=remount-ro", *options)), self.image, self.folder)
 
     def unmount(self) -> None:
         """Take it away; programs that have files open there keep those."""
+        call("sync", "-f", self.folder)  # whoever holds it may do so for long
         subprocess.run(["umount", "-l", self.folder], check=True)
+
+    def _is_held(self) -> bool:
+        """Whether it is still mounted somewhere: another test's namespace of mounts has what was mounted when it was made."""
+        attached = subprocess.run(["losetup", "-j", self.image], check=True, capture_output=True)
+        return bool(attached.stdout.strip())
 
     def freeze(self) -> None:
         """Let whoever writes there wait."""
