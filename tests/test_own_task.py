@@ -243,6 +243,25 @@ def test_the_courses_two_review_sets_lie_in_one_folder(tmp_path: Path) -> None:
         assert len(corpus.splits[name]) == 3
 
 
+def test_names_for_labels_that_are_numbers_are_refused_with_the_reason(tmp_path: Path) -> None:
+    for name, classes in (("sst", 5), ("cfimdb", 2)):
+        for split in ("train", "dev"):
+            content = [[f"{name}{at}", f"film {at}", at % classes] for at in range(20)]
+            write(tmp_path / f"ids-{name}-{split}.csv", [["id", "sentence", "sentiment"], *content], "\t")
+    cfimdb = {
+        "kind": "binary",
+        "text": ["sentence"],
+        "label": "sentiment",
+        "labels": ["negative", "positive"],
+    }
+    tasks = build_config(
+        {"tasks": {"qqp": None, "sts": None, "cfimdb": {**cfimdb, "head": {"kind": "linear"}}}}
+    ).tasks
+    told = "ignored: its name speaks of cfimdb, but its sentiment '0' is not 'negative' or 'positive'"
+    with pytest.raises(UserError, match=f"no train file for task 'cfimdb'.* ids-cfimdb-train.csv {told}"):
+        read_corpus(tmp_path, tasks)
+
+
 def test_a_name_of_several_words_is_found_in_a_files_name(tmp_path: Path) -> None:
     for task in ("movie_reviews", "book-reviews"):
         for split in ("train", "dev"):

@@ -31,6 +31,10 @@ _IN_WORDS = "; the task's `labels` may say what the column has instead, in the o
 INDEX_COLUMN = re.compile(r"|id|index|\d+|Unnamed: \d+")
 
 
+PLAINEST = 3
+"""What :func:`speaks_of` says where a file's name has the task's."""
+
+
 def recognise(
     path: Path, columns: tuple[str, ...], tasks: Mapping[str, TaskConfig]
 ) -> tuple[str, Split] | str:
@@ -66,7 +70,7 @@ def speaks_of(path: Path, name: str, tasks: Mapping[str, TaskConfig]) -> int:
     1 has a word that tasks with this label column are known by, 0 nothing of it."""
     file, task = "-".join(["", *_words(path.name), ""]), "-".join(_words(name))
     if f"-{task}-" in file:
-        return 3
+        return PLAINEST
     if f"-{task}" in file:
         return 2
     return int(_has_word(path, NAME_WORDS.get(tasks[name].label, ())))
@@ -114,6 +118,17 @@ def labels_fit(table: Table, task: TaskConfig, every_class: bool = False) -> boo
     except ValueError:
         return False
     return not every_class or task.kind == "regression" or len(found) == task.class_count
+
+
+def label_misfit(table: Table, task: TaskConfig) -> str:
+    """Why a table's labels are not a task's; empty where they are."""
+    at = table.column(task.label)
+    for text in sorted({row[at].strip() for row in table.rows} - {""}):
+        try:
+            parse_label(text, task)
+        except ValueError as error:
+            return str(error)
+    return ""
 
 
 def allowed_labels(task: TaskConfig) -> str:

@@ -13,8 +13,10 @@ import numpy as np
 
 from minbert.config import TaskConfig
 from minbert.corpora.cs224n import (
+    PLAINEST,
     SPLITS,
     Split,
+    label_misfit,
     labels_fit,
     parse_label,
     recognise,
@@ -192,11 +194,21 @@ def _settle(
             f"{both} both look like the {split} split of task {name!r}; name one in tasks.{name}.files"
         )
     ignored += [
-        f"{file.name} ignored: {best[0].name} is {name} {split}, and {reason}"
+        f"{file.name} ignored: {_misfit_of_its_own(file, tasks) or f'{best[0].name} is {name} {split}, and {reason}'}"
         for file in files
         if file != best[0]
     ]
     return best[0]
+
+
+def _misfit_of_its_own(file: Path, tasks: Mapping[str, TaskConfig]) -> str:
+    """Why a file is not of the task that its name speaks of and whose columns it has; empty where there is no such task."""
+    columns = peek_columns(file)
+    for name, task in tasks.items():
+        if speaks_of(file, name, tasks) == PLAINEST and {*task.text, task.label} <= set(columns):
+            misfit = label_misfit(read_table(file), task)
+            return misfit and f"its name speaks of {name}, but its {misfit}"
+    return ""
 
 
 def _demand_train_and_dev(

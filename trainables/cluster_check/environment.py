@@ -48,8 +48,10 @@ def _check_share(file: ClusterFile, setting: Setting) -> Iterator[Finding]:
         share = float(setting.value)
     except ValueError:
         share = -1.0
-    if not (0 <= share <= 1 or (share > 1 and share.is_integer())):
-        yield Finding(setting.path, f"{said} is not allowed: a share of at most 1 or a whole number is")
+    if not 0 <= share <= 1:
+        yield Finding(
+            setting.path, f"{said} is not allowed: 0 to 1 is, as a trial computes on one GPU, or auto"
+        )
     elif file.kind == AWS and file.node_types and (most := most_gpus(file)) is not None and share > most:
         yield Finding(setting.path, f"{said} is not allowed: the largest worker has {most} GPUs")
     else:
