@@ -43,6 +43,7 @@ available_node_types:
   worker: {resources: {CPU: 2}, max_workers: 3, node_config: {InstanceType: m7i.large}}
 """
 ON_GPUS = CLUSTER.replace("{CPU: 2}", "{CPU: 4, GPU: 1}")
+HALF_A_GPU = "docker: {image: ray, run_options: [--env MINBERT_GPUS_PER_TRIAL=0.5]}\n"
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +264,29 @@ def test_hours_on_gpus_follow_from_what_a_trial_there_took(
     (tmp_path / "gpus.yaml").write_text(ON_GPUS.replace("provider:", "idle_timeout_minutes: 10\nprovider:"))
     text = told(Asked(gpus=None, cluster=tmp_path / "gpus.yaml", seconds=1200))
     assert re.search(r"gpus.yaml: about 1.0 h and 0.5\d dollars, if a trial takes 1200 s there; 20 min", text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (None, "6 trials at a time, each with 1 CPU and 0.5 GPU"),
+        (1.0, "3 trials at a time, each with 1 CPU and 1 GPU"),
+        (0.0, "12 trials at a time, each with 1 CPU;"),
+    ],
+)
+def test_a_trial_gets_what_the_cluster_sets_for_its_searches_unless_asked_otherwise(
+    told: Callable[[Asked], str], tmp_path: Path, asked: float | None, said: str
+) -> None:
+    (tmp_path / "gpus.yaml").write_text(ON_GPUS + HALF_A_GPU)
+    assert said in told(Asked(gpus=asked, cluster=tmp_path / "gpus.yaml", seconds=60))
+
+
+def test_a_share_that_the_check_refuses_is_refused_with_its_line(
+    told: Callable[[Asked], str], tmp_path: Path
+) -> None:
+    (tmp_path / "gpus.yaml").write_text(ON_GPUS + HALF_A_GPU.replace("0.5", "half"))
+    with pytest.raises(UserError, match=r"gpus.yaml:7: .*MINBERT_GPUS_PER_TRIAL=half is not allowed"):
+        told(Asked(cluster=tmp_path / "gpus.yaml"))
 
 
 def test_seconds_of_a_trial_are_for_a_dry_run_alone(search_command: CommandLine) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from minbert.errors import TrainingFailure, UserError
 from minbert.sources import Sources
 from minbert.stage_chain import stage_ends
 from trainables.cluster_check.checks import findings
+from trainables.cluster_check.environment import share_on_head
 from trainables.cluster_check.instance_types import PRICES_NOTED
 from trainables.cluster_check.nodes import most_per_hour
 from trainables.dry_run.estimate import StepTimer, Timing, hours_of
@@ -186,6 +187,8 @@ def _read_offer(file: ClusterFile, asked: Asked) -> Offer | str:
     if file.kind == LOCAL:
         return f"{path}: machines of your own: what they have shows when they run"
     try:
+        if asked.gpus is None:
+            asked = replace(asked, gpus=share_on_head(file))
         slots, trial = asked.slots(Room.of((), file))
         idle = float(file.data.get("idle_timeout_minutes", _RAYS_IDLE_MINUTES))
         region = str(file.mapping("provider").get("region"))
