@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +52,46 @@ def test_settings_may_stand_in_files_that_shells_read_in_a_container_too(checked
 )  # fmt: skip
 def test_other_ways_to_say_the_same_are_good_as_well(checked: Any, change: dict[str, str]) -> None:
     code, _, errors = checked(changed({"change": BUCKET | change}))
+    assert (code, errors) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "TOKEN=$(curl -s http://example.org/token); true",
+        "echo 'export WANDB_API_KEY=$KEY_OF_MINE' >> ~/.more",
+        'export MY_SECRET="${ELSEWHERE}" MY_PASSWORD= HF_TOKEN=""; true',
+        "aws configure get aws_secret_access_key --profile other",
+        "aws configure set aws_secret_access_key $(cat /run/key)",
+        "export RAY_AUTH_TOKEN_PATH=~/.ray/auth_token RAY_AUTH_MODE=token",
+    ],
+)
+def test_a_secret_that_is_taken_from_elsewhere_is_none_of_the_file(checked: Any, setup: str) -> None:
+    command = "setup_commands:\n  - " + json.dumps(setup) + "\n"
+    code, _, errors = checked(changed({"change": BUCKET | {"setup_commands:\n": command}}))
+    assert (code, errors) == (0, [])
+
+
+def test_what_holds_no_private_key_may_be_copied_from_the_folder_of_ssh(checked: Any, tmp_path: Path) -> None:
+    for name in ("id_ed25519.pub", "known_hosts"):
+        (tmp_path / "home/.ssh" / name).touch()
+    mounts = "".join(f"  ~/.ssh/{name}: ~/.ssh/{name}\n" for name in ("id_ed25519.pub", "known_hosts"))
+    code, _, errors = checked(changed({"change": BUCKET | {"file_mounts:\n": "file_mounts:\n" + mounts}}))
+    assert (code, errors) == (0, [])
+
+
+def test_a_link_to_keys_is_one_of_them(checked: Any, tmp_path: Path) -> None:
+    (tmp_path / "keys").symlink_to(tmp_path / "home/.ssh")
+    mount = {"file_mounts:\n": "file_mounts:\n  ~/keys: keys\n"}
+    code, _, (error,) = checked(changed({"change": BUCKET | mount}))
+    assert code == 2
+    assert "'keys' is not allowed: it may hold private keys" in error
+
+
+def test_machines_without_a_role_may_get_keys_for_a_bucket(checked: Any, tmp_path: Path) -> None:
+    (tmp_path / "home/.aws").mkdir()
+    change = {"file_mounts:\n": "file_mounts:\n  ~/.aws: ~/.aws\n"}
+    code, _, errors = checked(changed({"of": "cluster/on_prem.yaml", "change": change}))
     assert (code, errors) == (0, [])
 
 

@@ -20,6 +20,7 @@ from minbert.corpora.reader import Corpus, read_corpus
 from minbert.errors import UserError
 from minbert.sources import resolve
 from tests.trainables.commands import CommandLine
+from trainables.cluster_check.instance_types import INSTANCE_TYPES
 from trainables.dry_run import cost, estimate
 from trainables.dry_run.cost import show_cost
 from trainables.dry_run.estimate import StepTimer, Timing, TrialTime
@@ -43,6 +44,7 @@ available_node_types:
   worker: {resources: {CPU: 2}, max_workers: 3, node_config: {InstanceType: m7i.large}}
 """
 ON_GPUS = CLUSTER.replace("{CPU: 2}", "{CPU: 4, GPU: 1}")
+HALF_A_GPU = "docker: {image: ray, run_options: [--env MINBERT_GPUS_PER_TRIAL=0.5]}\n"
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,7 @@ def test_this_machine_and_a_cluster_of_cpus_get_hours_and_a_price(
     assert "12 steps, 192 examples a trial" in text
     assert re.search(r"study: about \d+ min for 7 trials, 1 at a time, on this machine$", text, re.MULTILINE)
     assert (
-        "cluster.yaml: 1 trial at a time, each with 1 CPU; about 0.40 dollars an hour with its head (list prices"
+        "cluster.yaml: 1 trial at a time, each with 1 CPU; about 0.20 dollars an hour with its head (list prices"
         in text
     )
     assert "on demand of us-west-2, July 2025; disks, addresses and traffic come on top)" in text
@@ -257,12 +259,65 @@ def test_dollars_have_the_start_and_the_idle_end_of_machines() -> None:
     assert line.endswith("; 30 min of each machine's start and idle end are in the dollars")
 
 
+@pytest.mark.parametrize(
+    ("cpus", "most", "trials", "fewest", "workers"),
+    [
+        (1, None, 50, 0, 3),
+        (1, None, 3, 0, 2),  # two on each
+        (2, None, 2, 0, 2),
+        (1, 1, 50, 0, 1),
+        (1, None, 1, 0, 1),
+        (1, None, 1, 2, 2),  # there in any case
+    ],
+)
+def test_no_more_workers_are_paid_for_than_the_trials_can_use(
+    tmp_path: Path, cpus: int, most: int | None, trials: int, fewest: int, workers: int
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER.replace("max_workers: 3,", f"min_workers: {fewest}, max_workers: 3,"))
+    offer = cost._offer(Asked(cpus=cpus, most=most, cluster=path), trials)
+    assert isinstance(offer, cost.Offer)
+    assert offer.usd == pytest.approx((1 + workers) * INSTANCE_TYPES["m7i.large"].usd_per_hour)
+
+
+def test_workers_that_hold_no_trial_are_not_paid_for(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    dear = "  dear: {resources: {CPU: 2}, max_workers: 3, node_config: {InstanceType: g5.12xlarge}}\n"
+    path.write_text(CLUSTER.replace("{CPU: 2}", "{CPU: 4}") + dear)
+    offer = cost._offer(Asked(cpus=4, cluster=path), 1)
+    assert isinstance(offer, cost.Offer)
+    assert offer.usd == pytest.approx(2 * INSTANCE_TYPES["m7i.large"].usd_per_hour)
+
+
 def test_hours_on_gpus_follow_from_what_a_trial_there_took(
     told: Callable[[Asked], str], tmp_path: Path
 ) -> None:
     (tmp_path / "gpus.yaml").write_text(ON_GPUS.replace("provider:", "idle_timeout_minutes: 10\nprovider:"))
     text = told(Asked(gpus=None, cluster=tmp_path / "gpus.yaml", seconds=1200))
     assert re.search(r"gpus.yaml: about 1.0 h and 0.5\d dollars, if a trial takes 1200 s there; 20 min", text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (None, "6 trials at a time, each with 1 CPU and 0.5 GPU"),
+        (1.0, "3 trials at a time, each with 1 CPU and 1 GPU"),
+        (0.0, "12 trials at a time, each with 1 CPU;"),
+    ],
+)
+def test_a_trial_gets_what_the_cluster_sets_for_its_searches_unless_asked_otherwise(
+    told: Callable[[Asked], str], tmp_path: Path, asked: float | None, said: str
+) -> None:
+    (tmp_path / "gpus.yaml").write_text(ON_GPUS + HALF_A_GPU)
+    assert said in told(Asked(gpus=asked, cluster=tmp_path / "gpus.yaml", seconds=60))
+
+
+def test_a_share_that_the_check_refuses_is_refused_with_its_line(
+    told: Callable[[Asked], str], tmp_path: Path
+) -> None:
+    (tmp_path / "gpus.yaml").write_text(ON_GPUS + HALF_A_GPU.replace("0.5", "half"))
+    with pytest.raises(UserError, match=r"gpus.yaml:7: .*MINBERT_GPUS_PER_TRIAL=half is not allowed"):
+        told(Asked(cluster=tmp_path / "gpus.yaml"))
 
 
 def test_seconds_of_a_trial_are_for_a_dry_run_alone(search_command: CommandLine) -> None:

@@ -14,7 +14,12 @@ from trainables.machines.cluster_file import AWS, ClusterFile, Finding, as_mappi
 
 _TOKEN = "~/.ray/auth_token"
 _MODE = "RAY_AUTH_MODE"
-_SECRET = re.compile(r"\b(AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|HF_TOKEN|RAY_AUTH_TOKEN)=")
+_VALUE = r"[\"']?[^\s\"'$`;&|<>()]"
+"""How one begins that is neither empty nor taken from elsewhere (``$NAME``, ``$(command)``)."""
+_SECRET = re.compile(
+    rf"\b(?:(\w*(?:API_KEY|SECRET|TOKEN|PASSWORD)|AWS_SECRET_ACCESS_KEY)={_VALUE}"
+    rf"|(aws_secret_access_key|aws_session_token)(?:\s*=\s*|\s+(?!-)){_VALUE})"
+)
 _INSTEAD = {"AWS": "; the machines' role does without", "RAY": "; mount the token's file"}
 
 
@@ -79,8 +84,9 @@ def check_secrets(file: ClusterFile) -> Iterator[Finding]:
     texts = [each for role in roles(file) for each in (*role.options, *role.setups, *role.starts)]
     for path, text in (*texts, *file.texts("initialization_commands")):
         if found := _SECRET.search(text):
-            instead = _INSTEAD.get(found[1][:3], "")
-            yield Finding(path, f"{found[1]}: secrets do not belong in this file{instead}")
+            name = found[1] or found[2]
+            instead = _INSTEAD.get(name[:3].upper(), "")
+            yield Finding(path, f"{name}: secrets do not belong in this file{instead}")
 
 
 def _check_token_here(file: ClusterFile) -> Iterator[Finding]:

@@ -9,9 +9,10 @@ from trainables.cluster_check.nodes import most_gpus
 from trainables.cluster_check.roles import roles
 from trainables.cluster_check.settings import Setting, in_vain, lasting
 from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, Finding
-from trainables.machines.placement import check_gpus
+from trainables.machines.placement import AUTO, check_gpus
 
-_ALWAYS = {"MINBERT_GPUS_PER_TRIAL": "1", "RAY_ADDRESS": "auto"}
+_SHARE = "MINBERT_GPUS_PER_TRIAL"
+_ALWAYS = {_SHARE: "1", "RAY_ADDRESS": "auto"}
 _EXAMPLES = {
     AWS: {"MINBERT_DATA": "/home/ray/data", "MINBERT_RESULTS": "s3://bucket/results", **_ALWAYS},
     LOCAL: {"MINBERT_DATA": "/mnt/minbert/data", "MINBERT_RESULTS": "/mnt/minbert/results", **_ALWAYS},
@@ -36,13 +37,27 @@ def check_environment(file: ClusterFile) -> Iterator[Finding]:
     if address is not None and address.value in _ALONE:
         text = f"RAY_ADDRESS={address.value} is not allowed: a search would start a Ray of its own on the head; auto is"
         yield Finding(address.path, text)
-    if "MINBERT_GPUS_PER_TRIAL" in settings:
-        yield from _check_share(file, settings["MINBERT_GPUS_PER_TRIAL"])
+    if _SHARE in settings:
+        yield from _check_share(file, settings[_SHARE])
+
+
+def share_on_head(file: ClusterFile) -> float | str | None:
+    """GPUs of a trial, or ``auto``, as a plain search on the head finds them set; None: the file does not say.
+
+    Raises:
+        UserError: they are not allowed.
+    """
+    setting = lasting(roles(file)[0]).get(_SHARE)
+    if setting is None:
+        return None
+    for finding in _check_share(file, setting):
+        raise UserError(file.line(finding))
+    return AUTO if setting.value == AUTO else float(setting.value)
 
 
 def _check_share(file: ClusterFile, setting: Setting) -> Iterator[Finding]:
-    said = f"MINBERT_GPUS_PER_TRIAL={setting.value}"
-    if setting.value == "auto":
+    said = f"{_SHARE}={setting.value}"
+    if setting.value == AUTO:
         return
     try:
         share = float(setting.value)
@@ -56,6 +71,6 @@ def _check_share(file: ClusterFile, setting: Setting) -> Iterator[Finding]:
         yield Finding(setting.path, f"{said} is not allowed: the largest worker has {most} GPUs")
     else:
         try:
-            check_gpus(share, "MINBERT_GPUS_PER_TRIAL")
+            check_gpus(share, _SHARE)
         except UserError as error:
             yield Finding(setting.path, str(error))

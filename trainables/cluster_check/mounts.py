@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from minbert.files.yaml_dialect import join, shorten
-from trainables.machines.cluster_file import ClusterFile, Finding
+from trainables.machines.cluster_file import AWS, ClusterFile, Finding
 
 _PROJECT = ("pyproject.toml", "constraints.txt")
 _LEFT_OUT = (".git", ".venv", "data", "results")
 """What lies in the project's folder here and is large, private, or made for this machine."""
+
+_NO_KEYS = frozenset({"authorized_keys", "config", "known_hosts"})
+"""Files of SSH that hold no private key."""
 
 
 def check_mounts(file: ClusterFile) -> Iterator[Finding]:
@@ -23,7 +27,9 @@ def check_mounts(file: ClusterFile) -> Iterator[Finding]:
             yield Finding(path, f"{shorten(source)} is not allowed: it must be a path here")
             continue
         folders.append(os.path.expanduser(source))
-        if not os.path.exists(folders[-1]):
+        if reason := _secret(file, folders[-1]):
+            yield Finding(path, f"{shorten(source)} is not allowed: {reason}")
+        elif not os.path.exists(folders[-1]):
             yield Finding(path, f"{shorten(source)}: there is no such file or folder here")
         elif not target.startswith(("/", "~/")):
             yield Finding(path, f"the place on the machines must begin with / or ~/, not {shorten(target)}")
@@ -35,6 +41,20 @@ def check_mounts(file: ClusterFile) -> Iterator[Finding]:
         yield Finding(
             "file_mounts", f"nothing brings the project: mount the folder with {' and '.join(_PROJECT)}"
         )
+
+
+def _secret(file: ClusterFile, source: str) -> str | None:
+    """Why something has to stay here; machines of one's own have no role that brings keys for a bucket."""
+    try:
+        places = (Path(os.path.abspath(source)), Path(os.path.realpath(source)))
+    except ValueError:  # no path, so not there
+        return None
+    for place in places:
+        if ".aws" in place.parts and file.kind == AWS:
+            return "it may hold keys of your account; the machines' role does without"
+        if ".ssh" in place.parts and place.suffix != ".pub" and place.name not in _NO_KEYS:
+            return "it may hold private keys, which the machines do not need"
+    return None
 
 
 def project_mounts(file: ClusterFile) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from minbert.errors import did_you_mean
@@ -26,8 +26,16 @@ def check_nodes(file: ClusterFile) -> Iterator[Finding]:
         yield from _check_instance(file, f"available_node_types.{name}", node, runs_trials)
 
 
-def most_per_hour(file: ClusterFile) -> float:
-    """US dollars an hour with every worker that may be, at list prices on demand."""
+def most_per_hour(
+    file: ClusterFile, used: Callable[[Mapping[str, Any], int], int] = lambda _, left: left
+) -> float:
+    """US dollars an hour with the head and every worker that may be, at list prices on demand.
+
+    Args:
+        file: without findings.
+        used: how many workers of a node type are of use, dearest first, where so many may still come; those that
+            are always there cost all the same.
+    """
     types = known_types(file)
     left, total = file.most_workers, 0.0
     priced = [
@@ -38,7 +46,8 @@ def most_per_hour(file: ClusterFile) -> float:
         if name == file.head_type:
             total += price
             continue
-        taken = min(left, file.most_of(node))
+        may_come = min(left, file.most_of(node))
+        taken = min(may_come, max(used(node, may_come), whole(node.get("min_workers", 0)) or 0))
         left, total = left - taken, total + taken * price
     return total
 

@@ -67,9 +67,11 @@ def _starts(file: ClusterFile, role: str) -> Iterator[tuple[str, tuple[str, ...]
 
 
 def _option(words: Sequence[str], name: str) -> str | None:
+    """The value that Ray takes: of one that is given twice, the last."""
+    value = None
     for at, word in enumerate(words):
         if word == f"--{name}":
-            return words[at + 1] if at + 1 < len(words) else ""
-        if word.startswith(f"--{name}="):
-            return word.partition("=")[2]
-    return None
+            value = words[at + 1] if at + 1 < len(words) else ""
+        elif word.startswith(f"--{name}="):
+            value = word.partition("=")[2]
+    return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,10 +19,11 @@ from minbert.errors import TrainingFailure, UserError
 from minbert.sources import Sources
 from minbert.stage_chain import stage_ends
 from trainables.cluster_check.checks import findings
+from trainables.cluster_check.environment import share_on_head
 from trainables.cluster_check.instance_types import PRICES_NOTED
 from trainables.cluster_check.nodes import most_per_hour
 from trainables.dry_run.estimate import StepTimer, Timing, hours_of
-from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile
+from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, as_mapping
 from trainables.machines.placement import Asked, Node, Room, TrialResources
 from trainables.spaces.space import Space
 
@@ -43,7 +45,7 @@ class Offer:
         path: of its file.
         slots: trials at a time.
         trial: what each of them gets.
-        usd: dollars an hour of all machines that there may be.
+        usd: dollars an hour of the head and of all workers that these trials can use.
         beside: hours that each machine is paid for beside its trials.
         region: of its machines.
     """
@@ -69,7 +71,7 @@ def show_cost(console: Console, space: Space, sources: Sources, trials: int, ask
     Raises:
         UserError: a cluster was named that cannot run it, or cannot be read.
     """
-    offer = _offer(asked)  # mistakes first
+    offer = _offer(asked, trials)  # mistakes first
     console.print("timing a few steps on this machine …")
     try:
         timer = StepTimer(sources.corpus, sources.encoder, space.example(), asked.cpus or 1)
@@ -158,26 +160,26 @@ def _there(offer: Offer, timing: Timing, trials: int, seconds: float | None = No
 
 
 def _price(offer: Offer) -> str:
-    """Of all machines at once, and what is not in it."""
+    """Of all that are used at once, and what is not in it."""
     there = "" if offer.region == PRICED_REGION else f", not those of {offer.region}"
     listed = f"list prices on demand of {PRICED_REGION}{there}, {PRICES_NOTED}"
     return f"about {offer.usd:.2f} dollars an hour with its head ({listed}; disks, addresses and traffic come on top)"
 
 
-def _offer(asked: Asked) -> Offer | str | None:
+def _offer(asked: Asked, trials: int) -> Offer | str | None:
     """What the cluster offers the study, or why that is not known; None where there is none."""
     path = asked.cluster or BESIDE
     if asked.cluster is None and not path.is_file():
         return None
     try:
-        return _read_offer(ClusterFile(path), asked)
+        return _read_offer(ClusterFile(path), asked, trials)
     except UserError as error:
         if asked.cluster is not None:
             raise
         return str(error)
 
 
-def _read_offer(file: ClusterFile, asked: Asked) -> Offer | str:
+def _read_offer(file: ClusterFile, asked: Asked, trials: int) -> Offer | str:
     path = file.document.path
     if file.kind not in (AWS, LOCAL) or (file.kind == AWS and not file.node_types):  # no cluster file
         raise UserError(
@@ -186,13 +188,31 @@ def _read_offer(file: ClusterFile, asked: Asked) -> Offer | str:
     if file.kind == LOCAL:
         return f"{path}: machines of your own: what they have shows when they run"
     try:
+        if asked.gpus is None:
+            asked = replace(asked, gpus=share_on_head(file))
         slots, trial = asked.slots(Room.of((), file))
         idle = float(file.data.get("idle_timeout_minutes", _RAYS_IDLE_MINUTES))
         region = str(file.mapping("provider").get("region"))
-        return Offer(path, slots, trial, most_per_hour(file), (_START_MINUTES + idle) / 60, region)
+        usd = _used_per_hour(file, trial, min(slots, trials))
+        return Offer(path, slots, trial, usd, (_START_MINUTES + idle) / 60, region)
     except (KeyError, TypeError, ValueError):
         message = f"says not what its machines have and cost; see python -m trainables.cluster check {shlex.quote(str(path))}"
         raise UserError(f"{path}: {message}") from None
+
+
+def _used_per_hour(file: ClusterFile, trial: TrialResources, trials: int) -> float:
+    """Dollars of the head and of no more workers than so many trials at once can fill, the dearest ones first."""
+    left = trials
+
+    def used(node: Mapping[str, Any], may_come: int) -> int:
+        nonlocal left
+        has = as_mapping(node.get("resources"))
+        held = Node(float(has.get("CPU", 0)), float(has.get("GPU", 0))).holds(trial)
+        workers = min(may_come, math.ceil(left / held)) if held else 0
+        left = max(0, left - workers * held)
+        return workers
+
+    return most_per_hour(file, used)
 
 
 def _this_machine() -> Node:
