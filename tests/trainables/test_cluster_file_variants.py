@@ -146,6 +146,31 @@ def test_the_summary_counts_the_machines_that_may_be_used(checked: Any) -> None:
     validate_config(prepare_config(yaml.safe_load(text)))  # what Ray takes, too
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "0 to 8 workers of"),
+        ({"max_workers: 8\n\n": "max_workers: 16\n\n"}, "0 to 10 workers of"),
+        ({"    max_workers: 8": "    max_workers: 0"}, "0 to 2 workers of"),
+    ],
+)
+def test_the_summary_counts_no_workers_that_no_node_type_allows(
+    checked: Any, change: dict[str, str], said: str
+) -> None:
+    code, output, _ = checked(changed({"change": BUCKET | change}))
+    assert code == 0
+    assert said in output
+
+
+def test_the_summary_says_which_region_its_prices_are_of(checked: Any) -> None:
+    text = changed({"change": BUCKET})
+    assert "at list prices on demand of us-west-2, July 2025: look them up" in checked(text)[1]
+    _, output, _ = checked(text.replace("us-west-2", "eu-central-1"))
+    assert (
+        "at list prices on demand of us-west-2, not those of eu-central-1, July 2025: look them up" in output
+    )
+
+
 def test_the_summary_names_the_older_autoscaler_unless_the_file_itself_takes_it(checked: Any) -> None:
     own = {"ray start --head": "RAY_enable_autoscaler_v2=0 ray start --head"}
     _, without, _ = checked(

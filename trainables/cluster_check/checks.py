@@ -11,7 +11,7 @@ from trainables.cluster_check.container import check_container
 from trainables.cluster_check.counts import check_counts, check_fallback
 from trainables.cluster_check.environment import check_environment
 from trainables.cluster_check.installs import check_installs
-from trainables.cluster_check.instance_types import PRICES_NOTED
+from trainables.cluster_check.instance_types import list_prices
 from trainables.cluster_check.machines import check_machines, most_machines
 from trainables.cluster_check.mounts import check_left_out, check_mounts
 from trainables.cluster_check.node_config import check_node_configs
@@ -66,10 +66,11 @@ def summary(file: ClusterFile) -> str:
     head = instances.pop(file.head_type)
     workers = ", ".join(f"{name} ({instance})" for name, instance in instances.items())
     fewest = sum(whole(node.get("min_workers", 0)) or 0 for node in file.node_types.values())
+    may_come = sum(file.most_of(node) for name, node in file.node_types.items() if name != file.head_type)
     return (
-        f"{path}: good: head {head}, {fewest} to {whole(file.data['max_workers'])} workers of {workers}, in "
+        f"{path}: good: head {head}, {fewest} to {min(file.most_workers, may_come)} workers of {workers}, in "
         f"{provider['region']}; at most {most_per_hour(file):.2f} dollars an hour, disks and transfers not counted, at "
-        f"list prices on demand of {PRICES_NOTED}: look them up"
+        f"{list_prices(provider['region'])}: look them up"
     )
 
 

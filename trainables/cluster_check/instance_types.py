@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PRICES_NOTED = "July 2025"
+_PRICED_REGION = "us-west-2"
+"""Oregon."""
+_PRICES_NOTED = "July 2025"
+
+
+def list_prices(region: str) -> str:
+    """Which prices ours are, to those who have machines in a region."""
+    there = "" if region == _PRICED_REGION else f", not those of {region}"
+    return f"list prices on demand of {_PRICED_REGION}{there}, {_PRICES_NOTED}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from minbert.sources import Sources
 from minbert.stage_chain import stage_ends
 from trainables.cluster_check.checks import findings
 from trainables.cluster_check.environment import share_on_head
-from trainables.cluster_check.instance_types import PRICES_NOTED
+from trainables.cluster_check.instance_types import list_prices
 from trainables.cluster_check.nodes import most_per_hour
 from trainables.dry_run.estimate import StepTimer, Timing, hours_of
 from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, as_mapping
@@ -29,8 +29,6 @@ from trainables.spaces.space import Space
 
 _FEW_SECONDS = 90
 """Trials that all take less are told in seconds."""
-PRICED_REGION = "us-west-2"
-"""That of our list of prices, Oregon."""
 _START_MINUTES, _RAYS_IDLE_MINUTES = 10, 5
 """A machine's start, with Docker's image and the pinned packages; and the time after which Ray ends an idle one by itself."""
 BESIDE = Path("cluster.yaml")
@@ -161,8 +159,7 @@ def _there(offer: Offer, timing: Timing, trials: int, seconds: float | None = No
 
 def _price(offer: Offer) -> str:
     """Of all that are used at once, and what is not in it."""
-    there = "" if offer.region == PRICED_REGION else f", not those of {offer.region}"
-    listed = f"list prices on demand of {PRICED_REGION}{there}, {PRICES_NOTED}"
+    listed = list_prices(offer.region)
     return f"about {offer.usd:.2f} dollars an hour with its head ({listed}; disks, addresses and traffic come on top)"
 
 
