@@ -75,10 +75,14 @@ class Parser(argparse.ArgumentParser):
         unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
         if not message.startswith("unrecognized") or not unknown:
             return ""
-        commands = (each for each in self._actions if isinstance(each, argparse._SubParsersAction))
-        parsers = [self, *itertools.chain.from_iterable(each.choices.values() for each in commands)]
+        actions = (each for each in self._actions if isinstance(each, argparse._SubParsersAction))
+        commands = dict(itertools.chain.from_iterable(each.choices.items() for each in actions))
+        takers = [name for name, parser in commands.items() if unknown[0] in parser._option_string_actions]
+        if takers:
+            return f"; only {', '.join(takers)} takes {unknown[0]}"
         return did_you_mean(
-            unknown[0], (name for parser in parsers for name in parser._option_string_actions)
+            unknown[0],
+            (name for parser in (self, *commands.values()) for name in parser._option_string_actions),
         )
 
 

@@ -55,6 +55,8 @@ _WANTED = {
     "string_type": "a text is needed",
 }
 """Pydantic's refusals of a type, in the user's words."""
+_OF_SPACES = {"search", "extends", "runs", "claims", "paper"}
+"""Keys that only search spaces have."""
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -66,6 +68,11 @@ def load_config(path: Path) -> TrainConfig:
         UserError: as :func:`read_yaml`, or a key or value is not of the schema.
     """
     document = read_yaml(path)
+    for key in _OF_SPACES & document.data.keys():
+        raise UserError(
+            f"{document.where(key)}: {key}: this is a search space, not the configuration of one run: "
+            "give it to python -m trainables.search --space"
+        )
     check_nulls(document, document.data)
     try:
         return (

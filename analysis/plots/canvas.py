@@ -80,6 +80,7 @@ def headed_rows(axes: Axes, groups: Sequence[tuple[str, Sequence[str]]]) -> list
 
 
 def shortened(label: str, longest: int = LONGEST) -> str:
+    """A label of at most this many characters, cut with an ellipsis."""
     return label if len(label) <= longest else label[: longest - 1] + "…"
 
 

@@ -168,6 +168,7 @@ def shorten(value: object) -> str:
 
 
 def join(prefix: str, path: str) -> str:
+    """Two parts of a dotted path as one; either may be empty."""
     return f"{prefix}.{path}" if prefix and path else prefix or path
 
 

@@ -143,6 +143,10 @@ def chosen(names: list[str] | None) -> tuple[Entry, ...]:
     known = [entry.name for entry in ENTRIES]
     for name in names:
         if name not in known:
+            if set(name.split(",")) <= set(known):
+                raise UserError(
+                    f"--only {name[:60]!r}: names are separated by blanks: --only {name.replace(',', ' ')}"
+                )
             raise UserError(
                 f"--only {name[:60]!r}: there is {', '.join(known)}{did_you_mean(name, known)} (see --list)"
             )

@@ -250,5 +250,5 @@ def _proxies() -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set"
+        return "HF_HUB_OFFLINE is set; unset it where there is a connection"
     return str(error)[:200] or type(error).__name__

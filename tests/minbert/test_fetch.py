@@ -364,6 +364,8 @@ def test_the_list_says_what_is_there(
     }
     with pytest.raises(UserError, match=r"there is sst, .*; did you mean 'wiki'"):
         chosen(["wikis"])
+    with pytest.raises(UserError, match=r"separated by blanks: --only sst wiki$"):
+        chosen(["sst,wiki"])
 
 
 def test_a_terminal_sees_a_bar_and_other_readers_lines(

@@ -353,6 +353,7 @@ def test_extends_refuses_circles_and_unknown_names(tmp_path: Path) -> None:
     assert refusal(tmp_path, "extends: full_ablaton").startswith(
         "x.yaml:1: extends: there is no search space"
     )
+    assert "'y'; did you mean the file 'y.yaml'?" in refusal(tmp_path, "extends: y")
     assert refusal(tmp_path, "extends: z.yaml").startswith("x.yaml:1: extends: there is no file")
     assert refusal(tmp_path, "extends: [a]").startswith("x.yaml:1: extends: ['a'] is not the name")
 

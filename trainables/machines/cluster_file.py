@@ -101,6 +101,7 @@ class ClusterFile:
 
 
 def as_mapping(value: object) -> dict[str, Any]:
+    """The value where it is a mapping, else an empty one: whether it should be is the schema's check."""
     return value if isinstance(value, dict) else {}
 
 

@@ -266,6 +266,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def is_whole(value: Any) -> bool:
+    """Whether this is an integer of 64 bits, as which Optuna stores it; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 

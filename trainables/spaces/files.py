@@ -44,6 +44,11 @@ def locate(name_or_path: str, origin: str = "", beside: Path | None = None) -> t
         return path, path.stem
     names = available_spaces()
     if name_or_path not in names:
+        meant = f"{name_or_path}.yaml"
+        if ((beside or Path()) / meant).is_file():
+            raise UserError(
+                f"{origin}there is no search space {name_or_path!r}; did you mean the file {meant!r}?"
+            )
         spaces = nearest_first(name_or_path, names, "the spaces are")
         raise UserError(
             f"{origin}there is no search space {name_or_path!r}{spaces}; a file is given by its path with .yaml"

@@ -229,6 +229,7 @@ def last_attempt(study: Path, number: int) -> float | None:
 
 
 def trial_folder(study: Path, number: int) -> Path:
+    """Folder of a trial's files, whether or not it is there."""
     return study / "trials" / f"{number:05d}"
 
 
