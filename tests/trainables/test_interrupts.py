@@ -36,6 +36,7 @@ SEARCH = 300
 # Trials of a minute, so that a signal comes in the middle of one.
 LONG = ["--set", "search.early_stopping=null", "--set", "stages.simcse.epochs=0",
         "--set", "stages.finetune.epochs=50", "--set", "stages.finetune.epoch_examples=640", "--trials", "30"]  # fmt: skip
+SHORT = "stages: {finetune: {epochs: 1, epoch_examples: 48}}\n"
 LONG_EPOCHS = "stages: {simcse: {epochs: 0}, finetune: {epochs: 2, epoch_examples: 1280}}\n"
 CONTINUE = f"continue with: python -m trainables.search --space {SPACE}"
 
@@ -221,7 +222,7 @@ def test_a_search_whose_ray_is_killed_says_so_and_goes_on_to_the_same_end(tmp_pa
 
 @pytest.mark.chaos
 def test_a_search_whose_reader_goes_away_goes_on(tmp_path: Path) -> None:
-    search = mortal(tmp_path, ONE_RUN)
+    search = mortal(tmp_path, ONE_RUN + SHORT)
     process = start_search(search.folder, *search.options, space=search.space)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()
