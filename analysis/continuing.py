@@ -22,7 +22,8 @@ def continuing(folder: Path, command: str) -> str:
         command: that study.yaml has.
 
     Returns:
-        The stored one where it works on this folder, names none, is no search's, or is of a study in an object store.
+        The stored one where it works on this folder, is no search's, or is of a study in an object store; one that names no
+        folder works on one that lies where a search puts it, results/SPACE.
     """
     try:
         words = shlex.split(command)
@@ -31,9 +32,17 @@ def continuing(folder: Path, command: str) -> str:
     if words[:3] != _SEARCH or cache_folder() in folder.absolute().parents:
         return command
     place = _option(words, "--fork") or _option(words, "--study")
-    if not place or is_url(place) or os.path.realpath(place) == os.path.realpath(folder):
+    if place and (is_url(place) or os.path.realpath(place) == os.path.realpath(folder)):
+        return command
+    if not place and _lies_where_searches_put_it(folder, _option(words, "--space")):
         return command
     return shlex.join([*_without(words, ("--fork", "--study")), "--study", str(folder)])
+
+
+def _lies_where_searches_put_it(folder: Path, space: str) -> bool:
+    name = Path(space).stem if space.endswith((".yaml", ".yml")) else space
+    home = ("results", *name.split("/"))
+    return folder.absolute().parts[-len(home) :] == home
 
 
 def _option(words: Sequence[str], option: str) -> str:

@@ -102,7 +102,8 @@ def main() -> None:
     for space, study in zip(arguments.space, studies, strict=True):
         stages = ("--stages", str(arguments.out / "stages"))
         search = [sys.executable, "-m", "trainables.search", "--space", space, "--study", str(study), *stages]
-        subprocess.run([*search, *options], check=True)
+        if code := subprocess.run([*search, *options], check=False).returncode:
+            sys.exit(code)
     found = costs(studies)
     print(
         f"\n{found.trials} trials of {', '.join(arguments.space)}, {time.perf_counter() - begin:.0f} s on the clock"

@@ -104,8 +104,8 @@ def whole_number(least: int, most: int = _MOST) -> Callable[[str], int]:
     return read
 
 
-def number(least: float, allowed: bool) -> Callable[[str], float]:
-    """The type of an option that takes a finite number above ``least``, or ``least`` itself where allowed."""
+def number(least: float, allowed: bool, most: float = math.inf) -> Callable[[str], float]:
+    """The type of an option that takes a finite number above ``least``, or ``least`` itself where allowed, up to ``most``."""
 
     def read(text: str) -> float:
         try:
@@ -115,6 +115,8 @@ def number(least: float, allowed: bool) -> Callable[[str], float]:
         if not (least < value < math.inf or (allowed and value == least)):
             bound = f"of at least {least:g}" if allowed else f"above {least:g}"
             raise argparse.ArgumentTypeError(f"{_cut(text)} is not a number {bound}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{_cut(text)} is too large: at most {most:,.0f} is possible")
         return value
 
     return read

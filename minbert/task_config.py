@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from minbert.schema import Frozen, refuse_unless
 
@@ -21,7 +21,11 @@ def _inside_the_folder(name: str) -> str:
     return name
 
 
-LabelText = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
+LabelText = Annotated[
+    str,
+    Field(min_length=1, coerce_numbers_to_str=True),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "number"}]}),
+]
 FileName = Annotated[str, AfterValidator(_inside_the_folder)]
 
 ONE_VALUE: tuple[HeadKind, ...] = ("cosine", "dot")

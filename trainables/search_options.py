@@ -152,7 +152,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
     )
     add(
         "--seconds-per-trial",
-        type=number(0, allowed=False),
+        type=number(0, allowed=False, most=1e9),
         metavar="SECONDS",
         help="with --dry-run: that a trial takes on the cluster, where one was tried; else it is as fast as this machine",
     )

@@ -50,7 +50,7 @@ def check_url(said: str, url: str) -> None:
         raise UserError(
             f"{parts.scheme}://…: secrets do not belong in a URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    names = unquote(parts.path).strip("/")
+    names = unquote(parts.path).removeprefix("/").removesuffix("/")
     if parts.scheme == "s3" and not (parts.netloc and names):
         raise UserError(f"{said}: a bucket and a folder in it are needed, such as s3://bucket/results/first")
     if set(names.split("/")) & {"", ".", ".."} or parts.fragment or str(PurePosixPath(names)) != names:

@@ -43,7 +43,10 @@ available_node_types:
   head: {resources: {CPU: 0}, max_workers: 0, node_config: {InstanceType: m7i.large}}
   worker: {resources: {CPU: 2}, max_workers: 3, node_config: {InstanceType: m7i.large}}
 """
-ON_GPUS = CLUSTER.replace("{CPU: 2}", "{CPU: 4, GPU: 1}")
+ON_GPUS = CLUSTER.replace(
+    "{CPU: 2}, max_workers: 3, node_config: {InstanceType: m7i.large}",
+    "{CPU: 4, GPU: 1}, max_workers: 3, node_config: {InstanceType: g5.xlarge}",
+)
 HALF_A_GPU = "docker: {image: ray, run_options: [--env MINBERT_GPUS_PER_TRIAL=0.5]}\n"
 
 
@@ -216,9 +219,27 @@ def test_hours_on_gpus_are_not_made_up(told: Callable[..., str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (CLUSTER.replace("m7i.large", "m99.huge"), "says not what its machines have and cost"),
-        (CLUSTER.replace("{CPU: 2}", "{CPU: two}"), "says not what its machines have and cost"),
-        (CLUSTER.replace("{CPU: 2}", "{CPU: 0}"), "no node of the cluster has more than 0 CPUs"),
+        (CLUSTER.replace("m7i.large", "m99.huge"), r":5: .*InstanceType: 'm99.huge' is not one"),
+        (CLUSTER.replace("{CPU: 2}", "{CPU: two}"), r":6: .*resources.CPU: 'two' is not allowed"),
+        (CLUSTER.replace("{CPU: 2}", "{CPU: 0}"), r":6: .*resources.CPU: 0 is not allowed"),
+        (
+            CLUSTER.replace("{CPU: 2}", "{CPU: 4}"),
+            r":6: .*resources.CPU: 4 is not allowed: a m7i.large has 2",
+        ),
+        (
+            CLUSTER.replace("\nmax_workers: 3", "\nmax_workers: 0"),
+            r"max_workers: 3 is not allowed: max_workers of the",
+        ),
+        (
+            CLUSTER.replace("\nmax_workers: 3", "\nmax_workers: eight"),
+            r":2: max_workers: 'eight' is not allowed",
+        ),
+        (
+            CLUSTER.replace("head_node_type: head", "head_node_type: haed"),
+            r":3: head_node_type: 'haed' is not allowed",
+        ),
+        ("idle_timeout_minutes: -60\n" + CLUSTER, r":1: idle_timeout_minutes: -60 is not allowed"),
+        ("idle_timeout_minutes: .nan\n" + CLUSTER, r":1: idle_timeout_minutes: nan is not allowed"),
         ("a: [", "cluster.yaml"),
     ],
 )
@@ -253,7 +274,7 @@ def test_prices_of_another_region_are_said_to_be_such(told: Callable[[Asked], st
 
 def test_dollars_have_the_start_and_the_idle_end_of_machines() -> None:
     hour = Timing((TrialTime(3600, 1, 1),), "cpu", "fp32", 1)
-    offer = cost.Offer(Path("cluster.yaml"), 2, TrialResources(1, 0), 3.0, 0.5, "us-west-2")
+    offer = cost.Offer(Path("cluster.yaml"), 2, TrialResources(1, 0), 3.0, 0.5, "us-west-2", False)
     _, line = cost._there(offer, hour, trials=4)
     assert line.startswith("cluster.yaml: about 2.0 h and 7.50 dollars, if its cores are as fast")
     assert line.endswith("; 30 min of each machine's start and idle end are in the dollars")
@@ -282,11 +303,29 @@ def test_no_more_workers_are_paid_for_than_the_trials_can_use(
 
 def test_workers_that_hold_no_trial_are_not_paid_for(tmp_path: Path) -> None:
     path = tmp_path / "cluster.yaml"
-    dear = "  dear: {resources: {CPU: 2}, max_workers: 3, node_config: {InstanceType: g5.12xlarge}}\n"
-    path.write_text(CLUSTER.replace("{CPU: 2}", "{CPU: 4}") + dear)
-    offer = cost._offer(Asked(cpus=4, cluster=path), 1)
+    dear = "  dear: {resources: {CPU: 1}, max_workers: 3, node_config: {InstanceType: m7i.2xlarge}}\n"
+    path.write_text(CLUSTER + dear)
+    offer = cost._offer(Asked(cpus=2, cluster=path), 1)
     assert isinstance(offer, cost.Offer)
     assert offer.usd == pytest.approx(2 * INSTANCE_TYPES["m7i.large"].usd_per_hour)
+
+
+def test_the_price_is_that_of_the_machines_whose_trials_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    dear = "  dear: {resources: {CPU: 1}, max_workers: 3, node_config: {InstanceType: m7i.2xlarge}}\n"
+    path.write_text(CLUSTER + dear)
+    offer = cost._offer(Asked(cpus=1, cluster=path), 50)
+    assert isinstance(offer, cost.Offer)
+    assert offer.slots == 6  # of three workers with two CPUs, as no more may come
+    assert offer.usd == pytest.approx(4 * INSTANCE_TYPES["m7i.large"].usd_per_hour)
+
+
+def test_auto_is_counted_as_a_whole_gpu_and_says_that_it_may_be_less(
+    told: Callable[[Asked], str], tmp_path: Path
+) -> None:
+    (tmp_path / "gpus.yaml").write_text(ON_GPUS)
+    text = told(Asked(gpus="auto", cluster=tmp_path / "gpus.yaml", seconds=60))
+    assert "3 trials at a time, each with 1 CPU and 1 GPU (auto may let several share one); about" in text
 
 
 def test_hours_on_gpus_follow_from_what_a_trial_there_took(
@@ -294,7 +333,7 @@ def test_hours_on_gpus_follow_from_what_a_trial_there_took(
 ) -> None:
     (tmp_path / "gpus.yaml").write_text(ON_GPUS.replace("provider:", "idle_timeout_minutes: 10\nprovider:"))
     text = told(Asked(gpus=None, cluster=tmp_path / "gpus.yaml", seconds=1200))
-    assert re.search(r"gpus.yaml: about 1.0 h and 0.5\d dollars, if a trial takes 1200 s there; 20 min", text)
+    assert re.search(r"gpus.yaml: about 1.0 h and 4.1\d dollars, if a trial takes 1200 s there; 20 min", text)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,9 @@ VALID = {
     "another task": (
         "tasks: {other: {kind: binary, head: {kind: linear}, text: [sentence], label: y, batch_size: {choice: [8, 16]}}}"
     ),
+    "labels that are numbers": (
+        "tasks: {other: {kind: classification, labels: [1, 2, 3], head: {kind: linear}, text: [sentence], label: y}}"
+    ),
     "a base": "search: {design: one_factor, base: {pooling: cls}}\npooling: {choice: [mean, cls]}",
     "a grid that extends a wide space": (
         "extends: full_ablation\nsearch: {design: grid, early_stopping: null}\n"

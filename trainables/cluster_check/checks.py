@@ -37,6 +37,14 @@ _CHECKS: tuple[Callable[[ClusterFile], Iterator[Finding]], ...] = (
     check_left_out,
     check_installs,
 )
+_OF_MACHINES = {
+    "max_workers",
+    "min_workers",
+    "idle_timeout_minutes",
+    "head_node_type",
+    "available_node_types",
+    "metadata",
+}
 _OF_AWS = (check_nodes, check_node_configs, check_counts, check_fallback)
 
 
@@ -51,6 +59,12 @@ def findings(file: ClusterFile) -> list[Finding]:
     refused_paths = {finding.path for finding in refused}
     refused += [finding for finding in own if finding.path not in refused_paths]
     return sorted(dict.fromkeys(refused), key=lambda finding: file.document.line(finding.path))
+
+
+def wrong_machines(file: ClusterFile) -> list[Finding]:
+    """Of a file for AWS, what is wrong with which machines it may start, how many of them and for how long."""
+    found = (*check_schema(file), *check_nodes(file), *check_counts(file))
+    return [each for each in found if each.path.split(".")[0] in _OF_MACHINES]
 
 
 def summary(file: ClusterFile) -> str:

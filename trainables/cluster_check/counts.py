@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ def check_counts(file: ClusterFile) -> Iterator[Finding]:
     """What contradicts itself; a count that is no number, which Ray's schema names, is compared with nothing."""
     workers = {name: node for name, node in file.node_types.items() if name != file.head_type}
     counts = [count for node in workers.values() for count in (_fewest(node), _most(file, node))]
+    idle = file.data.get("idle_timeout_minutes", 0)
+    if isinstance(idle, float) and not math.isfinite(idle):
+        yield Finding("idle_timeout_minutes", f"{idle} is not allowed: a finite number of minutes is")
     if "max_workers" not in file.data:
         yield Finding("max_workers", "is missing: Ray would take 2")
     elif whole(file.data["max_workers"]) is None:

@@ -8,7 +8,7 @@ from minbert.errors import UserError
 from trainables.cluster_check.nodes import most_gpus
 from trainables.cluster_check.roles import roles
 from trainables.cluster_check.settings import Setting, in_vain, lasting
-from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, Finding
+from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, Finding, as_mapping, whole
 from trainables.machines.placement import AUTO, check_gpus
 
 _SHARE = "MINBERT_GPUS_PER_TRIAL"
@@ -20,6 +20,8 @@ _EXAMPLES = {
 """What a plain search on the head finds set."""
 _ALONE = ("", "local")
 """Addresses at which Ray joins no cluster."""
+_MOST_SHARES = 1e6
+"""More CPUs than any machine has."""
 
 
 def check_environment(file: ClusterFile) -> Iterator[Finding]:
@@ -74,3 +76,20 @@ def _check_share(file: ClusterFile, setting: Setting) -> Iterator[Finding]:
             check_gpus(share, _SHARE)
         except UserError as error:
             yield Finding(setting.path, str(error))
+        else:
+            yield from _check_cpus(file, setting.path, said, share)
+
+
+def _check_cpus(file: ClusterFile, path: str, said: str, share: float) -> Iterator[Finding]:
+    """Each trial takes a CPU and is held to its share of the GPU's memory: with fewer CPUs than shares the rest is nobody's."""
+    if file.kind != AWS or not share:
+        return
+    shares = int(min(1 / share, _MOST_SHARES) + 1e-9)
+    for name, node in file.node_types.items():
+        has = as_mapping(node.get("resources"))
+        cpus, gpus = whole(has.get("CPU", 0)), whole(has.get("GPU", 0))
+        if name != file.head_type and cpus and gpus and cpus < gpus * shares:
+            fits = f"{gpus / cpus:g} is" if cpus >= gpus else f"give it {gpus} CPUs"
+            text = f"{said} is not allowed: {cpus} CPUs of {name} hold {cpus} trials, fewer than its GPUs have shares; {fits}"
+            yield Finding(path, text)
+            return

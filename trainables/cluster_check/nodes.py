@@ -27,22 +27,25 @@ def check_nodes(file: ClusterFile) -> Iterator[Finding]:
 
 
 def most_per_hour(
-    file: ClusterFile, used: Callable[[Mapping[str, Any], int], int] = lambda _, left: left
+    file: ClusterFile,
+    used: Callable[[Mapping[str, Any], int], int] = lambda _, left: left,
+    holds: Callable[[Mapping[str, Any]], int] = lambda _: 0,
 ) -> float:
     """US dollars an hour with the head and every worker that may be, at list prices on demand.
 
     Args:
         file: without findings.
-        used: how many workers of a node type are of use, dearest first, where so many may still come; those that
-            are always there cost all the same.
+        used: how many workers of a node type are of use, where so many may still come; those that are always there cost
+            all the same.
+        holds: trials that a worker of a node type takes at once: those with most come first, of equal ones the dearest.
     """
     types = known_types(file)
     left, total = file.most_workers, 0.0
     priced = [
-        (types[as_mapping(node["node_config"])["InstanceType"]].usd_per_hour, name, node)
+        (holds(node), types[as_mapping(node["node_config"])["InstanceType"]].usd_per_hour, name, node)
         for name, node in file.node_types.items()
     ]
-    for price, name, node in sorted(priced, key=lambda each: each[0], reverse=True):
+    for _, price, name, node in sorted(priced, key=lambda each: each[:2], reverse=True):
         if name == file.head_type:
             total += price
             continue

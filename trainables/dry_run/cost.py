@@ -18,13 +18,13 @@ from minbert.config import TrainConfig
 from minbert.errors import TrainingFailure, UserError
 from minbert.sources import Sources
 from minbert.stage_chain import stage_ends
-from trainables.cluster_check.checks import findings
+from trainables.cluster_check.checks import findings, wrong_machines
 from trainables.cluster_check.environment import share_on_head
 from trainables.cluster_check.instance_types import list_prices
 from trainables.cluster_check.nodes import most_per_hour
 from trainables.dry_run.estimate import StepTimer, Timing, hours_of
 from trainables.machines.cluster_file import AWS, LOCAL, ClusterFile, as_mapping
-from trainables.machines.placement import Asked, Node, Room, TrialResources
+from trainables.machines.placement import AUTO, Asked, Node, Room, TrialResources
 from trainables.spaces.space import Space
 
 _FEW_SECONDS = 90
@@ -46,6 +46,7 @@ class Offer:
         usd: dollars an hour of the head and of all workers that these trials can use.
         beside: hours that each machine is paid for beside its trials.
         region: of its machines.
+        is_auto: whether how many trials share a GPU shows only there.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Offer:
     usd: float
     beside: float
     region: str
+    is_auto: bool
 
 
 def show_cost(console: Console, space: Space, sources: Sources, trials: int, asked: Asked) -> None:
@@ -137,6 +139,7 @@ def _counted(trials: int) -> str:
 def _there(offer: Offer, timing: Timing, trials: int, seconds: float | None = None) -> Iterator[str]:
     gets = f"{offer.trial.cpus} CPU{'s' * (offer.trial.cpus > 1)}"
     gets += f" and {offer.trial.gpus:g} GPU" if offer.trial.gpus else ""
+    gets += " (auto may let several share one)" if offer.is_auto and offer.trial.gpus else ""
     yield f"{offer.path}: {_counted(offer.slots)} at a time, each with {gets}; {_price(offer)}"
     if seconds is None and offer.trial.gpus and timing.device != "cuda":
         yield (
@@ -184,6 +187,10 @@ def _read_offer(file: ClusterFile, asked: Asked, trials: int) -> Offer | str:
         )
     if file.kind == LOCAL:
         return f"{path}: machines of your own: what they have shows when they run"
+    for finding in wrong_machines(file):
+        raise UserError(
+            f"{file.line(finding)}; python -m trainables.cluster check {shlex.quote(str(path))} says all"
+        )
     try:
         if asked.gpus is None:
             asked = replace(asked, gpus=share_on_head(file))
@@ -191,25 +198,28 @@ def _read_offer(file: ClusterFile, asked: Asked, trials: int) -> Offer | str:
         idle = float(file.data.get("idle_timeout_minutes", _RAYS_IDLE_MINUTES))
         region = str(file.mapping("provider").get("region"))
         usd = _used_per_hour(file, trial, min(slots, trials))
-        return Offer(path, slots, trial, usd, (_START_MINUTES + idle) / 60, region)
+        return Offer(path, slots, trial, usd, (_START_MINUTES + idle) / 60, region, asked.gpus == AUTO)
     except (KeyError, TypeError, ValueError):
         message = f"says not what its machines have and cost; see python -m trainables.cluster check {shlex.quote(str(path))}"
         raise UserError(f"{path}: {message}") from None
 
 
 def _used_per_hour(file: ClusterFile, trial: TrialResources, trials: int) -> float:
-    """Dollars of the head and of no more workers than so many trials at once can fill, the dearest ones first."""
+    """Dollars of the head and of no more workers than so many trials at once can fill, in the order in which these are counted."""
     left = trials
+
+    def holds(node: Mapping[str, Any]) -> int:
+        has = as_mapping(node.get("resources"))
+        return Node(float(has.get("CPU", 0)), float(has.get("GPU", 0))).holds(trial)
 
     def used(node: Mapping[str, Any], may_come: int) -> int:
         nonlocal left
-        has = as_mapping(node.get("resources"))
-        held = Node(float(has.get("CPU", 0)), float(has.get("GPU", 0))).holds(trial)
+        held = holds(node)
         workers = min(may_come, math.ceil(left / held)) if held else 0
         left = max(0, left - workers * held)
         return workers
 
-    return most_per_hour(file, used)
+    return most_per_hour(file, used, holds)
 
 
 def _this_machine() -> Node:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 from minbert.command_line import refuse_unwritable
 from minbert.errors import UserError
@@ -27,12 +29,31 @@ def refuse_places(study: Path | RemoteStudy, stages: Path | str | None, option: 
         OSError: an object store is away.
     """
     if stages:
+        _refuse_around_each_other(study, stages, option)
         refuse_other_stages(stages)
     if isinstance(stages, Path) and not stages.exists():
         refuse_unwritable(stages, f"--stages {stages}")
     if isinstance(study, Path):
         refuse_nested(study, option)
         refuse_unwritable(study, f"{option} {study}")
+
+
+def _refuse_around_each_other(study: Path | RemoteStudy, stages: Path | str, option: str) -> None:
+    """Refuse a stage store that is the study, holds it, or lies in it elsewhere than the study's own: the next start would find
+    there what is not its own."""
+    at, own = (
+        PurePath(os.path.realpath(place))
+        if isinstance(place, Path)
+        else PurePath(urlsplit(place).netloc + urlsplit(place).path)
+        for place in (stages, study if isinstance(study, Path) else study.url)
+    )
+    if isinstance(study, Path) != isinstance(stages, Path) or at == own / "stages":
+        return
+    if at == own or at in own.parents or own in at.parents:
+        where = study if isinstance(study, Path) else study.url
+        raise UserError(
+            f"--stages {stages}: must be apart from {option} {where}; without --stages they lie in the study's folder stages"
+        )
 
 
 def refuse_other_study(study: Path | RemoteStudy, wanted: Spec) -> None:
