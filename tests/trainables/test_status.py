@@ -223,7 +223,7 @@ def test_when_the_search_is_gone_it_says_so_and_how_to_continue(show: Status, be
         pass  # leaves the lock's file behind, signed by this process, which lives but holds nothing
     _, out, _ = show(begun)
     assert f"no search is at work on it any more (the last was process {os.getpid()})" in out
-    assert out.endswith(f"continue with: {COMMAND}\n")
+    assert out.endswith(f"continue with: {COMMAND} --study {begun}\n")
     assert "1 begun" in out
     assert "time left once it is continued: about " in out
 
@@ -321,7 +321,9 @@ def test_without_its_journal_a_study_is_not_called_one_to_continue(
     assert "continue with" not in out
     assert (said["command"], said["damage"] in out) == (None, True)
     shutil.rmtree(begun / "trials")
-    assert "is gone" not in (out := show(begun)[1]) and out.endswith(f"continue with: {COMMAND}\n")
+    assert "is gone" not in (out := show(begun)[1]) and out.endswith(
+        f"continue with: {COMMAND} --study {begun}\n"
+    )
 
 
 def test_what_is_no_number_is_null_what_is_damaged_is_left_out_and_nothing_steers_the_terminal(
@@ -375,7 +377,8 @@ def test_a_study_in_a_store_is_shown_as_its_folder_is(
             os.utime(study / "trials/00004/attempts/0001")  # by a worker of this search
         here, there = data(show, begun), data(show, remote.url)
     assert [trial["trial"] for trial in there["running"]] == [4]
-    passing = {"time", "running", "driver", "seconds_since_written", "seconds_left"}
+    passing = {"time", "running", "driver", "seconds_since_written", "seconds_left", "command"}
+    assert (here["command"], there["command"]) == (f"{COMMAND} --study {begun}", COMMAND)
     assert {key: there[key] for key in there.keys() - passing} == {
         key: here[key] for key in here.keys() - passing
     }
@@ -421,7 +424,7 @@ def test_what_was_interrupted_is_not_finished_though_fewer_trials_are_asked_for_
 ) -> None:
     spec = (begun / "study.yaml").read_text().replace("trials: 6", "trials: 4")
     (begun / "study.yaml").write_text(spec)
-    assert show(begun)[1].endswith(f"continue with: {COMMAND}\n")
+    assert show(begun)[1].endswith(f"continue with: {COMMAND} --study {begun}\n")
 
 
 TWO = """\
