@@ -27,6 +27,8 @@ NAME_WORDS: Mapping[str, tuple[str, ...]] = {
     "is_duplicate": ("qqp", "quora", "para", "duplicate"),
     "similarity": ("sts", "similarity"),
 }
+# The course's second film review set, which nothing but its name and its two classes tells from SST.
+_OF_TWO_CLASSES = ("cfimdb",)
 _IN_WORDS = "; the task's `labels` may say what the column has instead, in the order of the classes"
 INDEX_COLUMN = re.compile(r"|id|index|\d+|Unnamed: \d+")
 
@@ -74,6 +76,18 @@ def speaks_of(path: Path, name: str, tasks: Mapping[str, TaskConfig]) -> int:
     if f"-{task}" in file:
         return 2
     return int(_has_word(path, NAME_WORDS.get(tasks[name].label, ())))
+
+
+def too_few_classes(path: Path, name: str, tasks: Mapping[str, TaskConfig]) -> bool:
+    """Whether a file is by its name of the course's two-class set, and the task has other classes and another name."""
+    of_two = _has_word(path, _OF_TWO_CLASSES) and tasks[name].class_count != 2
+    return of_two and speaks_of(path, name, tasks) != PLAINEST
+
+
+def closeness(one: Path, other: Path) -> int:
+    """How alike two files are called but for the split: 2 the same, 1 one of them has more words, 0 different."""
+    words, others = _words_but_split(one), _words_but_split(other)
+    return 2 if words == others else int(words < others or others < words)
 
 
 def split_in_name(name: str) -> Split | None:
@@ -166,6 +180,12 @@ def _the_one(
 
 def _has_word(path: Path, beginnings: tuple[str, ...]) -> bool:
     return any(word.startswith(beginnings) for word in _words(path.name))
+
+
+def _words_but_split(path: Path) -> set[str]:
+    words, split = _words(path.stem), split_in_name(path.name) or " "
+    others = {word for word in words if not word.startswith(split)}
+    return others if len(others) < len({*words}) else {word.replace(split, "") for word in words} - {""}
 
 
 def _words(name: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from minbert.corpora.cs224n import (
     PLAINEST,
     SPLITS,
     Split,
+    closeness,
     label_misfit,
     labels_fit,
     parse_label,
     recognise,
     speaks_of,
     split_in_name,
+    too_few_classes,
 )
 from minbert.corpora.tables import Table, counted, other_format, peek_columns, read_table
 from minbert.corpora.texts import Role, Text, read_text, role_of
@@ -133,16 +135,13 @@ def _find_files(
     claims, unclaimed = _claims(candidates, tasks)
     strangers = {file: f"{file.name} ignored: it {reason}" for file, reason in unclaimed.items()}
     ignored: list[str] = []
-    found = {
-        claim: _settle(claim, files, tasks, ignored) for claim, files in claims.items() if claim not in named
-    }
+    found = _settle_all(claims, named, tasks, ignored)
     ignored += [
         f"{file.name} is not read: tasks.{name}.files names another file for {split}"
         for (name, split), files in claims.items()
         if (name, split) in named
         for file in files
     ]
-    found |= named
     _demand_train_and_dev(path, tasks, found, [*strangers.values(), *ignored])
     notes += [note for file, note in strangers.items() if role_of(file) is None] + ignored
     return {(name, split): found[name, split] for name in tasks for split in SPLITS if (name, split) in found}
@@ -168,6 +167,70 @@ def _claims(candidates: Iterable[Path], tasks: Mapping[str, TaskConfig]) -> tupl
         else:
             claims.setdefault(answer, []).append(file)
     return claims, unclaimed
+
+
+def _settle_all(
+    claims: Claims,
+    named: Mapping[tuple[str, Split], Path],
+    tasks: Mapping[str, TaskConfig],
+    ignored: list[str],
+) -> dict[tuple[str, Split], Path]:
+    """The files of all splits. What decides for one split counts for the next: first those whose labels decide,
+    then those whose file's name speaks of the task, and test last."""
+
+    def order(claim: tuple[str, Split]) -> tuple[bool, bool, int, int]:
+        name, split = claim
+        plainest = max(speaks_of(file, name, tasks) for file in claims[claim])
+        return split == "test", len(claims[claim]) == 1, -plainest, SPLITS.index(split)
+
+    found = dict(named)
+    for claim in sorted((claim for claim in claims if claim not in named), key=order):
+        strangers = {
+            file: _of_another_set(file, claim, claims, found, named, tasks) for file in claims[claim]
+        }
+        ignored += [f"{file.name} ignored: {reason}" for file, reason in strangers.items() if reason]
+        if files := [file for file, reason in strangers.items() if not reason]:
+            found[claim] = _settle(claim, files, tasks, ignored)
+    return found
+
+
+def _of_another_set(
+    file: Path,
+    claim: tuple[str, Split],
+    claims: Claims,
+    found: Mapping[tuple[str, Split], Path],
+    named: Container[tuple[str, Split]],
+    tasks: Mapping[str, TaskConfig],
+) -> str:
+    """Why a file that looks like a split of a task is not of the set that its other splits are of; empty where it may be.
+
+    Train or dev may be named of another set than the other is of; test goes with them.
+    """
+    name, split = claim
+    its_own = {other: found[name, other] for other in SPLITS if (name, other) in found}
+    settled = [file for other, file in its_own.items() if split == "test" or (name, other) not in named]
+    near = max((closeness(file, other) for other in settled), default=2)
+    siblings = [
+        other
+        for its in SPLITS
+        for other in claims.get((name, its), ())
+        if its != split and closeness(file, other) > near
+        if all(closeness(file, other) > closeness(other, one) for one in settled)
+    ]
+    if siblings:
+        reason = f"goes with {siblings[0].name}, not with {settled[0].name}"
+    elif too_few_classes(file, name, tasks) and not any(
+        too_few_classes(one, name, tasks) for one in its_own.values()
+    ):
+        reason = "is by its name of the course's other review set, of two classes"
+    else:
+        return ""
+    own = _misfit_of_its_own(file, tasks)
+    return own or f"{_looks_like(claim)} {reason}; if it is meant, name it in tasks.{name}.files"
+
+
+def _looks_like(claim: tuple[str, Split]) -> str:
+    return "it looks like {} {}, but".format(*claim)
 
 
 def _settle(
@@ -222,7 +285,8 @@ def _demand_train_and_dev(
             if (name, split) not in found:
                 have = [f"{file.name} is {task_name} {its}" for (task_name, its), file in found.items()]
                 near = sorted(ignored, key=lambda note: split_in_name(_file_of(note).name) != split)
-                own = [note for note in near if speaks_of(_file_of(note), name, tasks)]
+                alike = _looks_like((name, split))
+                own = [note for note in near if alike in note or speaks_of(_file_of(note), name, tasks)]
                 listed = "; ".join((own or [*near, *have])[:4]) or "only folders or hidden files"
                 header = ", ".join([*task.text, task.label])
                 raise UserError(

@@ -141,6 +141,83 @@ def test_a_two_class_review_file_does_not_pass_for_the_five_class_one(folder: Pa
     assert any(note.startswith("ids-cfimdb-train.csv ignored") for note in corpus.notes)
 
 
+def two_sets(folder: Path, *absent: str, other: str = "cfimdb") -> None:
+    """Add a two-class review set and both sets' test files, and take some files away."""
+    for split in ("train", "dev"):
+        write(folder / f"ids-{other}-{split}.csv", SST, [[n, f"m{n}", f"long {n}", n] for n in range(2)])
+    for name in ("sst", other):
+        write(folder / f"ids-{name}-test-student.csv", SST[:3], [[0, f"{name}-test", "fine"]])
+    for file in absent:
+        (folder / file).unlink()
+
+
+def movies() -> dict[str, TaskConfig]:
+    head = HeadConfig(kind="linear")
+    return {"movies": TaskConfig(kind="binary", head=head, text=("sentence",), label="sentiment")}
+
+
+@pytest.mark.parametrize("other", ["cfimdb", "short"])
+@pytest.mark.parametrize(("split", "goes_with"), [("train", "dev"), ("dev", "train")])
+def test_a_missing_file_is_not_replaced_by_another_sets(
+    folder: Path, split: str, goes_with: str, other: str
+) -> None:
+    two_sets(folder, f"ids-sst-{split}.csv", other=other)
+    told = f"no {split} file for task 'sst': .* found: ids-{other}-{split}.csv ignored: it looks like sst {split}, "
+    told += (
+        f"but goes with ids-{other}-{goes_with}.csv, not with ids-sst-{goes_with}.csv; .* tasks.sst.files$"
+    )
+    assert re.search(told, refused(folder))
+
+
+def test_a_missing_test_file_is_not_replaced_by_another_sets(folder: Path) -> None:
+    two_sets(folder, "ids-sst-test-student.csv", other="short")
+    corpus = read_corpus(folder, TASKS)
+    assert "test" not in corpus.splits["sst"]
+    assert any(note.startswith("ids-short-test-student.csv ignored") for note in corpus.notes)
+
+
+@pytest.mark.parametrize("absent", [["train", "dev", "test-student"], ["dev"]])
+def test_the_two_class_set_alone_does_not_pass_for_the_five_class_one(
+    folder: Path, absent: list[str]
+) -> None:
+    two_sets(folder, *(f"ids-sst-{split}.csv" for split in absent))
+    if len(absent) == 1:
+        for split in ("train", "test-student"):
+            (folder / f"ids-cfimdb-{split}.csv").unlink()
+    told = (
+        f"no {absent[0]} file .* found: ids-cfimdb-{absent[0]}.csv ignored: .* the course's other review set"
+    )
+    assert re.search(told, refused(folder))
+    named = {split: f"ids-cfimdb-{split}.csv" for split in absent[:1]}
+    sst = read_corpus(folder, {"sst": TASKS["sst"].model_copy(update={"files": named})}).splits["sst"]
+    assert sst["dev"].ids == ("m0", "m1")
+
+
+def test_files_of_names_that_tell_nothing_go_together_still(folder: Path) -> None:
+    two_sets(folder, *(f"ids-cfimdb-{split}.csv" for split in ("train", "dev", "test-student")))
+    for new, old in {"mine-train": "train", "yours_dev": "dev", "tests": "test-student"}.items():
+        (folder / f"ids-sst-{old}.csv").rename(folder / f"{new}.csv")
+    corpus = read_corpus(folder, TASKS)
+    assert list(corpus.splits["sst"]) == ["train", "dev", "test"] and corpus.notes == ()
+
+
+@pytest.mark.parametrize("named", [{}, {"train": "ids-cfimdb-train.csv", "dev": "ids-cfimdb-dev.csv"}])
+def test_the_test_file_is_of_the_set_that_train_and_dev_are_of(folder: Path, named: dict[str, str]) -> None:
+    two_sets(folder)
+    tasks = {"movies": movies()["movies"].model_copy(update={"files": named})}
+    movie = read_corpus(folder, tasks).splits["movies"]
+    assert [split.ids[0] for split in movie.values()] == ["m0", "m0", "cfimdb-test"]
+    (folder / "ids-cfimdb-test-student.csv").unlink()
+    corpus = read_corpus(folder, tasks)
+    assert "test" not in corpus.splits["movies"]
+    assert any(
+        re.match(
+            "ids-sst-test-student.csv ignored: .* goes with ids-sst-train.csv, not with ids-cfimdb-", note
+        )
+        for note in corpus.notes
+    )
+
+
 def test_label_values_tell_tasks_with_the_same_columns_apart(tmp_path: Path) -> None:
     def task(classes: int) -> TaskConfig:
         linear = HeadConfig(kind="linear")
