@@ -93,8 +93,9 @@ class Ends(io.TextIOBase):
         return len(text)
 
     def per_trial(self, slots: int) -> tuple[float, float]:
-        """Seconds between two ends, and CPU seconds of the driver, once each worker has had a trial."""
-        warm = [end for end in self.ends if end[0] > slots]
+        """Seconds between two ends, and CPU seconds of the driver, once each worker has had a trial; from the end of that round on,
+        as the trials of a round may end together."""
+        warm = [end for end in self.ends if end[0] >= slots]
         (first, *begin), (last, *end) = warm[0], warm[-1]
         wall, cpu = ((now - then) / (last - first) for then, now in zip(begin, end, strict=True))
         return wall, cpu

@@ -59,5 +59,5 @@ def test_growth_is_judged_from_where_the_sampler_has_all_that_it_learns_from(las
 
 def test_slots_are_judged_once_each_worker_has_had_a_trial(tmp_path: Path) -> None:
     ends = Ends(tmp_path, 0)
-    ends.ends = [(1, 5.0, 50.0), (2, 6.0, 51.0), (3, 10.0, 60.0), (5, 14.0, 60.5)]
-    assert ends.per_trial(2) == (2.0, 0.25)
+    ends.ends = [(1, 5.0, 50.0), (2, 6.0, 51.0), (3, 12.0, 51.1), (4, 12.0, 52.0)]
+    assert ends.per_trial(2) == (3.0, 0.5)
