@@ -7,6 +7,7 @@ DIR loads with ``transformers.BertModel``, ``sentence_transformers.SentenceTrans
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from minbert.files.sealed import seal_folder
 from minbert.files.storage import failure
 from minbert.loaded_model import LoadedModel
 from trainables.exporting.constant_answers import constant_tasks
-from trainables.exporting.exported_models import TrialModel, find_models
+from trainables.exporting.exported_models import Told, TrialModel, find_models
 from trainables.exporting.model_card import Card, card_text
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _refuse_used(options.to)
     study = load(options.study)
     choice = choose_model(study, options.trial)
-    models = find_models(study.path, _runs(study, choice), tuple(study.tasks), options.made_again)
+    models = find_models(study.path, _told(study, choice), tuple(study.tasks), options.made_again)
     names = {"data": data_name(study), "encoder": encoder_name(study)}
     models = {number: _without_paths(model, names) for number, model in models.items()}
     constant = constant_tasks(study, choice.members)
@@ -72,10 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _runs(study: Study, choice: ModelChoice) -> dict[int, str]:
-    """Configuration and seed of the members, as their files name them."""
+def _told(study: Study, choice: ModelChoice) -> dict[int, Told]:
+    """What the journal tells of the members."""
     wanted = sorted({number for weights in choice.members.values() for number in weights})
-    return {number: study.run_names[number] for number in wanted}
+    metrics = study.trials.set_index("number")[study.metric_columns].to_dict("index")
+    scores = {
+        number: {str(name): value for name, value in metrics[number].items() if math.isfinite(value)}
+        for number in wanted
+    }
+    return {
+        number: Told(study.run_names[number], scores[number], choice.epochs.get(number)) for number in wanted
+    }
 
 
 def _without_paths(model: TrialModel, names: Mapping[str, str]) -> TrialModel:

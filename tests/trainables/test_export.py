@@ -25,12 +25,13 @@ from analysis.study import load
 from analysis.tables import compute_tables
 from minbert import command_line
 from minbert.bundled import CORPUS, ENCODER
+from minbert.canonical import run_name
 from minbert.config import build_config
 from minbert.corpora.tokenised import open_tokenised, tokenised
 from minbert.errors import UserError
 from minbert.exported import open_exported
 from minbert.files import failpoints
-from minbert.files.sealed import owner, seal_folder
+from minbert.files.sealed import owner, seal_folder, sealed_line, unsealed_line
 from minbert.sources import resolve
 from minbert.stages import LocalStageStore
 from minbert.trial import Materials, Trial
@@ -38,6 +39,7 @@ from minbert.yaml_reader import load_config
 from trainables.designs.sampler import build_sampler
 from trainables.export import main
 from trainables.exporting.constant_answers import constant_tasks
+from trainables.exporting.exported_models import Told, find_models
 from trainables.exporting.model_card import Card, card_text
 from trainables.spaces.space import load_space
 from trainables.studies.ledger import Ledger
@@ -316,6 +318,98 @@ def test_a_run_whose_model_is_of_another_epoch_than_the_trials_scores_makes_none
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("number", [MEAN, EACH_TASKS_OWN])
+@pytest.mark.parametrize("half", ["select", "report", "dev"])
+def test_a_model_made_again_that_does_not_score_what_the_trial_scored_is_none_of_it(
+    copied: Path, export: Export, tmp_path: Path, number: int, half: str
+) -> None:
+    """As the same run ends on another kind of machine, whose sums are rounded otherwise."""
+    trial = copied / "trials" / f"{number:05d}"
+    again = shutil.copytree(trial, tmp_path / "again")
+    shutil.rmtree(trial / "best")
+    scored = load(copied).trials.set_index("number").loc[number, f"{half}/score"]
+    let_score(again, half, scored + 1e-9)
+    export(number, "--made-again", str(again), study=copied)
+    let_score(again, half, scored - 0.01)
+    with pytest.raises(UserError) as refused:
+        export(number, "--made-again", str(again), study=copied, to="other")
+    assert f"again: its model has {half}/score {scored - 0.01:.6f}, trial {number} has {scored:.6f}: " in str(
+        refused.value
+    )
+    assert "train it where the study ran, or name another trial" in str(refused.value)
+    (again / "history.jsonl").unlink()
+    with pytest.raises(
+        UserError, match=r"of which its history.jsonl has no scores; give the command of this run again"
+    ):
+        export(number, "--made-again", str(again), study=copied, to="other")
+    assert not (tmp_path / "other").exists()
+
+
+def let_score(run: Path, half: str, score: float) -> None:
+    """Write another score into the last line of a run's history."""
+    *earlier, last = (run / "history.jsonl").read_bytes().splitlines()
+    record = unsealed_line(last)
+    record["chosen"][half]["score"] = score
+    (run / "history.jsonl").write_bytes(b"\n".join([*earlier, sealed_line(record), b""]))
+
+
+def spoil(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, spoil], ids=["gone", "damaged"])
+@pytest.mark.parametrize(
+    ("number", "task", "says"),
+    [
+        (MEAN, "", r"of epoch 7, the scores of trial 0 are of epoch \d; if this run was interrupted"),
+        (EACH_TASKS_OWN, "qqp", "for qqp is of epoch 7, of which its history.jsonl has no scores"),
+    ],
+)
+def test_a_trial_whose_history_is_lost_takes_no_model_of_another_epoch_either(
+    copied: Path, export: Export, tmp_path: Path, number: int, task: str, says: str, lose: Callable[[Path], object]
+) -> None:  # fmt: skip
+    trial = copied / "trials" / f"{number:05d}"
+    again = shutil.copytree(trial, tmp_path / "again")
+    shutil.rmtree(trial / "best")
+    lose(trial / "history.jsonl")
+    export(number, "--made-again", str(again), study=copied)
+    best = again / "best" / task
+    (best / "epoch.json").write_text(json.dumps({"epoch": 7}))
+    seal_folder(best, owner(best))
+    with pytest.raises(UserError, match=says):
+        export(number, "--made-again", str(again), study=copied, to="other")
+
+
+def test_that_a_trial_was_stopped_early_is_known_without_its_history_too(copied: Path) -> None:
+    trial = copied / "trials" / f"{MEAN:05d}"
+    told = Told(load(copied).run_names[MEAN], {}, epochs=(1, 1))
+    shutil.rmtree(trial / "best")
+    (trial / "history.jsonl").unlink()
+    with pytest.raises(UserError, match="not kept: trial 0, which was stopped early"):
+        find_models(copied, {MEAN: told}, ["sst"])
+
+
+def test_a_model_that_another_version_trained_is_not_said_to_be_made_again(
+    copied: Path, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = copied / "trials" / f"{MEAN:05d}"
+    again = shutil.copytree(trial, tmp_path / "again")
+    monkeypatch.setattr("minbert.canonical.NUMERICS_VERSION", 2)
+    spoil(trial / "best" / "heads.safetensors")
+    cause = "it was trained by another version of the program, or the file was changed, so that its model cannot be made again"
+    with pytest.raises(UserError, match=rf"damaged: heads.safetensors is not .*: {cause}"):
+        export(MEAN, study=copied)
+    shutil.rmtree(trial / "best")
+    with pytest.raises(UserError, match=rf"not kept: trial 0: its config.yaml .*: {cause}") as refused:
+        export(MEAN, study=copied)
+    assert "minbert.train" not in str(refused.value)
+    seal_folder(again / "best", run_name(load_config(trial / "config.yaml")))
+    with pytest.raises(UserError, match=rf"again: is no model of trial 0: its config.yaml .*: {cause}"):
+        export(MEAN, "--made-again", str(again), study=copied)
+
+
 def test_a_trial_that_was_stopped_early_is_not_said_to_be_made_again_by_a_whole_run(
     copied: Path, export: Export
 ) -> None:
@@ -332,12 +426,6 @@ def keep_first_epoch(trial: Path) -> None:
     """Leave of a trial's history what a search leaves that stopped it after an epoch."""
     first = (trial / "history.jsonl").read_bytes().splitlines(keepends=True)[0]
     (trial / "history.jsonl").write_bytes(first)
-
-
-def spoil(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[-5] ^= 1
-    file.write_bytes(content)
 
 
 @pytest.mark.parametrize(
