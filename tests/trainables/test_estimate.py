@@ -301,23 +301,21 @@ def test_no_more_workers_are_paid_for_than_the_trials_can_use(
     assert offer.usd == pytest.approx((1 + workers) * INSTANCE_TYPES["m7i.large"].usd_per_hour)
 
 
-def test_workers_that_hold_no_trial_are_not_paid_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cpus", "trials", "slots", "workers"),
+    [(2, 1, 3, 1), (1, 50, 6, 3)],
+    ids=["that hold no trial", "that no slot is counted for"],
+)
+def test_dear_workers_are_not_paid_for(
+    tmp_path: Path, cpus: int, trials: int, slots: int, workers: int
+) -> None:
     path = tmp_path / "cluster.yaml"
     dear = "  dear: {resources: {CPU: 1}, max_workers: 3, node_config: {InstanceType: m7i.2xlarge}}\n"
     path.write_text(CLUSTER + dear)
-    offer = cost._offer(Asked(cpus=2, cluster=path), 1)
+    offer = cost._offer(Asked(cpus=cpus, cluster=path), trials)
     assert isinstance(offer, cost.Offer)
-    assert offer.usd == pytest.approx(2 * INSTANCE_TYPES["m7i.large"].usd_per_hour)
-
-
-def test_the_price_is_that_of_the_machines_whose_trials_are_counted(tmp_path: Path) -> None:
-    path = tmp_path / "cluster.yaml"
-    dear = "  dear: {resources: {CPU: 1}, max_workers: 3, node_config: {InstanceType: m7i.2xlarge}}\n"
-    path.write_text(CLUSTER + dear)
-    offer = cost._offer(Asked(cpus=1, cluster=path), 50)
-    assert isinstance(offer, cost.Offer)
-    assert offer.slots == 6  # of three workers with two CPUs, as no more may come
-    assert offer.usd == pytest.approx(4 * INSTANCE_TYPES["m7i.large"].usd_per_hour)
+    assert offer.slots == slots
+    assert offer.usd == pytest.approx((1 + workers) * INSTANCE_TYPES["m7i.large"].usd_per_hour)
 
 
 def test_auto_is_counted_as_a_whole_gpu_and_says_that_it_may_be_less(

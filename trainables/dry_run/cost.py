@@ -181,15 +181,12 @@ def _offer(asked: Asked, trials: int) -> Offer | str | None:
 
 def _read_offer(file: ClusterFile, asked: Asked, trials: int) -> Offer | str:
     path = file.document.path
-    if file.kind not in (AWS, LOCAL) or (file.kind == AWS and not file.node_types):  # no cluster file
-        raise UserError(
-            f"{file.line(findings(file)[0])}; python -m trainables.cluster check {shlex.quote(str(path))} says all"
-        )
     if file.kind == LOCAL:
         return f"{path}: machines of your own: what they have shows when they run"
-    for finding in wrong_machines(file):
+    is_cluster = file.kind == AWS and bool(file.node_types)
+    if wrong := wrong_machines(file) if is_cluster else findings(file):
         raise UserError(
-            f"{file.line(finding)}; python -m trainables.cluster check {shlex.quote(str(path))} says all"
+            f"{file.line(wrong[0])}; python -m trainables.cluster check {shlex.quote(str(path))} says all"
         )
     try:
         if asked.gpus is None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minbert.config import TaskConfig
-from minbert.corpora.reader import NoNamedFile
+from minbert.corpora.file_choice import NoNamedFile
 from minbert.corpora.texts import Role, texts_needed
 from minbert.data_checks import check_data
 from minbert.errors import UserError

@@ -41,19 +41,22 @@ def refuse_places(study: Path | RemoteStudy, stages: Path | str | None, option: 
 def _refuse_around_each_other(study: Path | RemoteStudy, stages: Path | str, option: str) -> None:
     """Refuse a stage store that is the study, holds it, or lies in it elsewhere than the study's own: the next start would find
     there what is not its own."""
-    at, own = (
-        PurePath(os.path.realpath(place))
-        if isinstance(place, Path)
-        else PurePath(urlsplit(place).netloc + urlsplit(place).path)
-        for place in (stages, study if isinstance(study, Path) else study.url)
-    )
-    if isinstance(study, Path) != isinstance(stages, Path) or at == own / "stages":
+    where = study if isinstance(study, Path) else study.url
+    if isinstance(where, Path) != isinstance(stages, Path):
         return
-    if at == own or at in own.parents or own in at.parents:
-        where = study if isinstance(study, Path) else study.url
+    at, own = _location(stages), _location(where)
+    if at != own / "stages" and (at == own or at in own.parents or own in at.parents):
         raise UserError(
             f"--stages {stages}: must be apart from {option} {where}; without --stages they lie in the study's folder stages"
         )
+
+
+def _location(place: Path | str) -> PurePath:
+    """A folder, wherever links lead, or bucket and path of a URL."""
+    if isinstance(place, Path):
+        return PurePath(os.path.realpath(place))
+    parts = urlsplit(place)
+    return PurePath(parts.netloc + parts.path)
 
 
 def refuse_other_study(study: Path | RemoteStudy, wanted: Spec) -> None:
