@@ -7,32 +7,25 @@ and from a folder that is not ours.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from analysis.description import Factor, TaskInfo, as_level, read_description
+from analysis.description import Factor, TaskInfo, read_description
 from analysis.foreign_description import foreign_description
 from analysis.journal import read_trials
 from analysis.study_copies import fetch_study
 from analysis.trial_files import Damaged, last_scored, read_epochs, read_outputs
+from analysis.trial_rows import trials_frame
 from minbert.errors import UserError
 from minbert.files.sealed import is_unchanged
 from minbert.history import missing_line
 from minbert.remote.urls import is_url
 
-STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 WORDS = {"pruned": "stopped early", "running": "begun", "waiting": "begun"}
 """States that a reader is told in other words, as ``trainables.status`` tells them: nothing in a study says whether a trial
 that has not ended runs, or waits for the next search."""
@@ -78,16 +71,12 @@ class Study:
         Raises:
             UserError: the journal is damaged.
         """
-        journal = self.path / "journal.log"
         try:
-            rows = [self._trial_row(trial) for trial in self._told]
-            frame = pd.DataFrame(rows, columns=list(self._trial_row(None)))
-            # Whole numbers beside a None would become floats, of 53 bits.
-            for name in ("seed", *self._listed):
-                frame[name] = pd.Series([row[name] for row in rows], dtype=object)
-            return frame.astype(self._column_types())
+            return trials_frame(self._told, self.factors, self.metric_columns)
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"{journal}: damaged: what it says of a trial is no number ({error})") from None
+            raise UserError(
+                f"{self.path / 'journal.log'}: damaged: what it says of a trial is no number ({error})"
+            ) from None
 
     @cached_property
     def _told(self) -> list[FrozenTrial]:
@@ -273,46 +262,6 @@ class Study:
         }
         return {number: max(scores.items()) for number, scores in told.items() if scores}
 
-    def _trial_row(self, trial: FrozenTrial | None) -> dict[str, Any]:
-        """A row of ``trials``; without a trial, an empty one that names the columns."""
-        attributes: Mapping[str, Any] = trial.user_attrs if trial else {}
-        metrics: Mapping[str, Any] = attributes.get("metrics") or {}
-        started, finished = (trial.datetime_start, trial.datetime_complete) if trial else (None, None)
-        return {
-            "number": trial.number if trial else -1,
-            "state": STATES[trial.state] if trial else "waiting",
-            "config_id": attributes.get("config_id"),
-            "replicate": attributes.get("replicate", 0),
-            "seed": attributes.get("seed"),
-            "score": _score(trial, metrics) if trial else None,
-            "best_epoch": attributes.get("best_epoch"),
-            "epochs": attributes.get("epochs"),
-            **{column: metrics.get(column) for column in self.metric_columns},
-            "cost_alone": attributes.get("cost_alone"),
-            "cost_paid": attributes.get("cost_paid"),
-            "cause": attributes.get("cause"),
-            "started": started,
-            "finished": finished,
-            "seconds": _seconds(started, finished),
-            **{factor.path: _level(trial, factor.path) for factor in self.factors},
-        }
-
-    @property
-    def _listed(self) -> list[str]:
-        """Paths of the factors that have levels and no range."""
-        return [factor.path for factor in self.factors if factor.levels is not None]
-
-    def _column_types(self) -> dict[str, str]:
-        numbers = ("score", "best_epoch", "epochs", "cost_alone", "cost_paid", "seconds")
-        continuous = [factor.path for factor in self.factors if factor.levels is None]
-        return {
-            **dict.fromkeys((*numbers, *self.metric_columns, *continuous), "float64"),
-            **dict.fromkeys(("config_id", "cause", "seed", *self._listed), "object"),
-            **dict.fromkeys(("started", "finished"), "datetime64[us]"),
-            "number": "int64",
-            "replicate": "int64",
-        }
-
 
 def load(path: str | Path) -> Study:
     """Open the study folder at ``path``, or the copy of a study in an object store that a URL names.
@@ -324,24 +273,6 @@ def load(path: str | Path) -> Study:
     folder = fetch_study(str(path)) if is_url(str(path)) else Path(path)
     meta, description = read_description(folder)
     return Study(folder, meta, description.factors, description.tasks)
-
-
-def _score(trial: FrozenTrial, metrics: Mapping[str, Any]) -> float | None:
-    """Optuna keeps a pruned trial's *last* value, so the best one is looked up for unfinished trials."""
-    if trial.state == TrialState.COMPLETE:
-        return trial.value
-    if metrics.get("select/score") is not None:
-        return float(metrics["select/score"])
-    return max(trial.intermediate_values.values(), default=None)
-
-
-def _level(trial: FrozenTrial | None, path: str) -> Any:
-    """The level of a factor; None where it was not active."""
-    return as_level(trial.params[path]) if trial and path in trial.params else None
-
-
-def _seconds(started: datetime | None, finished: datetime | None) -> float | None:
-    return (finished - started).total_seconds() if started and finished else None
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
